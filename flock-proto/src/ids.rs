@@ -1,0 +1,197 @@
+//! The names and numbers by which things are known, parsed once at the door.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Why a text is no name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The text is empty.
+    #[error("a name must not be empty")]
+    Empty,
+    /// The text is longer than 255 bytes.
+    #[error("a name has at most 255 bytes of UTF-8, this one has {0}")]
+    TooLong(usize),
+    /// The text holds a control character.
+    #[error("a name must not hold control characters, this one holds {0:?}")]
+    Control(char),
+}
+
+fn check(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > 255 {
+        return Err(NameError::TooLong(text.len()));
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(NameError::Control(c)),
+        None => Ok(()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// 1 to 255 bytes of UTF-8 without control characters.
+            pub fn new(text: &str) -> Result<Self, NameError> {
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// xxh3 (64 bits, seed 0) of the text: the place on the ring, and the hash of every
+            /// table.
+            pub fn hash64(&self) -> u64 {
+                xxh3_64(self.0.as_bytes())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                check(&text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().into()
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A bird's name, valid inside its flock.
+    BirdName
+}
+name! {
+    /// A nest's name: its identity across restarts, and its key on the ring.
+    NestName
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:x})", stringify!($name), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:x}", self.0)
+            }
+        }
+    };
+}
+
+number! {
+    /// A nest's incarnation: one run of one nest's process. A stamp of its hybrid logical clock
+    /// with random low bits, so later runs have greater numbers.
+    NestId
+}
+number! {
+    /// A species, by the hash of its wire name.
+    SpeciesId
+}
+number! {
+    /// A message type, by the hash of its wire name.
+    MessageId
+}
+number! {
+    /// A number that grows with each life of a bird, for guarding writes to an outside store.
+    Fence
+}
+number! {
+    /// Names a view: the same members in the same states give the same number.
+    Fingerprint
+}
+number! {
+    /// A question that the driver asked, by which it knows the answer.
+    ReqId
+}
+
+impl SpeciesId {
+    /// The id of a species' wire name.
+    pub const fn of(name: &str) -> Self {
+        Self(xxhash_rust::const_xxh3::xxh3_64(name.as_bytes()))
+    }
+}
+
+impl MessageId {
+    /// The id of a message's wire name.
+    pub const fn of(name: &str) -> Self {
+        Self(xxhash_rust::const_xxh3::xxh3_64(name.as_bytes()))
+    }
+}
+
+/// The identity of one registry operation: who issued it, and its place in that nest's sequence,
+/// which starts at 1 and has no gaps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Dot {
+    /// The incarnation that issued the operation.
+    pub origin: NestId,
+    /// Its place in that incarnation's sequence.
+    pub seq: u64,
+}
+
+impl fmt::Debug for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{}", self.origin.0, self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_1_to_255_bytes_and_no_control_characters() {
+        assert_eq!(BirdName::new(""), Err(NameError::Empty));
+        assert_eq!(BirdName::new(&"é".repeat(128)), Err(NameError::TooLong(256)));
+        assert_eq!(BirdName::new("a\nb"), Err(NameError::Control('\n')));
+        assert!(BirdName::new(&"x".repeat(255)).is_ok());
+        assert!(BirdName::new("ein Rotkehlchen 🐦").is_ok());
+    }
+
+    #[test]
+    fn ids_of_wire_names_never_change() {
+        assert_eq!(SpeciesId::of("counter").0, xxh3_64(b"counter"));
+        assert_eq!(BirdName::new("robin").map(|n| n.hash64()), Ok(17_817_985_575_378_428_623));
+    }
+}

@@ -1,0 +1,28 @@
+//! The mind of a flock: sans-IO state machines without clock, socket, thread or global chance.
+//!
+//! The same inputs and seed give the same outputs, to the byte. In reading order:
+//!
+//! - `ids`, `time`, `rng`: names and numbers, parsed once at the door.
+//! - `ring`, `view`: which nest owns a name.
+//! - `registry`: the delta-CRDT of living names.
+//! - `door`: `Input` and `Effect`, the whole contract with a driver.
+
+mod config;
+mod door;
+mod event;
+mod ids;
+mod ring;
+mod rng;
+mod time;
+mod view;
+
+pub use config::{Config, Me};
+pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
+pub use event::{Cause, Event};
+pub use ids::{
+    BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
+};
+pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
+pub use rng::Rng;
+pub use time::{Clock, Hlc, Time};
+pub use view::{Member, NestState, Via, View};

@@ -1,0 +1,311 @@
+//! The consistent hash ring: which nest owns a name.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use hashring::HashRing;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{NestId, NestName};
+
+/// Points on the ring per unit of weight.
+///
+/// 256 keeps each of three equal nests within a few percent of a third of the names, at 2 to 3 ms
+/// for a rebuild with a hundred nests.
+pub const POINTS_PER_WEIGHT: u32 = 256;
+
+/// The greatest weight a nest may have; the product with [`POINTS_PER_WEIGHT`] bounds the ring.
+pub const MAX_WEIGHT: u32 = 64;
+
+/// Which nest owns a name: the one whose point follows the name's hash on the circle.
+///
+/// The same members with the same weights give the same owners on every machine and in every
+/// build: point positions are xxh3 of bytes, and golden vectors hold them still.
+///
+/// Source: Karger et al., "Consistent Hashing and Random Trees", 1997.
+#[derive(Clone, Default)]
+pub struct Ring {
+    circle: Option<HashRing<Point, Xxh3V1>>,
+    /// The same points, sorted: `hashring` keeps its own to itself, and [`gained`] compares arcs.
+    points: Vec<(u64, NestId)>,
+}
+
+impl Ring {
+    /// A ring over these nests. The order in which they are given doesn't matter; a weight of 0
+    /// gives a nest no points.
+    pub fn new<'a>(nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>) -> Self {
+        let mut nests: Vec<_> = nests.into_iter().collect();
+        // Sorted by name, the stable identity: incarnations differ after every restart.
+        nests.sort_unstable_by(|a, b| a.1.cmp(b.1));
+        nests.dedup_by(|a, b| a.1 == b.1);
+        let mut taken = std::collections::BTreeMap::new();
+        for (nest, name, weight) in nests {
+            for index in 0..weight.min(MAX_WEIGHT) * POINTS_PER_WEIGHT {
+                // Two points in one place would leave the order of a sort to decide: first come by
+                // name keeps it.
+                taken.entry(position(name, index)).or_insert(nest);
+            }
+        }
+        let points: Vec<_> = taken.into_iter().collect();
+        let circle = (!points.is_empty()).then(|| {
+            let mut circle = HashRing::with_hasher(Xxh3V1);
+            circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
+            circle
+        });
+        Self { circle, points }
+    }
+
+    /// The owner of a name with this hash; none on an empty ring.
+    pub fn owner(&self, hash: u64) -> Option<NestId> {
+        self.circle.as_ref()?.get(&Place(hash)).map(|point| point.nest)
+    }
+
+    /// The nests that follow a place on the circle, each once, the owner first.
+    pub fn successors(&self, hash: u64) -> impl Iterator<Item = NestId> + '_ {
+        let start = self.points.partition_point(|&(at, _)| at < hash);
+        let (before, after) = self.points.split_at(start);
+        let mut seen = Vec::new();
+        after.iter().chain(before).filter_map(move |&(_, nest)| {
+            let new = !seen.contains(&nest);
+            if new {
+                seen.push(nest);
+            }
+            new.then_some(nest)
+        })
+    }
+
+    /// True if no nest has a point here.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// The share of the circle that a nest owns, from 0 to 1.
+    pub fn share(&self, nest: NestId) -> f64 {
+        let owned: u128 = self.arcs(nest).map(|arc| arc.len()).sum();
+        owned as f64 / (1u128 << 64) as f64
+    }
+
+    /// The arcs that a nest owns, in order.
+    pub fn arcs(&self, nest: NestId) -> impl Iterator<Item = Arc> + '_ {
+        let last = self.points.last().map_or(0, |&(at, _)| at);
+        let mut from = last;
+        self.points.iter().filter_map(move |&(at, owner)| {
+            let arc = Arc { after: from, to: at };
+            from = at;
+            (owner == nest).then_some(arc)
+        })
+    }
+
+    /// The arcs that `nest` owns here and did not own in `before`.
+    pub fn gained(&self, before: &Self, nest: NestId) -> Vec<Arc> {
+        if before.is_empty() {
+            return self.arcs(nest).collect();
+        }
+        let mut cuts: Vec<u64> = self.points.iter().chain(&before.points).map(|p| p.0).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let Some(&last) = cuts.last() else { return Vec::new() };
+        let mut from = last;
+        let mut gained: Vec<Arc> = Vec::new();
+        for to in cuts {
+            let arc = Arc { after: from, to };
+            from = to;
+            // Between two neighbouring cuts neither ring has a point, so the end speaks for all.
+            if self.owner(to) != Some(nest) || before.owner(to) == Some(nest) {
+                continue;
+            }
+            match gained.last_mut() {
+                Some(open) if open.to == arc.after => open.to = arc.to,
+                _ => gained.push(arc),
+            }
+        }
+        gained
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ring({} points)", self.points.len())
+    }
+}
+
+/// A stretch of the circle: the hashes above `after` up to and including `to`, round the end if
+/// `to` is not above `after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arc {
+    /// The last hash before the arc.
+    pub after: u64,
+    /// The last hash of the arc.
+    pub to: u64,
+}
+
+impl Arc {
+    /// Whether a hash lies on the arc.
+    pub const fn contains(self, hash: u64) -> bool {
+        if self.after < self.to {
+            hash > self.after && hash <= self.to
+        } else {
+            hash > self.after || hash <= self.to
+        }
+    }
+
+    /// The arc as one or two inclusive ranges of hashes that don't go round the end.
+    pub fn ranges(self) -> impl Iterator<Item = (u64, u64)> {
+        let above = self.after.checked_add(1);
+        let parts = if self.after < self.to {
+            [above.map(|from| (from, self.to)), None]
+        } else {
+            [above.map(|from| (from, u64::MAX)), Some((0, self.to))]
+        };
+        parts.into_iter().flatten()
+    }
+
+    fn len(self) -> u128 {
+        if self.after < self.to {
+            u128::from(self.to - self.after)
+        } else {
+            (1u128 << 64) - u128::from(self.after - self.to)
+        }
+    }
+}
+
+/// Where point number `index` of a nest lies: xxh3 of name, a zero byte, and the index as four
+/// little-endian bytes. A name holds no zero byte, so no two points share their bytes.
+fn position(name: &NestName, index: u32) -> u64 {
+    let mut bytes = Vec::with_capacity(name.as_str().len() + 5);
+    bytes.extend_from_slice(name.as_str().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&index.to_le_bytes());
+    xxh3_64(&bytes)
+}
+
+#[derive(Clone, Debug)]
+struct Point {
+    at: u64,
+    nest: NestId,
+}
+
+impl Hash for Point {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.at.to_le_bytes());
+    }
+}
+
+/// A name's hash, as a key to look up.
+struct Place(u64);
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0.to_le_bytes());
+    }
+}
+
+/// Version 1 of the ring's hash. Names and points are hashed once, by xxh3, before they come
+/// here: `hashring` asks for a hasher all the same, and this one passes the eight bytes through.
+#[derive(Clone, Copy, Debug)]
+struct Xxh3V1;
+
+impl BuildHasher for Xxh3V1 {
+    type Hasher = PassThrough;
+
+    fn build_hasher(&self) -> PassThrough {
+        PassThrough(0)
+    }
+}
+
+struct PassThrough(u64);
+
+impl Hasher for PassThrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.0 = u64::from_le_bytes(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BirdName;
+
+    fn names(n: u64) -> Vec<NestName> {
+        (1..=n).filter_map(|i| NestName::new(&format!("nest-{i}")).ok()).collect()
+    }
+
+    fn ring(names: &[NestName]) -> Ring {
+        Ring::new(names.iter().zip(1..).map(|(name, id)| (NestId(id), name, 1)))
+    }
+
+    fn hashes(n: u64) -> Vec<u64> {
+        (0..n).map(|i| xxh3_64(format!("bird-{i}").as_bytes())).collect()
+    }
+
+    #[test]
+    fn golden_vectors_hold_the_ring_still() {
+        let names = names(3);
+        assert_eq!(position(&names[0], 0), 10_383_316_208_020_439_202);
+        let ring = ring(&names);
+        let robin = BirdName::new("robin").map(|n| n.hash64()).unwrap_or_default();
+        let owners: Vec<_> = [robin, 0, 1 << 63, u64::MAX].map(|h| ring.owner(h)).into();
+        assert_eq!(owners, [3, 2, 2, 2].map(|id| Some(NestId(id))));
+    }
+
+    #[test]
+    fn the_order_of_the_members_does_not_matter() {
+        let names = names(5);
+        let there = ring(&names);
+        let back = Ring::new(
+            (1..6)
+                .map(NestId)
+                .zip(&names)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .map(|(id, name)| (id, name, 1)),
+        );
+        assert!(hashes(1000).into_iter().all(|h| there.owner(h) == back.owner(h)));
+    }
+
+    #[test]
+    fn a_join_moves_names_only_to_the_newcomer_and_shares_are_fair() {
+        let names = names(4);
+        let (three, four) = (ring(&names[..3]), ring(&names));
+        let moved: Vec<_> =
+            hashes(10_000).into_iter().filter(|&h| three.owner(h) != four.owner(h)).collect();
+        assert!(moved.iter().all(|&h| four.owner(h) == Some(NestId(4))));
+        assert!((1_800..3_200).contains(&moved.len()), "{}", moved.len());
+        let total: f64 = (1..=4).map(|id| four.share(NestId(id))).sum();
+        assert!((total - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_gained_arcs_hold_just_the_names_that_change_hands() {
+        let names = names(4);
+        let (three, four) = (ring(&names[..3]), ring(&names));
+        for id in 1..=4 {
+            let gained = four.gained(&three, NestId(id));
+            for h in hashes(3000) {
+                let expect = four.owner(h) == Some(NestId(id)) && three.owner(h) != four.owner(h);
+                assert_eq!(gained.iter().any(|arc| arc.contains(h)), expect);
+                let ranged =
+                    gained.iter().flat_map(|a| a.ranges()).any(|(lo, hi)| lo <= h && h <= hi);
+                assert_eq!(ranged, expect);
+            }
+        }
+    }
+
+    #[test]
+    fn weight_zero_owns_nothing_and_an_empty_ring_has_no_owner() {
+        let names = names(2);
+        let ring = Ring::new([(NestId(1), &names[0], 0), (NestId(2), &names[1], 1)]);
+        assert!(hashes(100).into_iter().all(|h| ring.owner(h) == Some(NestId(2))));
+        assert_eq!(ring.successors(7).count(), 1);
+        assert_eq!(Ring::default().owner(7), None);
+    }
+}

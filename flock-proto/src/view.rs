@@ -1,0 +1,120 @@
+//! The view: the members that a nest holds to be alive, with the ring over them.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{Fingerprint, NestId, NestName, Ring};
+
+/// What a nest says of its own life. That it is down is for the others to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NestState {
+    /// Catching up; it owns nothing yet.
+    Joining,
+    /// In the ring.
+    Up,
+    /// Out of the ring; it serves its birds until they have moved.
+    Leaving,
+}
+
+/// How frames reach a nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// It is this nest itself.
+    Me,
+    /// Over a link of our own.
+    Link,
+    /// Over this common neighbour.
+    Relay(NestId),
+    /// Not at the moment.
+    Nothing,
+}
+
+/// One nest of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its incarnation.
+    pub id: NestId,
+    /// Its name.
+    pub name: NestName,
+    /// Where it listens, as `host:port`.
+    pub address: String,
+    /// What it says of itself.
+    pub state: NestState,
+    /// Its share of the ring in units; 0 owns nothing.
+    pub weight: u32,
+    /// How frames reach it from here.
+    pub via: Via,
+}
+
+/// An immutable picture of the flock, for routing without asking anybody.
+#[derive(Clone, Debug)]
+pub struct View {
+    me: NestId,
+    members: Vec<Member>,
+    ring: Ring,
+    fingerprint: Fingerprint,
+}
+
+impl View {
+    /// A view over these members; those that are `Up` make the ring.
+    pub fn new(me: NestId, mut members: Vec<Member>) -> Self {
+        members.sort_unstable_by_key(|m| m.id);
+        members.dedup_by_key(|m| m.id);
+        let ring = Ring::new(
+            members.iter().filter(|m| m.state == NestState::Up).map(|m| (m.id, &m.name, m.weight)),
+        );
+        let fingerprint = fingerprint(&members);
+        Self { me, members, ring, fingerprint }
+    }
+
+    /// The nest whose view this is.
+    pub const fn me(&self) -> NestId {
+        self.me
+    }
+
+    /// All members held to be alive, by incarnation, this nest included.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of this incarnation.
+    pub fn member(&self, id: NestId) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(&id, |m| m.id).ok()?;
+        self.members.get(at)
+    }
+
+    /// The ring over the members that are `Up`.
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The nest that owns a name of this hash.
+    pub fn owner(&self, hash: u64) -> Option<NestId> {
+        self.ring.owner(hash)
+    }
+
+    /// Names the members that are `Up` or `Leaving`, with their states and weights.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// How frames reach a nest.
+    pub fn via(&self, id: NestId) -> Via {
+        self.member(id).map_or(Via::Nothing, |m| m.via)
+    }
+}
+
+/// Joining nests are left out: they own nothing and run nothing, and whether one is seen yet must
+/// not keep the others from agreeing.
+fn fingerprint(members: &[Member]) -> Fingerprint {
+    let mut hash = Xxh3::new();
+    for member in members.iter().filter(|m| m.state != NestState::Joining) {
+        hash.update(&member.id.0.to_le_bytes());
+        hash.update(&[u8::from(member.state == NestState::Up)]);
+        hash.update(&member.weight.to_le_bytes());
+        hash.update(member.name.as_str().as_bytes());
+        hash.update(&[0]);
+    }
+    Fingerprint(hash.digest())
+}
