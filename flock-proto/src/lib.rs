@@ -5,12 +5,14 @@
 //! - `ids`, `time`, `rng`: names and numbers, parsed once at the door.
 //! - `ring`, `view`: which nest owns a name.
 //! - `registry`: the delta-CRDT of living names.
+//! - `nest`: the state machine over them all.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
 
 mod config;
 mod door;
 mod event;
 mod ids;
+mod nest;
 mod ring;
 mod rng;
 mod time;
@@ -22,6 +24,7 @@ pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
+pub use nest::Nest;
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;
 pub use time::{Clock, Hlc, Time};
