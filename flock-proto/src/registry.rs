@@ -103,6 +103,8 @@ pub struct Registry {
     /// The last own operation handed out by [`Registry::take_delta`].
     taken: u64,
     diverged: u64,
+    /// Grows with every change.
+    revision: u64,
 }
 
 impl Registry {
@@ -110,7 +112,7 @@ impl Registry {
     /// them; those that lack more get snapshots.
     pub fn new(me: NestId, log_len: usize) -> Self {
         let (slots, origins) = (Slots::new(), Origins::new(log_len));
-        Self { me, slots, origins, inbound: BTreeMap::new(), taken: 0, diverged: 0 }
+        Self { me, slots, origins, inbound: BTreeMap::new(), taken: 0, diverged: 0, revision: 0 }
     }
 
     /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
@@ -298,6 +300,7 @@ impl Registry {
 
     /// Takes in an operation that follows the last known one of its origin.
     fn apply(&mut self, dot: Dot, hash: u64, covers: &[Dot], op: Op<'_>, touched: &mut Touched) {
+        self.revision += 1;
         let killer = match op {
             Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
             Op::Add(_) | Op::Void => Killer::Overwrite,
@@ -323,6 +326,7 @@ impl Registry {
         {
             return;
         }
+        self.revision += 1;
         self.touch(hash, entry.name, touched);
         self.slots.insert(Slot::pack(entry, hash, number), &self.origins);
         self.origins.count_live(number, true);
@@ -330,6 +334,7 @@ impl Registry {
 
     /// Takes note that the record of this dot is dead, though it may not have come yet.
     fn kill(&mut self, hash: u64, dot: Dot, by: &Killer, touched: &mut Touched) {
+        self.revision += 1;
         let number = self.origins.number_or_new(dot.origin);
         if let Some(slot) = self.slots.find(hash, number, dot.seq) {
             let (name, birth) = (name_of(slot), self.birth(slot).0);

@@ -24,6 +24,8 @@ use crate::{Dot, NestId};
 pub struct SnapshotChunk {
     /// What the sender knew when it took this chunk.
     pub vector: Vector,
+    /// When that was: a number that grows with every change of the sender's registry.
+    pub revision: u64,
     /// The first hash of the range; a snapshot starts with 0.
     pub first: u64,
     /// The last hash of the range; it ends with the greatest of all.
@@ -60,6 +62,8 @@ pub(super) struct Inbound {
     /// The vector of the first chunk, and what the sender knew out of order.
     vector: Vector,
     cloud: BTreeSet<Dot>,
+    /// That of the first chunk. An older chunk, come late, doesn't hold what the vector promises.
+    revision: u64,
     /// Hashes below this were compared.
     next: u64,
 }
@@ -90,14 +94,19 @@ impl Registry {
             blob.slot(&self.entry(slot));
         }
         let vector = self.vector().clone();
-        SnapshotChunk { vector, first, last, slots: blob.finish().into() }
+        let (revision, slots) = (self.revision, blob.finish().into());
+        SnapshotChunk { vector, revision, first, last, slots }
     }
 
-    /// Joins a chunk of this peer's snapshot. One that starts at 0 starts the snapshot anew.
+    /// Joins a chunk of this peer's snapshot. After a pause it goes on where it was, until the
+    /// last chunk came or [`Registry::forget_snapshot`].
     pub fn join_snapshot(&mut self, peer: NestId, chunk: &SnapshotChunk) -> SnapshotJoined {
-        let wanted = self.inbound.get(&peer).map(|inbound| inbound.next);
-        if chunk.first != 0 && wanted != Some(chunk.first) {
-            return SnapshotJoined::OutOfStep(wanted);
+        match self.inbound.get(&peer) {
+            Some(inbound) if chunk.first != inbound.next || chunk.revision < inbound.revision => {
+                return SnapshotJoined::OutOfStep(Some(inbound.next));
+            }
+            None if chunk.first != 0 => return SnapshotJoined::OutOfStep(None),
+            _ => {}
         }
         let range = chunk.first..=chunk.last;
         let blob = match Blob::parse(&chunk.slots) {
@@ -108,10 +117,12 @@ impl Registry {
             Ok(dots) => dots,
             Err(error) => return SnapshotJoined::Bad(error),
         };
-        let mut inbound = match self.inbound.remove(&peer) {
-            Some(inbound) if chunk.first != 0 => inbound,
-            _ => Inbound { vector: chunk.vector.clone(), cloud, next: 0 },
-        };
+        let mut inbound = self.inbound.remove(&peer).unwrap_or_else(|| Inbound {
+            vector: chunk.vector.clone(),
+            cloud,
+            revision: chunk.revision,
+            next: 0,
+        });
         let mut touched = Touched::default();
         self.drop_missing(
             range,
@@ -137,6 +148,11 @@ impl Registry {
                 SnapshotJoined::Done(changes)
             }
         }
+    }
+
+    /// Where the next chunk of this peer's snapshot starts; `None` if none is being taken in.
+    pub fn snapshot_wanted(&self, peer: NestId) -> Option<u64> {
+        self.inbound.get(&peer).map(|inbound| inbound.next)
     }
 
     /// Gives up a snapshot that is being taken in, as its sender is gone. What came stays.
@@ -188,6 +204,7 @@ impl Registry {
 
     /// The comparison is complete: all is known that the sender knew when it began.
     fn adopt(&mut self, inbound: &Inbound) {
+        self.revision += 1;
         self.origins.adopt(&inbound.vector);
         for dot in &inbound.cloud {
             let number = self.origins.number_or_new(dot.origin);

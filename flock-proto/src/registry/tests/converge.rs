@@ -252,8 +252,9 @@ fn run(seed: u64) -> Result<(), String> {
 
 #[test]
 fn replicas_converge_whatever_happens() {
-    let only = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    for seed in only.map_or(0..CASES, |seed| seed..seed + 1) {
+    let env = |key| std::env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = env("SEED").map_or(0..env("CASES").unwrap_or(CASES), |seed| seed..seed + 1);
+    for seed in seeds {
         if let Err(why) = run(seed) {
             panic!("{why}; replay: SEED={seed} cargo test -p flock-proto replicas_converge");
         }

@@ -107,6 +107,26 @@ fn a_chunk_out_of_step_changes_nothing() {
     assert_eq!(b.join_snapshot(a.me, &chunk), SnapshotJoined::OutOfStep(None));
 }
 
+/// It was taken before the first chunk of the snapshot under way, so it lacks what that one's
+/// vector promises.
+#[test]
+fn a_chunk_of_an_earlier_snapshot_that_comes_late_is_not_joined() {
+    let mut a = full(1, 50);
+    let mut b = registry(2);
+    let SnapshotJoined::Next(next, _) = b.clone().join_snapshot(a.me, &a.snapshot(0, 500)) else {
+        panic!()
+    };
+    let old = a.snapshot(next, 1 << 20);
+    start(&mut a, "late", 1);
+    let joined = b.join_snapshot(a.me, &a.snapshot(0, 500));
+    assert!(matches!(joined, SnapshotJoined::Next(at, _) if at == next));
+    assert_eq!(b.join_snapshot(a.me, &old), SnapshotJoined::OutOfStep(Some(next)));
+    assert_eq!(b.snapshot_wanted(a.me), Some(next));
+    let joined = b.join_snapshot(a.me, &a.snapshot(next, 1 << 20));
+    assert!(matches!(joined, SnapshotJoined::Done(_)));
+    assert_eq!(state(&a), state(&b));
+}
+
 #[test]
 fn equal_vectors_with_unequal_digests_are_noticed_and_repaired() {
     let mut a = full(1, 50);
