@@ -41,8 +41,8 @@ use crate::{
 use asking::Ask;
 use birds::Bird;
 use joining::Leave;
-pub use looks::{BirdInfo, Counters};
 use links::{Death, Link};
+pub use looks::{BirdInfo, Counters};
 use moving::{Offer, Snap};
 use serving::Served;
 
@@ -96,6 +96,10 @@ pub struct Nest {
     vectors: BTreeMap<NestId, Vector>,
     pushed: u64,
     acked: BTreeMap<NestId, u64>,
+    /// Nests whose registry differed from ours when last compared, though the vectors were equal.
+    diverged: BTreeSet<NestId>,
+    /// The last of our operations sent to each nest since its link opened.
+    told: BTreeMap<NestId, u64>,
     ack_turn: u64,
 
     // Birds.
@@ -119,6 +123,8 @@ pub struct Nest {
     // Requests.
     asks: BTreeMap<ReqId, Ask>,
     ask_times: BTreeSet<(Time, ReqId)>,
+    /// Asks whose answer is here, but not the operation behind it.
+    answered: BTreeSet<ReqId>,
     served: BTreeMap<(NestId, u64), Served>,
     served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
     /// Names that hatch next because somebody revived them.
@@ -179,6 +185,8 @@ impl Nest {
             vectors: BTreeMap::new(),
             pushed: 0,
             acked: BTreeMap::new(),
+            told: BTreeMap::new(),
+            diverged: BTreeSet::new(),
             ack_turn: 0,
             birds: BTreeMap::new(),
             snaps: BTreeMap::new(),
@@ -193,6 +201,7 @@ impl Nest {
             dirty: BTreeSet::new(),
             asks: BTreeMap::new(),
             ask_times: BTreeSet::new(),
+            answered: BTreeSet::new(),
             served: BTreeMap::new(),
             served_names: BTreeMap::new(),
             reviving: BTreeSet::new(),

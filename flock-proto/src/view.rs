@@ -65,10 +65,7 @@ impl View {
         members.dedup_by_key(|m| m.id);
         let fingerprint = fingerprint(&members);
         let ring = Arc::new(Ring::new(
-            members
-                .iter()
-                .filter(|m| m.state == NestState::Up)
-                .map(|m| (m.id, &m.name, m.weight)),
+            members.iter().filter(|m| m.state == NestState::Up).map(|m| (m.id, &m.name, m.weight)),
         ));
         Self { me, members, ring, fingerprint }
     }

@@ -110,13 +110,7 @@ impl Swim {
     }
 
     /// Says hello to a nest that a link was opened to.
-    pub(crate) fn announce(
-        &mut self,
-        now: Time,
-        id: NestId,
-        name: &NestName,
-        out: &mut SwimOut,
-    ) {
+    pub(crate) fn announce(&mut self, now: Time, id: NestId, name: &NestName, out: &mut SwimOut) {
         let to = SwimId { id, name: name.clone(), bump: 0 };
         self.with(now, out, |foca, run| drop(foca.announce(to, run)));
     }
@@ -145,7 +139,8 @@ impl Swim {
         out: &mut SwimOut,
         act: impl FnOnce(&mut Foca<SwimId, Codec, SwimRng, NoCustomBroadcast>, &mut Run<'_>),
     ) {
-        let mut run = Run { now, timers: &mut self.timers, asked: &mut self.asked, out, moved: false };
+        let mut run =
+            Run { now, timers: &mut self.timers, asked: &mut self.asked, out, moved: false };
         act(&mut self.foca, &mut run);
         if run.moved {
             let alive = self.foca.iter_members().map(|m| m.id().id).collect();

@@ -115,9 +115,9 @@ impl Nest {
             self.ask_times.remove(&(due, req));
             let Some(ask) = self.asks.get_mut(&req) else { continue };
             if ask.deadline <= self.now {
-                let answer =
-                    if ask.sent_to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
+                let answer = if ask.sent_to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
                 self.asks.remove(&req);
+                self.answered.remove(&req);
                 self.out.push(Effect::Answer { req, answer });
                 continue;
             }
@@ -146,6 +146,7 @@ impl Nest {
             self.finish_ask(req, from, response.outcome);
         } else if let Some(ask) = self.asks.get_mut(&req) {
             ask.pending = Some((from, response));
+            self.answered.insert(req);
             self.send_status(from, true);
         }
     }
@@ -153,10 +154,10 @@ impl Nest {
     /// Answers those whose operation has arrived by now.
     pub(super) fn finish_responses(&mut self) {
         let done: Vec<(ReqId, NestId, Outcome)> = self
-            .asks
+            .answered
             .iter()
-            .filter_map(|(req, ask)| {
-                let (from, response) = ask.pending.as_ref()?;
+            .filter_map(|req| {
+                let (from, response) = self.asks.get(req)?.pending.as_ref()?;
                 let held = response.op.is_none_or(|op| self.registry.vector().covers(op));
                 held.then(|| (*req, *from, response.outcome.clone()))
             })
@@ -168,6 +169,7 @@ impl Nest {
 
     fn finish_ask(&mut self, req: ReqId, from: NestId, outcome: Outcome) {
         let Some(ask) = self.asks.remove(&req) else { return };
+        self.answered.remove(&req);
         self.ask_times.remove(&(ask.due, req));
         let nest = self.name_of(from);
         let answer = match outcome {

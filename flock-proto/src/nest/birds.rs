@@ -9,9 +9,7 @@ use std::time::Duration;
 use super::Nest;
 use crate::registry::{Change, Grounding, Record};
 use crate::wire::{Ended, Frame, Listed};
-use crate::{
-    BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why,
-};
+use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
 
 /// Names that calls may wait for at once; one more is a sign of an attack or a mistake.
 const WANTED_CAP: usize = 65_536;
@@ -288,9 +286,8 @@ impl Nest {
             None => return None,
         }
         // Who listed the bird serves it until it departs.
-        let runs = |by: &NestId| {
-            !self.offers.get(name).is_some_and(|offers| offers.contains_key(by))
-        };
+        let runs =
+            |by: &NestId| !self.offers.get(name).is_some_and(|offers| offers.contains_key(by));
         if let Some(by) = self.listed.get(name).and_then(|by| by.keys().copied().find(runs)) {
             return Some(Route::To(by));
         }

@@ -150,9 +150,9 @@ impl Nest {
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
-            let first = others.iter().all(|(id, _)| {
-                self.roster.card(*id).is_some_and(|card| self.me.name < card.name)
-            });
+            let first = others
+                .iter()
+                .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
             let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
             if first && self.now < gathered {
                 self.timers.join = self.timers.join.min(gathered);
@@ -178,11 +178,16 @@ impl Nest {
 
     /// Leaves as soon as nothing is left to hand over and everybody knows what this nest knows.
     pub(super) fn try_leave(&mut self) {
-        let Some(leave) = &self.leave else { return };
-        if leave.done || !(self.now >= leave.deadline || self.may_leave()) {
+        let Some((req, late)) = self
+            .leave
+            .as_ref()
+            .and_then(|leave| (!leave.done).then_some((leave.req, self.now >= leave.deadline)))
+        else {
+            return;
+        };
+        if !late && !self.may_leave() {
             return;
         }
-        let req = leave.req;
         if let Some(leave) = &mut self.leave {
             leave.done = true;
         }

@@ -70,6 +70,7 @@ impl Nest {
         self.first_contact.get_or_insert(self.now);
         self.links_changed = true;
         self.deaths.remove(&id);
+        self.told.remove(&id);
         for asker in self.probing.remove(&id).unwrap_or_default() {
             self.send(asker, &Frame::Probed(Probed { target: id, refused: false }));
         }
@@ -169,8 +170,13 @@ impl Nest {
             return;
         }
         let start = self.rng.below(witnesses.len() as u64) as usize;
-        let asked: BTreeSet<NestId> =
-            witnesses.iter().cycle().skip(start).take(WITNESSES.min(witnesses.len())).copied().collect();
+        let asked: BTreeSet<NestId> = witnesses
+            .iter()
+            .cycle()
+            .skip(start)
+            .take(WITNESSES.min(witnesses.len()))
+            .copied()
+            .collect();
         death.asked.clone_from(&asked);
         death.refused_to.clear();
         for witness in asked {
@@ -272,6 +278,7 @@ impl Nest {
             self.swim_effects(out);
         }
         self.note_unlinked();
+        self.forget_late_requests();
         let joining: Vec<NestId> = self
             .view
             .members()
@@ -292,8 +299,8 @@ impl Nest {
     /// Says that this nest lives, and hangs up on links that say nothing. Their number bounds the
     /// rate: ten heartbeats a second, whatever the flock's size.
     pub(super) fn heartbeat(&mut self) {
-        let interval =
-            (self.config.link_silence / 3).max(Duration::from_millis(100) * self.links.len() as u32);
+        let interval = (self.config.link_silence / 3)
+            .max(Duration::from_millis(100) * self.links.len() as u32);
         self.timers.heartbeat = self.now + interval;
         let silence = interval * 3;
         let now = self.now;

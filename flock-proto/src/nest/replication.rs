@@ -4,7 +4,7 @@
 //! comparing vectors: when a link opens, and with somebody every second.
 
 use super::Nest;
-use crate::registry::{Delta, Joined, SnapshotChunk, Vector};
+use crate::registry::{Delta, Joined, SnapshotChunk, SnapshotJoined, Standing, Vector};
 use crate::wire::{Acked, Frame, Ops, SnapshotWanted, Status};
 use crate::{NestId, NestState, Time};
 
@@ -29,6 +29,8 @@ impl Nest {
             let frame = Frame::Ops(Ops { delta, ack: false });
             for to in members {
                 self.send(to, &frame);
+                let told = self.told.entry(to).or_default();
+                *told = upto.max(*told);
             }
         }
         self.pushed = upto;
@@ -57,9 +59,12 @@ impl Nest {
         let turn = usize::try_from(self.ack_turn).unwrap_or(0) % members.len();
         self.ack_turn += 1;
         let Some(&to) = members.get(turn) else { return };
-        let known = self.acked.get(&to).copied().unwrap_or(0).max(
-            self.vectors.get(&to).map_or(0, |vector| vector.seq(self.id)),
-        );
+        let known = self
+            .acked
+            .get(&to)
+            .copied()
+            .unwrap_or(0)
+            .max(self.vectors.get(&to).map_or(0, |vector| vector.seq(self.id)));
         match self.registry.delta_of_mine(known) {
             Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: true })),
             None => self.send_status(to, true),
@@ -104,16 +109,22 @@ impl Nest {
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {
         let Status { vector, digest, answer } = status;
-        let mine = self.registry.vector();
-        let they_lack = !vector.covers_all(mine);
-        let we_lack = !mine.covers_all(&vector);
-        if they_lack {
-            self.send_missing(from, &vector);
-        } else if !we_lack && digest != self.registry.digest() {
-            // Equal vectors mean equal registries. If not, something is wrong with one of them.
-            self.counters.repairs += 1;
-            self.send_snapshot(from, 0);
+        let standing = self.registry.compare(&vector, digest);
+        match standing {
+            Standing::Equal | Standing::WeLack => {}
+            Standing::PeerLacks | Standing::BothLack => self.send_missing(from, &vector),
+            // Records known out of order may make the difference for a moment: only one that is
+            // still there at the next comparison is repaired.
+            Standing::Diverged if self.diverged.insert(from) => {}
+            Standing::Diverged => {
+                self.counters.repairs += 1;
+                self.send_snapshot(from, 0);
+            }
         }
+        if standing != Standing::Diverged {
+            self.diverged.remove(&from);
+        }
+        let we_lack = matches!(standing, Standing::WeLack | Standing::BothLack);
         if answer && (we_lack || self.leave_is_asking(from)) {
             self.send_status(from, false);
         }
@@ -139,19 +150,18 @@ impl Nest {
     }
 
     pub(super) fn on_snapshot(&mut self, from: NestId, chunk: &SnapshotChunk) {
-        match self.registry.join_snapshot(from, chunk) {
-            Ok((changes, next)) => {
-                for change in changes {
-                    self.on_change(change, false);
-                }
-                match next {
-                    Some(cursor) => {
-                        self.send(from, &Frame::SnapshotWanted(SnapshotWanted { cursor }));
-                    }
-                    None => self.send_status(from, true),
-                }
-            }
-            Err(error) => self.on_bad_ops(from, &error.to_string()),
+        let (changes, next) = match self.registry.join_snapshot(from, chunk) {
+            SnapshotJoined::Next(cursor, changes) => (changes, Some(cursor)),
+            SnapshotJoined::Done(changes) => (changes, None),
+            SnapshotJoined::OutOfStep(cursor) => (Vec::new(), cursor),
+            SnapshotJoined::Bad(error) => return self.on_bad_ops(from, &error.to_string()),
+        };
+        for change in changes {
+            self.on_change(change, false);
+        }
+        match next {
+            Some(cursor) => self.send(from, &Frame::SnapshotWanted(SnapshotWanted { cursor })),
+            None => self.send_status(from, true),
         }
         self.finish_responses();
     }

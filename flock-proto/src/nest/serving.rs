@@ -119,7 +119,7 @@ impl Nest {
                     return self.respond(name, key, Outcome::UnknownSpecies, None);
                 }
                 let stamp = self.stamp();
-                let change = self.registry.start(name, species, args, token, stamp);
+                let change = self.registry.start(name, species, &args, token, stamp);
                 self.on_own_change([change]);
                 let dot = self.registry.last_dot();
                 self.wait_for_hatch(name, key, dot, dot);
@@ -235,16 +235,33 @@ impl Nest {
 
     fn respond(&mut self, name: &BirdName, key: (NestId, u64), outcome: Outcome, op: Option<Dot>) {
         let Some(served) = self.served.get(&key) else { return };
-        let known = served.request.known;
+        let known = served.request.known.max(self.told.get(&key.0).copied().unwrap_or(0));
         let delta = op
-            .filter(|op| op.origin == self.id && key.0 != self.id)
+            .filter(|op| op.origin == self.id && op.seq > known && key.0 != self.id)
             .and_then(|_| self.registry.delta_of_mine(known));
+        if delta.is_some() {
+            self.told.insert(key.0, self.registry.last_dot().seq);
+        }
         self.forget_request(name, key);
         let response = Response { id: key.1, outcome, op, delta };
         if key.0 == self.id {
             self.on_response(self.id, response);
         } else {
             self.send(key.0, &Frame::Response(response));
+        }
+    }
+
+    /// Forgets requests whose askers have given up.
+    pub(super) fn forget_late_requests(&mut self) {
+        let now = self.now;
+        let late: Vec<_> = self
+            .served
+            .iter()
+            .filter(|(_, served)| served.deadline <= now)
+            .map(|(key, served)| (*key, served.request.name.clone()))
+            .collect();
+        for (key, name) in late {
+            self.forget_request(&name, key);
         }
     }
 

@@ -75,7 +75,8 @@ impl Nest {
     /// no reason to wait.
     fn only_joins(&self, next: &View) -> bool {
         let in_ring = |member: &&Member| member.state != NestState::Joining;
-        let me_too = self.view.member(self.id).map(|m| m.state) == next.member(self.id).map(|m| m.state);
+        let me_too =
+            self.view.member(self.id).map(|m| m.state) == next.member(self.id).map(|m| m.state);
         me_too
             && self.view.members().iter().filter(in_ring).all(|old| {
                 next.member(old.id)
@@ -125,9 +126,10 @@ impl Nest {
         let in_view = |id: &NestId| {
             *id != self.id && view.member(*id).is_some_and(|m| m.state != NestState::Joining)
         };
-        let new = view.members().iter().filter(|m| {
-            before.member(m.id).is_none_or(|old| old.state == NestState::Joining)
-        });
+        let new = view
+            .members()
+            .iter()
+            .filter(|m| before.member(m.id).is_none_or(|old| old.state == NestState::Joining));
         let newcomers: BTreeSet<NestId> =
             new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
         self.newcomers = newcomers;
@@ -166,6 +168,9 @@ impl Nest {
         self.held.remove(&id);
         self.vectors.remove(&id);
         self.acked.remove(&id);
+        self.told.remove(&id);
+        self.diverged.remove(&id);
+        self.registry.forget_snapshot(id);
         self.newcomers.remove(&id);
         self.queue.remove(&id);
         self.skewed.remove(&id);
@@ -182,7 +187,8 @@ impl Nest {
     }
 
     fn tell_members(&mut self, before: &View, view: &View) {
-        for member in view.members().iter().filter(|m| m.id != self.id) {
+        let me = self.id;
+        for member in view.members().iter().filter(|m| m.id != me) {
             let old = before.member(member.id).map(|m| m.state);
             if old.is_none() {
                 self.tell(Event::NestSeen(member.name.clone()));
