@@ -13,6 +13,7 @@ mod door;
 mod event;
 mod ids;
 mod nest;
+mod registry;
 mod ring;
 mod rng;
 mod time;
@@ -25,6 +26,10 @@ pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
 pub use nest::Nest;
+pub use registry::{
+    Change, DecodeError, Delta, Grounding, Joined, Record, Registry, SnapshotChunk, SnapshotJoined,
+    Standing, Vector,
+};
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;
 pub use time::{Clock, Hlc, Time};
