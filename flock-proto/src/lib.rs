@@ -8,6 +8,7 @@
 //! - `membership`: who is alive.
 //! - `wire`: what travels between nests, byte by byte.
 //! - `nest`: the state machine over them all.
+//! - `sim` (feature): many nests in virtual time, for tests.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
 
 mod config;
@@ -19,6 +20,8 @@ mod nest;
 mod registry;
 mod ring;
 mod rng;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 mod view;
 pub mod wire;

@@ -313,7 +313,8 @@ impl Nest {
         match (before, after) {
             (None, Some(_)) => self.tell(Event::Started(name.clone())),
             (Some(_), None) => {
-                let cause = cause.unwrap_or(Cause::Ended);
+                // A snapshot doesn't say why a record is gone.
+                let cause = cause.unwrap_or(Cause::Stopped);
                 if own || !self.outlives(&name, &cause) {
                     self.tell(Event::Ended(name.clone(), cause));
                 }

@@ -102,8 +102,11 @@ impl Nest {
     pub(super) fn sync(&mut self) {
         let members: Vec<NestId> =
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
-        if let Some(&with) = self.rng.pick(&members) {
-            self.send_status(with, true);
+        let Some(&with) = self.rng.pick(&members) else { return };
+        match self.registry.snapshot_wanted(with) {
+            // A snapshot is on its way, or was when the link broke: it goes on where it was.
+            Some(cursor) => self.send(with, &Frame::SnapshotWanted(SnapshotWanted { cursor })),
+            None => self.send_status(with, true),
         }
     }
 

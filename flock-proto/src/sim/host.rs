@@ -86,10 +86,7 @@ impl Entry {
 
     /// A life is here, in whatever phase.
     pub(super) const fn lives(&self) -> bool {
-        matches!(
-            self.state,
-            State::Hatching | State::Running | State::Ending | State::Departing
-        )
+        matches!(self.state, State::Hatching | State::Running | State::Ending | State::Departing)
     }
 }
 

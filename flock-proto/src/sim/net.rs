@@ -62,9 +62,9 @@ impl Net {
             .iter()
             .filter(|(_, link)| !self.is_cut(link.ends[0].0, link.ends[1].0))
             .flat_map(|(id, link)| {
-                [0, 1].into_iter().filter_map(|side| {
-                    link.queues[side].front().map(|(at, _)| (*at, *id, side))
-                })
+                [0, 1]
+                    .into_iter()
+                    .filter_map(|side| link.queues[side].front().map(|(at, _)| (*at, *id, side)))
             })
             .min()
     }

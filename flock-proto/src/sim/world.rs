@@ -6,9 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::check::{Broken, Checks};
-use super::host::{
-    Body, CRASH_WINDOW, CallEnd, Data, Entry, Later, MAX_CRASHES, SimCall, State,
-};
+use super::host::{Body, CRASH_WINDOW, CallEnd, Data, Entry, Later, MAX_CRASHES, SimCall, State};
 use super::net::Net;
 use crate::{
     Answer, BirdName, Config, Effect, Event, Fence, Input, Me, Nest, NestId, NestName, NestState,
@@ -466,7 +464,11 @@ impl World {
             .filter_map(|(i, h)| {
                 let at = h.nest.as_ref()?.deadline();
                 let back = Duration::from_micros(h.skew.as_micros() as u64);
-                let at = if at == Time::NEVER { at } else { Time::from_micros(at.as_micros().saturating_sub(back.as_micros() as u64)) };
+                let at = if at == Time::NEVER {
+                    at
+                } else {
+                    Time::from_micros(at.as_micros().saturating_sub(back.as_micros() as u64))
+                };
                 Some((at.max(self.now).max(h.frozen_until), i))
             })
             .min();
@@ -770,8 +772,10 @@ impl World {
         entry.state = State::Hatching;
         entry.birth = Some(birth);
         entry.fence = fence;
-        entry.crashes =
-            crashes.iter().map(|ago| Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64))).collect();
+        entry.crashes = crashes
+            .iter()
+            .map(|ago| Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64)))
+            .collect();
         let ok = why != Why::Start || !self.rng.one_in(50);
         let delay = Duration::from_millis(1 + self.rng.below(30));
         self.at(delay, host, id, Later::Hatched(name, fence, ok));
