@@ -218,9 +218,12 @@ impl Nest {
         }
         self.seal_seq += 1;
         let listing = self.listing_for(to);
+        let view = self.view.fingerprint();
+        let wanted = self.seals.get(&to).is_none_or(|seal| seal.view != view);
         let seal = Seal {
-            view: self.view.fingerprint(),
+            view,
             seq: self.seal_seq,
+            wanted,
             vector: self.registry.vector().clone(),
             listing,
         };
@@ -243,15 +246,31 @@ impl Nest {
             .collect()
     }
 
+    /// Seals anew towards those whose own seal is missing: one of the two may have been lost.
+    pub(super) fn ask_missing_seals(&mut self) {
+        let view = self.view.clone();
+        for member in view.members() {
+            let missing =
+                self.seals.get(&member.id).is_none_or(|seal| seal.view != view.fingerprint());
+            if missing && member.state != NestState::Joining {
+                self.send_seal(member.id);
+            }
+        }
+    }
+
     pub(super) fn on_seal(&mut self, from: NestId, seal: Seal) {
         if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
             return;
         }
         self.vectors.insert(from, seal.vector.clone());
         let fits = seal.view == self.view.fingerprint();
+        let wanted = seal.wanted;
         self.seals.insert(from, seal);
         if fits {
             self.apply_seal(from);
+            if wanted {
+                self.send_seal(from);
+            }
         }
         // A bird that was refused departs again once its owner has sealed our view.
         let waiting: Vec<_> = self.snaps.keys().cloned().collect();

@@ -49,7 +49,6 @@ pub(super) enum Later {
     Resolve(SimCall),
     DialDone(String),
     LinkGone(u64, usize),
-    DeadLink(NestId),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,4 +98,20 @@ pub(super) const CRASH_WINDOW: Duration = Duration::from_secs(30);
 pub(super) struct Body {
     pub(super) table: BTreeMap<BirdName, Entry>,
     pub(super) view: Option<Arc<View>>,
+}
+
+impl Body {
+    /// Routes by a new view. A forwarding that leads to a nest that is gone, or away from a name
+    /// that has become ours, is void.
+    pub(super) fn enter(&mut self, view: Arc<View>) {
+        let before = self.view.replace(view.clone());
+        let me = view.me();
+        self.table.retain(|name, entry| {
+            let State::Moved(to) = entry.state else { return true };
+            let hash = name.hash64();
+            let was_mine = before.as_ref().is_some_and(|old| old.owner(hash) == Some(me));
+            let is_mine = view.owner(hash) == Some(me);
+            view.member(to).is_some() && (was_mine || !is_mine)
+        });
+    }
 }

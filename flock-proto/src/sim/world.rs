@@ -53,6 +53,8 @@ pub struct World {
     pub(super) checks: Checks,
     /// Events by their debug names, counted.
     pub events: BTreeMap<&'static str, u64>,
+    /// Everything whose debug form holds this text is printed.
+    trace: Option<String>,
 }
 
 impl World {
@@ -74,6 +76,7 @@ impl World {
             ended: BTreeMap::new(),
             checks: Checks::default(),
             events: BTreeMap::new(),
+            trace: std::env::var("FLOCK_SIM_TRACE").ok(),
         }
     }
 
@@ -316,6 +319,7 @@ impl World {
 
     /// Takes a call one step on its way from this host.
     fn resolve(&mut self, host: usize, call: SimCall) {
+        self.note(host, "call", &call);
         let Some(nest) = &self.hosts[host].nest else { return };
         let me = nest.id();
         if let Some(entry) = self.hosts[host].body.table.get_mut(&call.name) {
@@ -503,6 +507,7 @@ impl World {
         let (host, incarnation) = link.ends[side];
         let from = link.ends[1 - side].1;
         if link.open[side] && self.id_of(host) == Some(incarnation) {
+            self.note_frame(host, &frame);
             self.feed(host, Input::Frame { from, frame });
         }
     }
@@ -533,7 +538,6 @@ impl World {
             }
             Later::DialDone(address) => self.finish_dial(host, address),
             Later::LinkGone(link, side) => self.on_link_gone(link, side),
-            Later::DeadLink(_) => {}
         }
     }
 
@@ -644,6 +648,7 @@ impl World {
 
     pub(super) fn feed(&mut self, host: usize, input: Input) {
         let now = self.local(host);
+        self.note(host, "<-", &input);
         if let Some(nest) = &mut self.hosts[host].nest {
             nest.handle(now, input);
             self.carry_out(host);
@@ -655,6 +660,7 @@ impl World {
         let id = nest.id();
         let effects: Vec<Effect> = nest.drain().collect();
         for effect in effects {
+            self.note(host, "->", &effect);
             match effect {
                 Effect::Send { to, frame } => self.send_frame(host, to, frame),
                 Effect::Dial { address } => {
@@ -683,10 +689,33 @@ impl World {
                 }
                 Effect::Route { name, route } => self.on_route(host, &name, route),
                 Effect::Answer { req, answer } => self.on_answer(host, req, answer),
-                Effect::Publish(view) => self.hosts[host].body.view = Some(view),
+                Effect::Publish(view) => self.hosts[host].body.enter(view),
                 Effect::Tell(event) => self.on_event(&event),
                 Effect::Renamed { .. } | Effect::Stamp(_) => {}
             }
+        }
+    }
+
+    /// Prints what a trace asks for.
+    fn note(&self, host: usize, arrow: &str, what: &dyn std::fmt::Debug) {
+        if let Some(wanted) = &self.trace {
+            let text = format!("{what:?}");
+            self.print(host, arrow, wanted, &text);
+        }
+    }
+
+    /// Prints a frame, if a trace asks for it.
+    fn note_frame(&self, host: usize, frame: &[u8]) {
+        if let (Some(wanted), Ok(frame)) = (&self.trace, crate::wire::Frame::decode(frame)) {
+            let text = format!("{frame:?}");
+            self.print(host, "<~", wanted, &text);
+        }
+    }
+
+    fn print(&self, host: usize, arrow: &str, wanted: &str, text: &str) {
+        if text.contains(wanted) {
+            let at = self.elapsed();
+            eprintln!("{at:>14?} host {host} {arrow} {text:.220}");
         }
     }
 
