@@ -24,7 +24,7 @@ impl Nest {
             self.members_changed = false;
             self.view_at = Time::NEVER;
             if next.members() != self.view.members() {
-                self.enter(next, false);
+                self.enter(next);
             }
             return;
         }
@@ -36,13 +36,13 @@ impl Nest {
             // The joins wait; everything else about the members is news for the routers already.
             let held_back = self.view.revised(self.members_held_back(next.members()));
             if held_back.members() != self.view.members() {
-                self.enter(held_back, false);
+                self.enter(held_back);
             }
             return;
         }
         self.members_changed = false;
         self.view_at = Time::NEVER;
-        self.enter(next, true);
+        self.enter(next);
     }
 
     fn members_now(&self) -> Vec<Member> {
@@ -90,14 +90,15 @@ impl Nest {
         for member in &mut members {
             let up_before =
                 self.view.member(member.id).is_some_and(|m| m.state != NestState::Joining);
-            if !up_before && member.state == NestState::Up {
+            if !up_before {
                 member.state = NestState::Joining;
             }
         }
         members
     }
 
-    fn enter(&mut self, next: View, new_ring: bool) {
+    fn enter(&mut self, next: View) {
+        let new_ring = next.fingerprint() != self.view.fingerprint();
         let before = std::mem::replace(&mut self.view, Arc::new(next));
         let view = self.view.clone();
         self.tell_members(&before, &view);

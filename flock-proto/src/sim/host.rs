@@ -101,8 +101,8 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Routes by a new view. A forwarding that leads to a nest that is gone, or away from a name
-    /// that has become ours, is void.
+    /// Routes by a new view. An owner's forwarding to the nest that still runs the bird is void
+    /// when that nest is gone, or the name isn't ours any more: then the view knows better.
     pub(super) fn enter(&mut self, view: Arc<View>) {
         let before = self.view.replace(view.clone());
         let me = view.me();
@@ -111,7 +111,7 @@ impl Body {
             let hash = name.hash64();
             let was_mine = before.as_ref().is_some_and(|old| old.owner(hash) == Some(me));
             let is_mine = view.owner(hash) == Some(me);
-            view.member(to).is_some() && (was_mine || !is_mine)
+            view.member(to).is_some() && was_mine && is_mine
         });
     }
 }

@@ -23,7 +23,6 @@ const START: Time = Time::from_micros(1_700_000_000_000_000);
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: NestName,
-    seeds: Vec<String>,
     pub(super) nest: Option<Nest>,
     pub(super) body: Body,
     /// Its clock is ahead of the world's by so much.
@@ -94,14 +93,12 @@ impl World {
         format!("10.0.0.{host}:7000")
     }
 
-    /// Adds a host and starts a nest on it; its seeds are the first two hosts.
+    /// Adds a host and starts a nest on it.
     pub fn add_host(&mut self) -> usize {
         let index = self.hosts.len();
         let name = NestName::new(&format!("nest-{index}")).unwrap_or_else(|e| unreachable!("{e}"));
-        let seeds = (0..index.min(2)).map(Self::address).collect();
         self.hosts.push(Host {
             name,
-            seeds,
             nest: None,
             body: Body::default(),
             skew: Duration::ZERO,
@@ -121,7 +118,7 @@ impl World {
             address: Self::address(host),
             weight: 1,
             species: BTreeSet::from([SPECIES]),
-            seeds: if host == 0 { self.seeds_of_first() } else { self.hosts[host].seeds.clone() },
+            seeds: self.seeds_for(host),
         };
         let now = self.now + self.hosts[host].skew;
         let seed = self.rng.next_u64();
@@ -130,9 +127,13 @@ impl World {
         self.carry_out(host);
     }
 
-    /// The first nest forms the flock; when it comes again it looks for the others.
-    fn seeds_of_first(&self) -> Vec<String> {
-        (1..self.hosts.len().min(3)).map(Self::address).collect()
+    /// Two fixed seeds, as people configure them, and one nest that runs: with all seeds down and
+    /// everybody else gone in good order, nobody could know where to look.
+    fn seeds_for(&mut self, host: usize) -> Vec<String> {
+        let mut seeds: BTreeSet<usize> = (0..self.hosts.len().min(2)).collect();
+        let running = self.running();
+        seeds.extend(self.rng.pick(&running));
+        seeds.into_iter().filter(|&seed| seed != host).map(Self::address).collect()
     }
 
     /// The process dies: no goodbye, its state is lost.
@@ -715,7 +716,7 @@ impl World {
     fn print(&self, host: usize, arrow: &str, wanted: &str, text: &str) {
         if text.contains(wanted) {
             let at = self.elapsed();
-            eprintln!("{at:>14?} host {host} {arrow} {text:.220}");
+            eprintln!("{at:>14?} host {host} {arrow} {text:.300}");
         }
     }
 
@@ -818,7 +819,14 @@ impl World {
         let waiting: Vec<SimCall> = entry.queue.drain(..).collect();
         match route {
             Route::To(to) => {
-                entry.state = State::Moved(to);
+                let me = self.hosts[host].body.view.as_ref().map(|view| view.me());
+                let owner =
+                    self.hosts[host].body.view.as_ref().and_then(|view| view.owner(name.hash64()));
+                if owner == me {
+                    self.set_state(host, name, State::Moved(to));
+                } else {
+                    self.hosts[host].body.table.remove(name);
+                }
                 for call in waiting {
                     self.forward(host, to, call);
                 }
