@@ -1,4 +1,4 @@
-//! Starting, calling and stopping many birds at once.
+//! Starting and calling many birds at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,6 @@ pub const IN_FLIGHT: usize = 64;
 pub enum Deed {
     /// Start a ticker of this name.
     Start,
-    /// Stop it.
-    Stop,
     /// Ask it for its next price, once.
     Call,
     /// Ask it for its next price by fresh calls, all birds at the same time, until one is answered
@@ -41,7 +39,7 @@ pub async fn each(flock: &Flock, names: Vec<String>, deed: Deed) -> Vec<Outcome>
     let width = match deed {
         // Birds that have no nest at the moment must not keep the others from being asked.
         Deed::CallUntil(_) => names.len().max(1),
-        Deed::Start | Deed::Stop | Deed::Call => IN_FLIGHT,
+        Deed::Start | Deed::Call => IN_FLIGHT,
     };
     let begun = Instant::now();
     let places = Arc::new(Semaphore::new(width));
@@ -69,7 +67,6 @@ async fn one(flock: &Flock, name: &str, deed: Deed, begun: Instant) -> Result<u6
             let started = flock.start::<Ticker>(name, symbol(name)).await;
             started.map(|_| 0).map_err(|e| e.to_string())
         }
-        Deed::Stop => flock.stop(name).await.map(|()| 0).map_err(|e| e.to_string()),
         Deed::Call => call(flock, name, Duration::from_secs(5)).await,
         Deed::CallUntil(span) => call_until(flock, name, begun + span).await,
     }

@@ -1,6 +1,6 @@
 //! The tour's end of a nest: one child process, asked directly.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,18 +76,11 @@ impl Nest {
         Ok(self.process.kill().await?)
     }
 
-    /// Has the nest leave the flock, and waits until its process has ended.
-    pub async fn leave(mut self) -> anyhow::Result<()> {
-        self.done(Command::Leave).await?;
-        tokio::time::timeout(PATIENCE, self.process.wait()).await??;
-        Ok(())
-    }
-
     /// Does the same with each of these birds.
     pub async fn each(&self, names: Vec<String>, deed: Deed) -> anyhow::Result<Vec<Outcome>> {
         match self.ask(Command::Each { names, deed }).await? {
             Answer::Outcomes(outcomes) => Ok(outcomes),
-            other => self.puzzled(&other),
+            _ => self.puzzled(),
         }
     }
 
@@ -95,18 +88,15 @@ impl Nest {
     pub async fn local(&self) -> anyhow::Result<Vec<String>> {
         match self.ask(Command::Local).await? {
             Answer::Local(names) => Ok(names),
-            other => self.puzzled(&other),
+            _ => self.puzzled(),
         }
     }
 
     /// Where this nest believes these birds to live.
-    pub async fn whereis(
-        &self,
-        names: Vec<String>,
-    ) -> anyhow::Result<std::collections::BTreeMap<String, String>> {
+    pub async fn whereis(&self, names: Vec<String>) -> anyhow::Result<BTreeMap<String, String>> {
         match self.ask(Command::Whereis(names)).await? {
             Answer::Homes(homes) => Ok(homes),
-            other => self.puzzled(&other),
+            _ => self.puzzled(),
         }
     }
 
@@ -114,7 +104,7 @@ impl Nest {
     pub async fn nests(&self) -> anyhow::Result<Vec<NestSeen>> {
         match self.ask(Command::Nests).await? {
             Answer::Nests(nests) => Ok(nests),
-            other => self.puzzled(&other),
+            _ => self.puzzled(),
         }
     }
 
@@ -122,15 +112,12 @@ impl Nest {
     pub async fn done(&self, command: Command) -> anyhow::Result<()> {
         match self.ask(command).await? {
             Answer::Done => Ok(()),
-            other => self.puzzled(&other),
+            _ => self.puzzled(),
         }
     }
 
-    fn puzzled<T>(&self, answer: &Answer) -> anyhow::Result<T> {
-        match answer {
-            Answer::Failed(why) => bail!("{}: {why}", self.name),
-            _ => bail!("{} answered another question", self.name),
-        }
+    fn puzzled<T>(&self) -> anyhow::Result<T> {
+        bail!("{} answered another question", self.name)
     }
 
     async fn ask(&self, command: Command) -> anyhow::Result<Answer> {

@@ -46,8 +46,6 @@ pub enum Command {
     Cut(Vec<String>),
     /// Undo all cuts.
     Heal,
-    /// Leave the flock politely, and end.
-    Leave,
 }
 
 /// A line from a nest.
@@ -70,10 +68,8 @@ pub enum Answer {
     Homes(BTreeMap<String, String>),
     /// To `Nests`.
     Nests(Vec<NestSeen>),
-    /// To `Cut`, `Heal`, `Leave`.
+    /// To `Cut`, `Heal`.
     Done,
-    /// It could not be done.
-    Failed(String),
 }
 
 /// One nest as another sees it.

@@ -52,7 +52,7 @@ impl Orders {
     }
 }
 
-/// Runs the nest until it is told to leave or its standard input ends.
+/// Runs the nest until its standard input ends.
 pub fn run(orders: Orders) -> anyhow::Result<()> {
     let questions = listen(&orders)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -99,11 +99,7 @@ async fn serve(
     while let Some(Question { id, command }) = questions.recv().await {
         let flock = flock.clone();
         tokio::spawn(async move {
-            let leaving = matches!(command, Command::Leave);
             say(&Reply { id, answer: answer(&flock, command).await });
-            if leaving {
-                std::process::exit(0);
-            }
         });
     }
     Ok(())
@@ -131,10 +127,6 @@ async fn answer(flock: &Flock, command: Command) -> Answer {
             flock.heal();
             Answer::Done
         }
-        Command::Leave => match flock.leave().await {
-            Ok(()) => Answer::Done,
-            Err(e) => Answer::Failed(e.to_string()),
-        },
     }
 }
 
