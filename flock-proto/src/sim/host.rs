@@ -68,6 +68,8 @@ pub(super) struct Entry {
     pub(super) state: State,
     pub(super) birth: Option<Dot>,
     pub(super) fence: Fence,
+    /// The fence it hatched with: reports about an earlier life name another one.
+    pub(super) first_fence: Fence,
     pub(super) crashes: Vec<Time>,
     pub(super) queue: VecDeque<SimCall>,
 }
@@ -78,6 +80,7 @@ impl Entry {
             state: State::Waiting,
             birth: None,
             fence: Fence(0),
+            first_fence: Fence(0),
             crashes: Vec::new(),
             queue: VecDeque::new(),
         }

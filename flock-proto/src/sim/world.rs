@@ -209,9 +209,12 @@ impl World {
         }
     }
 
-    /// The process stands still for a while.
+    /// The process stands still for a while. Not again soon after: several freezes in a row are
+    /// one long one, and a nest that is frozen for longer than SWIM suspects is rightly held dead.
     pub fn freeze(&mut self, host: usize, span: Duration) {
-        self.hosts[host].frozen_until = self.now + span;
+        if self.now.since(self.hosts[host].frozen_until) > Duration::from_secs(6) {
+            self.hosts[host].frozen_until = self.now + span;
+        }
     }
 
     /// The nest leaves in good order.
@@ -542,9 +545,13 @@ impl World {
         }
     }
 
+    fn first_fence(&self, host: usize, name: &BirdName) -> Option<Fence> {
+        self.hosts[host].body.table.get(name).map(|entry| entry.first_fence)
+    }
+
     fn is_life(&self, host: usize, name: &BirdName, fence: Fence, state: &State) -> bool {
         let entry = self.hosts[host].body.table.get(name);
-        entry.is_some_and(|entry| entry.state == *state && entry.fence >= fence)
+        entry.is_some_and(|entry| entry.state == *state && entry.first_fence == fence)
     }
 
     fn on_hatch_done(&mut self, host: usize, name: BirdName, fence: Fence, ok: bool) {
@@ -674,11 +681,13 @@ impl World {
                 }
                 Effect::End { name, fence, .. } => {
                     self.set_state(host, &name, State::Ending);
+                    let fence = self.first_fence(host, &name).unwrap_or(fence);
                     let delay = Duration::from_millis(1 + self.rng.below(20));
                     self.at(delay, host, id, Later::Ended(name, fence));
                 }
                 Effect::Depart { name, fence } => {
                     self.set_state(host, &name, State::Departing);
+                    let fence = self.first_fence(host, &name).unwrap_or(fence);
                     let delay = Duration::from_millis(1 + self.rng.below(50));
                     self.at(delay, host, id, Later::Departed(name, fence));
                 }
@@ -802,6 +811,8 @@ impl World {
         entry.state = State::Hatching;
         entry.birth = Some(birth);
         entry.fence = fence;
+        entry.first_fence = fence;
+        entry.first_fence = fence;
         entry.crashes = crashes
             .iter()
             .map(|ago| Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64)))
