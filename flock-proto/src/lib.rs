@@ -5,18 +5,26 @@
 //! - `ids`, `time`, `rng`: names and numbers, parsed once at the door.
 //! - `ring`, `view`: which nest owns a name.
 //! - `registry`: the delta-CRDT of living names.
+//! - `membership`: who is alive.
+//! - `wire`: what travels between nests, byte by byte.
 //! - `nest`: the state machine over them all.
+//! - `sim` (feature): many nests in virtual time, for tests.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
 
 mod config;
 mod door;
 mod event;
 mod ids;
+mod membership;
 mod nest;
+mod registry;
 mod ring;
 mod rng;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 mod view;
+pub mod wire;
 
 pub use config::{Config, Me};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
@@ -24,7 +32,11 @@ pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
-pub use nest::Nest;
+pub use nest::{BirdInfo, Counters, Nest};
+pub use registry::{
+    Change, DecodeError, Delta, Grounding, Joined, Record, Registry, SnapshotChunk, SnapshotJoined,
+    Standing, Vector,
+};
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;
 pub use time::{Clock, Hlc, Time};

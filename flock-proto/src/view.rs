@@ -1,5 +1,7 @@
 //! The view: the members that a nest holds to be alive, with the ring over them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -52,7 +54,7 @@ pub struct Member {
 pub struct View {
     me: NestId,
     members: Vec<Member>,
-    ring: Ring,
+    ring: Arc<Ring>,
     fingerprint: Fingerprint,
 }
 
@@ -61,11 +63,24 @@ impl View {
     pub fn new(me: NestId, mut members: Vec<Member>) -> Self {
         members.sort_unstable_by_key(|m| m.id);
         members.dedup_by_key(|m| m.id);
-        let ring = Ring::new(
-            members.iter().filter(|m| m.state == NestState::Up).map(|m| (m.id, &m.name, m.weight)),
-        );
         let fingerprint = fingerprint(&members);
+        let ring = Arc::new(Ring::new(
+            members.iter().filter(|m| m.state == NestState::Up).map(|m| (m.id, &m.name, m.weight)),
+        ));
         Self { me, members, ring, fingerprint }
+    }
+
+    /// The same nest's next view. The ring is built anew only if it can differ: it costs
+    /// milliseconds where there are many nests.
+    #[must_use]
+    pub fn revised(&self, mut members: Vec<Member>) -> Self {
+        members.sort_unstable_by_key(|m| m.id);
+        members.dedup_by_key(|m| m.id);
+        if fingerprint(&members) != self.fingerprint {
+            return Self::new(self.me, members);
+        }
+        let ring = self.ring.clone();
+        Self { me: self.me, members, ring, fingerprint: self.fingerprint }
     }
 
     /// The nest whose view this is.
@@ -85,7 +100,7 @@ impl View {
     }
 
     /// The ring over the members that are `Up`.
-    pub const fn ring(&self) -> &Ring {
+    pub fn ring(&self) -> &Ring {
         &self.ring
     }
 

@@ -1,0 +1,376 @@
+//! SWIM, as foca plays it, with its timers kept and its notices gathered.
+//!
+//! Source: Das et al., "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership
+//! Protocol", 2002; <https://docs.rs/foca>.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::fmt;
+use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use foca::{Foca, Identity, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime};
+
+use crate::{NestId, NestName, Rng, Time};
+
+/// Room for every member of a large flock in one answer to a joiner: foca's packets travel on a
+/// stream, so nothing holds them to a datagram's size.
+const MAX_PACKET: usize = 60 * 1024;
+
+/// How often each update is passed on. foca's default of 10 leaves some nests of a hundred unaware
+/// when frames stall.
+const TRANSMISSIONS: u8 = 20;
+
+/// A nest as foca knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SwimId {
+    id: NestId,
+    name: NestName,
+    /// Raised by a nest that was wrongly declared down: foca takes no identity back.
+    bump: u32,
+}
+
+impl Identity for SwimId {
+    type Addr = NestName;
+
+    fn renew(&self) -> Option<Self> {
+        Some(Self { bump: self.bump.checked_add(1)?, ..self.clone() })
+    }
+
+    fn addr(&self) -> NestName {
+        self.name.clone()
+    }
+
+    fn win_addr_conflict(&self, other: &Self) -> bool {
+        (self.id, self.bump) > (other.id, other.bump)
+    }
+}
+
+/// What foca asked for while it handled something.
+#[derive(Debug, Default)]
+pub(crate) struct SwimOut {
+    /// Packets to pass to nests.
+    pub(crate) packets: Vec<(NestId, Bytes)>,
+}
+
+/// foca with its timers.
+pub(crate) struct Swim {
+    foca: Foca<SwimId, Codec, SwimRng, NoCustomBroadcast>,
+    /// Keyed by when, then by the order of asking.
+    timers: BTreeMap<(Time, u64), foca::Timer<SwimId>>,
+    asked: u64,
+    alive: BTreeSet<NestId>,
+    changed: bool,
+}
+
+impl Swim {
+    pub(crate) fn new(id: NestId, name: NestName, seed: u64) -> Self {
+        let identity = SwimId { id, name, bump: 0 };
+        let foca = Foca::new(identity, config(8), SwimRng(Rng::new(seed)), Codec);
+        Self { foca, timers: BTreeMap::new(), asked: 0, alive: BTreeSet::new(), changed: false }
+    }
+
+    /// The nests held to be alive or merely suspected, this one not included.
+    pub(crate) const fn alive(&self) -> &BTreeSet<NestId> {
+        &self.alive
+    }
+
+    /// Whether the set of the living changed since this was last asked.
+    pub(crate) const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// When to call [`Swim::on_time`].
+    pub(crate) fn deadline(&self) -> Time {
+        self.timers.keys().next().map_or(Time::NEVER, |&(at, _)| at)
+    }
+
+    /// Lets foca's due timers run.
+    pub(crate) fn on_time(&mut self, now: Time, out: &mut SwimOut) {
+        while let Some(due) = self.timers.first_entry().filter(|e| e.key().0 <= now) {
+            let timer = due.remove();
+            // An error here says that the timer came late or its member is gone; foca has moved on.
+            self.with(now, out, |foca, run| drop(foca.handle_timer(timer, run)));
+        }
+    }
+
+    /// Hands foca a packet. An error says what is wrong with it.
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Time,
+        packet: &[u8],
+        out: &mut SwimOut,
+    ) -> Result<(), String> {
+        let mut result = Ok(());
+        self.with(now, out, |foca, run| {
+            result = foca.handle_data(packet, run).map_err(|e| e.to_string());
+        });
+        result
+    }
+
+    /// Says hello to a nest that a link was opened to.
+    pub(crate) fn announce(&mut self, now: Time, id: NestId, name: &NestName, out: &mut SwimOut) {
+        let to = SwimId { id, name: name.clone(), bump: 0 };
+        self.with(now, out, |foca, run| drop(foca.announce(to, run)));
+    }
+
+    /// Declares a nest down, and has that passed on.
+    pub(crate) fn declare_down(&mut self, now: Time, id: NestId, out: &mut SwimOut) {
+        let known = self.foca.iter_members().find(|m| m.id().id == id).cloned();
+        let Some(member) = known else { return };
+        let down = foca::Member::new(member.id().clone(), member.incarnation(), foca::State::Down);
+        self.with(now, out, |foca, run| {
+            drop(foca.apply_many([down].into_iter(), true, run));
+            // At once, not with the next probe: each nest that learns of it saves its callers time.
+        });
+        self.with(now, out, |foca, run| drop(foca.gossip(run)));
+    }
+
+    /// Tells some members that this nest leaves; foca is of no use afterwards.
+    pub(crate) fn leave(&mut self, now: Time, out: &mut SwimOut) {
+        self.with(now, out, |foca, run| drop(foca.leave_cluster(run)));
+        self.timers.clear();
+    }
+
+    fn with(
+        &mut self,
+        now: Time,
+        out: &mut SwimOut,
+        act: impl FnOnce(&mut Foca<SwimId, Codec, SwimRng, NoCustomBroadcast>, &mut Run<'_>),
+    ) {
+        let mut run =
+            Run { now, timers: &mut self.timers, asked: &mut self.asked, out, moved: false };
+        act(&mut self.foca, &mut run);
+        if run.moved {
+            let alive = self.foca.iter_members().map(|m| m.id().id).collect();
+            self.changed |= alive != self.alive;
+            self.alive = alive;
+            let size = u32::try_from(self.alive.len() + 1).unwrap_or(u32::MAX);
+            drop(self.foca.set_config(config(size)));
+        }
+    }
+}
+
+impl fmt::Debug for Swim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Swim").field("alive", &self.alive).finish_non_exhaustive()
+    }
+}
+
+/// foca's settings for a flock of this size.
+fn config(size: u32) -> foca::Config {
+    let size = size.max(8);
+    let mut config = foca::Config::new_lan(NonZeroU32::new(size).unwrap_or(NonZeroU32::MIN));
+    config.probe_period = Duration::from_millis(500);
+    config.probe_rtt = Duration::from_millis(200);
+    // A frozen nest gets its time to refute; more where news takes more rounds to get about.
+    config.suspect_to_down_after =
+        Duration::from_millis((2000.0 * f64::from(size).log10().max(1.0)) as u64);
+    config.max_transmissions = NonZeroU8::new(TRANSMISSIONS).unwrap_or(NonZeroU8::MIN);
+    config.max_packet_size = NonZeroUsize::new(MAX_PACKET).unwrap_or(NonZeroUsize::MIN);
+    config.notify_down_members = true;
+    let every_5_s = |n| {
+        let num_members = NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        Some(PeriodicParams { frequency: Duration::from_secs(5), num_members })
+    };
+    config.periodic_announce = every_5_s(1);
+    config.periodic_announce_to_down_members = every_5_s(2);
+    config
+}
+
+/// Where foca's effects go while it handles one thing.
+struct Run<'a> {
+    now: Time,
+    timers: &'a mut BTreeMap<(Time, u64), foca::Timer<SwimId>>,
+    asked: &'a mut u64,
+    out: &'a mut SwimOut,
+    moved: bool,
+}
+
+impl Runtime<SwimId> for Run<'_> {
+    fn notify(&mut self, _: Notification<'_, SwimId>) {
+        // Whatever it is, the set of members is read anew: it can't be misunderstood.
+        self.moved = true;
+    }
+
+    fn send_to(&mut self, to: SwimId, data: &[u8]) {
+        self.out.packets.push((to.id, Bytes::copy_from_slice(data)));
+    }
+
+    fn submit_after(&mut self, event: foca::Timer<SwimId>, after: Duration) {
+        *self.asked += 1;
+        self.timers.insert((self.now + after, *self.asked), event);
+    }
+}
+
+/// The core's own chance, in the shape that foca asks for.
+struct SwimRng(Rng);
+
+impl rand::TryRng for SwimRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.0.next_u64() >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.0.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Infallible> {
+        for part in to.chunks_mut(8) {
+            let word = self.0.next_u64().to_le_bytes();
+            part.copy_from_slice(&word[..part.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// foca's packets, hand-laid: every nest writes several a second.
+struct Codec;
+
+/// Why bytes are no SWIM packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BadPacket(&'static str);
+
+impl fmt::Display for BadPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a SWIM packet: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadPacket {}
+
+const SHORT: BadPacket = BadPacket("cut short");
+const FULL: BadPacket = BadPacket("no room left");
+
+fn put_id(mut to: impl BufMut, id: &SwimId) {
+    let name = id.name.as_str().as_bytes();
+    to.put_u64_le(id.id.0);
+    to.put_u32_le(id.bump);
+    // A name has at most 255 bytes, checked where it was made.
+    to.put_u8(name.len() as u8);
+    to.put_slice(name);
+}
+
+fn id_len(id: &SwimId) -> usize {
+    13 + id.name.as_str().len()
+}
+
+fn id(mut from: impl Buf) -> Result<SwimId, BadPacket> {
+    if from.remaining() < 13 {
+        return Err(SHORT);
+    }
+    let (id, bump, len) = (NestId(from.get_u64_le()), from.get_u32_le(), from.get_u8() as usize);
+    if from.remaining() < len {
+        return Err(SHORT);
+    }
+    let mut name = vec![0; len];
+    from.copy_to_slice(&mut name);
+    let name = String::from_utf8(name).map_err(|_| BadPacket("a name that is not UTF-8"))?;
+    let name = NestName::try_from(name).map_err(|_| BadPacket("a name that is none"))?;
+    Ok(SwimId { id, name, bump })
+}
+
+fn byte(mut from: impl Buf) -> Result<u8, BadPacket> {
+    if from.has_remaining() { Ok(from.get_u8()) } else { Err(SHORT) }
+}
+
+fn half(mut from: impl Buf) -> Result<u16, BadPacket> {
+    if from.remaining() >= 2 { Ok(from.get_u16_le()) } else { Err(SHORT) }
+}
+
+impl foca::Codec<SwimId> for Codec {
+    type Error = BadPacket;
+
+    fn encode_header(
+        &mut self,
+        header: &foca::Header<SwimId>,
+        mut to: impl BufMut,
+    ) -> Result<(), BadPacket> {
+        let (tag, other, number) = match &header.message {
+            Message::Ping(n) => (0, None, Some(*n)),
+            Message::Ack(n) => (1, None, Some(*n)),
+            Message::PingReq { target, probe_number } => (2, Some(target), Some(*probe_number)),
+            Message::IndirectPing { origin, probe_number } => {
+                (3, Some(origin), Some(*probe_number))
+            }
+            Message::IndirectAck { target, probe_number } => (4, Some(target), Some(*probe_number)),
+            Message::ForwardedAck { origin, probe_number } => {
+                (5, Some(origin), Some(*probe_number))
+            }
+            Message::Announce => (6, None, None),
+            Message::Feed => (7, None, None),
+            Message::Gossip => (8, None, None),
+            Message::Broadcast => (9, None, None),
+            Message::TurnUndead => (10, None, None),
+        };
+        let len = id_len(&header.src) + 2 + id_len(&header.dst) + 2 + other.map_or(0, id_len);
+        if to.remaining_mut() < len {
+            return Err(FULL);
+        }
+        put_id(&mut to, &header.src);
+        to.put_u16_le(header.src_incarnation);
+        put_id(&mut to, &header.dst);
+        to.put_u8(tag);
+        if let Some(other) = other {
+            put_id(&mut to, other);
+        }
+        if let Some(number) = number {
+            to.put_u8(number);
+        }
+        Ok(())
+    }
+
+    fn decode_header(&mut self, mut from: impl Buf) -> Result<foca::Header<SwimId>, BadPacket> {
+        let src = id(&mut from)?;
+        let src_incarnation = half(&mut from)?;
+        let dst = id(&mut from)?;
+        let message = match byte(&mut from)? {
+            0 => Message::Ping(byte(&mut from)?),
+            1 => Message::Ack(byte(&mut from)?),
+            2 => Message::PingReq { target: id(&mut from)?, probe_number: byte(&mut from)? },
+            3 => Message::IndirectPing { origin: id(&mut from)?, probe_number: byte(&mut from)? },
+            4 => Message::IndirectAck { target: id(&mut from)?, probe_number: byte(&mut from)? },
+            5 => Message::ForwardedAck { origin: id(&mut from)?, probe_number: byte(&mut from)? },
+            6 => Message::Announce,
+            7 => Message::Feed,
+            8 => Message::Gossip,
+            9 => Message::Broadcast,
+            10 => Message::TurnUndead,
+            _ => return Err(BadPacket("an unknown message")),
+        };
+        Ok(foca::Header { src, src_incarnation, dst, message })
+    }
+
+    fn encode_member(
+        &mut self,
+        member: &foca::Member<SwimId>,
+        mut to: impl BufMut,
+    ) -> Result<(), BadPacket> {
+        if to.remaining_mut() < id_len(member.id()) + 3 {
+            return Err(FULL);
+        }
+        put_id(&mut to, member.id());
+        to.put_u16_le(member.incarnation());
+        to.put_u8(match member.state() {
+            foca::State::Alive => 0,
+            foca::State::Suspect => 1,
+            foca::State::Down => 2,
+        });
+        Ok(())
+    }
+
+    fn decode_member(&mut self, mut from: impl Buf) -> Result<foca::Member<SwimId>, BadPacket> {
+        let id = id(&mut from)?;
+        let incarnation = half(&mut from)?;
+        let state = match byte(&mut from)? {
+            0 => foca::State::Alive,
+            1 => foca::State::Suspect,
+            2 => foca::State::Down,
+            _ => return Err(BadPacket("an unknown state")),
+        };
+        Ok(foca::Member::new(id, incarnation, state))
+    }
+}

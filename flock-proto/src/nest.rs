@@ -1,0 +1,360 @@
+//! One nest's mind: membership, registry, ownership and requests behind one door.
+//!
+//! In reading order:
+//!
+//! - this file: the state, the door, and the round that follows each input.
+//! - `nest/frames.rs`: control frames in and out, relaying.
+//! - `nest/links.rs`: links, dials, deaths noticed.
+//! - `nest/joining.rs`: cards, the way from `Joining` to `Up`, leaving.
+//! - `nest/views.rs`: from members to views; seals and who is settled.
+//! - `nest/replication.rs`: registry operations to and from the others.
+//! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
+//! - `nest/moving.rs`: hand-over of birds between nests.
+//! - `nest/serving.rs`: starts, stops and revivals, as their owner.
+//! - `nest/asking.rs`: the same, as the nest whose user asked.
+//! - `nest/looks.rs`: what people may look at.
+
+mod asking;
+mod birds;
+mod frames;
+mod joining;
+mod links;
+mod looks;
+mod moving;
+mod replication;
+mod serving;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::membership::{Roster, Swim, SwimOut};
+use crate::registry::{Registry, Vector};
+use crate::ring;
+use crate::wire::{Listed, Seal};
+use crate::{
+    BirdName, Clock, Config, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestState, ReqId,
+    Rng, Time, View,
+};
+
+use asking::Ask;
+use birds::Bird;
+use joining::Leave;
+use links::{Death, Link};
+pub use looks::{BirdInfo, Counters};
+use moving::{Offer, Snap};
+use serving::Served;
+
+/// The whole mind of one nest.
+#[derive(Debug)]
+pub struct Nest {
+    me: Me,
+    config: Config,
+    id: NestId,
+    now: Time,
+    rng: Rng,
+    clock: Clock,
+    out: Vec<Effect>,
+    counters: Counters,
+
+    // Membership.
+    state: NestState,
+    born: Time,
+    first_contact: Option<Time>,
+    card_version: u64,
+    swim: Swim,
+    roster: Roster,
+    links: BTreeMap<NestId, Link>,
+    dialing: BTreeMap<String, Time>,
+    deaths: BTreeMap<NestId, Death>,
+    /// Who wants to know whether a nest's address is refused.
+    probing: BTreeMap<NestId, BTreeSet<NestId>>,
+    held: BTreeMap<NestId, Vector>,
+    skewed: BTreeSet<NestId>,
+    leave: Option<Leave>,
+    told_alone: Option<Time>,
+
+    // The view, and what the others have sealed for it.
+    view: Arc<View>,
+    members_changed: bool,
+    links_changed: bool,
+    view_at: Time,
+    seals: BTreeMap<NestId, Seal>,
+    seal_seq: u64,
+    /// Arcs gained and not yet settled.
+    gained: Vec<ring::Arc>,
+    /// Nests new in the view that have not sealed it yet.
+    newcomers: BTreeSet<NestId>,
+    /// The view in which each nest told that it takes over.
+    ready: BTreeMap<NestId, Fingerprint>,
+    /// The last seal of each nest that was answered with `Ready`.
+    readied: BTreeMap<NestId, u64>,
+
+    // The registry.
+    registry: Registry,
+    vectors: BTreeMap<NestId, Vector>,
+    pushed: u64,
+    acked: BTreeMap<NestId, u64>,
+    /// Nests whose registry differed from ours when last compared, though the vectors were equal.
+    diverged: BTreeSet<NestId>,
+    /// The last of our operations sent to each nest since its link opened.
+    told: BTreeMap<NestId, u64>,
+    ack_turn: u64,
+
+    // Birds.
+    birds: BTreeMap<BirdName, Bird>,
+    snaps: BTreeMap<BirdName, Snap>,
+    offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
+    listed: BTreeMap<BirdName, BTreeMap<NestId, Listed>>,
+    accepted: BTreeMap<BirdName, Vec<(crate::Fence, Time)>>,
+    /// Birds that may depart as soon as the window to their owner has room.
+    queue: BTreeMap<NestId, BTreeSet<BirdName>>,
+    in_flight: BTreeMap<NestId, BTreeSet<BirdName>>,
+    /// Names that calls wait for here.
+    wanted: BTreeSet<BirdName>,
+    /// Names that are ours and whose calls were sent to the nest that still runs the bird.
+    routed: BTreeMap<BirdName, NestId>,
+    /// Names that are ours, as soon as their arc is settled.
+    on_hold: BTreeSet<BirdName>,
+    /// Names about which something changed in this round.
+    dirty: BTreeSet<BirdName>,
+
+    // Requests.
+    asks: BTreeMap<ReqId, Ask>,
+    ask_times: BTreeSet<(Time, ReqId)>,
+    /// Asks whose answer is here, but not the operation behind it.
+    answered: BTreeSet<ReqId>,
+    served: BTreeMap<(NestId, u64), Served>,
+    served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
+    /// Names that hatch next because somebody revived them.
+    reviving: BTreeSet<BirdName>,
+
+    timers: Timers,
+}
+
+/// When each regular duty is due.
+#[derive(Debug)]
+struct Timers {
+    redial: Time,
+    heartbeat: Time,
+    sync: Time,
+    flush: Time,
+    ack: Time,
+    death: Time,
+    join: Time,
+}
+
+impl Nest {
+    /// A nest that starts now. The same seed and the same inputs give the same effects.
+    pub fn new(me: Me, config: Config, seed: u64, now: Time) -> Self {
+        let mut rng = Rng::new(seed);
+        let id = incarnation(&mut rng, now);
+        let swim = Swim::new(id, me.name.clone(), rng.next_u64());
+        let mut nest = Self {
+            clock: Clock::new(config.max_clock_skew),
+            registry: Registry::new(id, config.log_len),
+            id,
+            now,
+            out: Vec::new(),
+            counters: Counters::default(),
+            state: NestState::Joining,
+            born: now,
+            first_contact: None,
+            card_version: 0,
+            swim,
+            roster: Roster::default(),
+            links: BTreeMap::new(),
+            dialing: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            probing: BTreeMap::new(),
+            held: BTreeMap::new(),
+            skewed: BTreeSet::new(),
+            leave: None,
+            told_alone: None,
+            view: Arc::new(View::new(id, Vec::new())),
+            members_changed: true,
+            links_changed: false,
+            view_at: Time::NEVER,
+            seals: BTreeMap::new(),
+            seal_seq: 0,
+            gained: Vec::new(),
+            newcomers: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            readied: BTreeMap::new(),
+            vectors: BTreeMap::new(),
+            pushed: 0,
+            acked: BTreeMap::new(),
+            told: BTreeMap::new(),
+            diverged: BTreeSet::new(),
+            ack_turn: 0,
+            birds: BTreeMap::new(),
+            snaps: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            routed: BTreeMap::new(),
+            on_hold: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            asks: BTreeMap::new(),
+            ask_times: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            served: BTreeMap::new(),
+            served_names: BTreeMap::new(),
+            reviving: BTreeSet::new(),
+            timers: Timers {
+                redial: now + config.redial_every,
+                heartbeat: now + config.link_silence / 3,
+                sync: now + config.sync_every,
+                flush: Time::NEVER,
+                ack: Time::NEVER,
+                death: Time::NEVER,
+                join: now,
+            },
+            me,
+            config,
+            rng,
+        };
+        nest.write_card();
+        nest.dial_seeds();
+        nest.round();
+        nest
+    }
+
+    /// The one door in. Time may stand still between calls; it never goes back.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        self.now = self.now.max(now);
+        if self.has_left() {
+            return;
+        }
+        match input {
+            Input::Frame { from, frame } => self.on_frame(from, &frame),
+            Input::LinkOpened { peer } => self.on_link_opened(peer),
+            Input::LinkClosed { peer } => self.on_link_closed(peer),
+            Input::DialFailed { address, refused, why } => {
+                self.on_dial_failed(&address, refused, why);
+            }
+            Input::Outdated { above } => self.on_outdated(above),
+            Input::Start { req, name, species, args, or_get, deadline } => {
+                self.on_start(req, name, species, args, or_get, deadline);
+            }
+            Input::Stop { req, name, deadline } => self.on_stop(req, name, deadline),
+            Input::Revive { req, name, deadline } => self.on_revive(req, name, deadline),
+            Input::Leave { req } => self.on_leave(req),
+            Input::Wanted { name } => self.on_wanted(name),
+            Input::Hatched { name, fence } => self.on_hatched(name, fence),
+            Input::HatchFailed { name, fence, reason } => {
+                self.on_hatch_failed(name, fence, reason);
+            }
+            Input::Ended { name, fence } => self.on_ended(name, fence),
+            Input::Grounded { name, fence, reason, crashes } => {
+                self.on_grounded(name, fence, reason, crashes);
+            }
+            Input::Departed { name, fence, crashes } => self.on_departed(name, fence, crashes),
+            Input::Tick => self.on_tick(),
+        }
+        self.round();
+    }
+
+    /// The one door out. Empty it after every `handle`.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
+        self.out.drain(..)
+    }
+
+    /// When to send [`Input::Tick`], if nothing else comes before.
+    pub fn deadline(&self) -> Time {
+        if self.has_left() {
+            return Time::NEVER;
+        }
+        let timers = &self.timers;
+        [
+            timers.redial,
+            timers.heartbeat,
+            timers.sync,
+            timers.flush,
+            timers.ack,
+            timers.death,
+            timers.join,
+            self.view_at,
+            self.swim.deadline(),
+            self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
+            self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or(Time::NEVER)
+    }
+
+    fn on_tick(&mut self) {
+        let now = self.now;
+        let mut out = SwimOut::default();
+        self.swim.on_time(now, &mut out);
+        self.swim_effects(out);
+        if self.timers.redial <= now {
+            let jitter = self.rng.below(self.config.redial_every.as_micros() as u64 / 4);
+            self.timers.redial = now + self.config.redial_every + Duration::from_micros(jitter);
+            self.redial();
+        }
+        if self.timers.heartbeat <= now {
+            self.heartbeat();
+        }
+        if self.timers.sync <= now {
+            self.timers.sync = now + self.config.sync_every;
+            self.sync();
+        }
+        if self.timers.flush <= now {
+            self.flush();
+        }
+        if self.timers.ack <= now {
+            self.ask_acks();
+        }
+        if self.timers.death <= now {
+            self.redial_dead();
+        }
+        if self.timers.join <= now {
+            self.timers.join = Time::NEVER;
+        }
+        self.on_ask_times();
+    }
+
+    /// What follows every input: views, then seals, then names, then answers. Each step looks at
+    /// the state as it is, not at what happened; so none can be forgotten in some handler.
+    fn round(&mut self) {
+        self.try_up();
+        self.refresh_view();
+        self.check_settled();
+        // A name's turn may touch its own record, not others: each runs once, and again only if
+        // its own turn changed it.
+        for _ in 0..4 {
+            if self.dirty.is_empty() {
+                break;
+            }
+            for name in std::mem::take(&mut self.dirty) {
+                self.consider(&name);
+                self.serve_name(&name);
+                self.route_name(&name);
+            }
+        }
+        self.schedule_flush();
+        self.try_leave();
+        if self.roster.has_news() {
+            self.tell_news();
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.out.push(Effect::Tell(event));
+    }
+
+    fn stamp(&mut self) -> Hlc {
+        self.clock.tick(self.now)
+    }
+}
+
+/// A new incarnation: the moment, and random low bits that tell apart two nests of one moment.
+fn incarnation(rng: &mut Rng, now: Time) -> NestId {
+    NestId(Hlc::at(now).0 | rng.below(1 << 12))
+}

@@ -1,0 +1,369 @@
+//! What is to happen with one name: the one place where lives begin and end.
+//!
+//! [`Nest::consider`] looks at everything known of a name — its record, its owner, the life here,
+//! what others listed — and takes the next step, if there is one. It may be called at any time,
+//! and changes nothing if nothing is due.
+
+use std::time::Duration;
+
+use super::Nest;
+use crate::registry::{Change, Grounding, Record};
+use crate::wire::{Ended, Frame, Listed};
+use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
+
+/// Names that calls may wait for at once; one more is a sign of an attack or a mistake.
+const WANTED_CAP: usize = 65_536;
+
+/// A life on this nest.
+#[derive(Debug)]
+pub(super) struct Bird {
+    pub(super) record: Record,
+    /// The fence now; a merge after a heal raises it.
+    pub(super) fence: Fence,
+    /// The fence it hatched with.
+    first_fence: Fence,
+    pub(super) phase: Phase,
+}
+
+/// How far a life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The driver was told to hatch it.
+    Hatching,
+    /// It runs.
+    Running,
+    /// The driver was told to end it.
+    Ending,
+    /// The driver was told to take it out of service.
+    Departing,
+}
+
+impl Nest {
+    pub(super) fn consider(&mut self, name: &BirdName) {
+        let hash = name.hash64();
+        let mine = self.owns(hash);
+        match self.birds.get(name).map(|bird| (bird.phase, bird.record.birth)) {
+            Some((Phase::Ending | Phase::Departing, _)) => {}
+            Some((Phase::Hatching | Phase::Running, birth)) => {
+                self.consider_living(name, hash, mine, birth);
+            }
+            None => self.consider_absent(name, hash, mine),
+        }
+    }
+
+    fn consider_living(&mut self, name: &BirdName, hash: u64, mine: bool, birth: Dot) {
+        if !self.registry.is_alive(name, birth) {
+            let lost = self.registry.winner(name).is_some();
+            return self.end(name, if lost { EndWhy::LostConflict } else { EndWhy::Stopped });
+        }
+        if !mine {
+            return self.depart_when_ready(name, hash);
+        }
+        if !self.is_settled(hash) {
+            self.on_hold.insert(name.clone());
+            return;
+        }
+        if !self.offers_complete(name) {
+            return;
+        }
+        let Some(winner) = self.registry.winner(name) else { return };
+        if winner.birth != birth {
+            // A bird of the losing record gives way; what follows is decided when it has ended.
+            return self.end(name, EndWhy::LostConflict);
+        }
+        if self.offers.contains_key(name) {
+            self.take_offers(name, Some(winner.birth));
+        }
+        if self.registry.siblings(name).len() > 1 {
+            let stamp = self.stamp();
+            let change = self.registry.overwrite(name, stamp, winner.grounded);
+            self.on_own_change(change);
+        }
+    }
+
+    fn consider_absent(&mut self, name: &BirdName, hash: u64, mine: bool) {
+        if !mine {
+            self.refuse_offers(name);
+            return self.move_on(name, hash);
+        }
+        if !self.is_settled(hash) {
+            self.on_hold.insert(name.clone());
+            return;
+        }
+        if !self.offers_complete(name) {
+            return;
+        }
+        let winner = self.registry.winner(name);
+        let crashes = self.take_offers(name, winner.as_ref().map(|w| w.birth));
+        let moved = crashes.is_some();
+        let snap = self.snaps.get(name);
+        if snap.is_some_and(|snap| snap.is_sent()) && !moved {
+            // Its copy is under way to a nest that may run it: only the answer frees it.
+            return;
+        }
+        let kept = self.snaps.remove(name);
+        if kept.is_some() {
+            self.release_window(name);
+            // Calls may wait on its inbox; if it doesn't hatch again, they must be told.
+            self.wanted.insert(name.clone());
+        }
+        let Some(winner) = winner else { return };
+        if winner.grounded.is_some() || !self.me.species.contains(&winner.species) {
+            return;
+        }
+        let why = if moved || kept.as_ref().is_some_and(|snap| snap.birth == winner.birth) {
+            Why::Move
+        } else if self.is_being_started(name, winner.birth) {
+            Why::Start
+        } else if self.is_being_revived(name) {
+            Why::Revive
+        } else {
+            Why::NestLost
+        };
+        let crashes = crashes.or(kept.map(|snap| snap.crashes)).unwrap_or_default();
+        self.hatch(winner, why, crashes);
+    }
+
+    fn hatch(&mut self, record: Record, why: Why, crashes: Vec<Duration>) {
+        let fence = Fence(self.stamp().0);
+        let name = record.name.clone();
+        self.wanted.remove(&name);
+        self.routed.remove(&name);
+        self.counters.hatches += 1;
+        self.out.push(Effect::Hatch {
+            name: name.clone(),
+            birth: record.birth,
+            fence,
+            species: record.species,
+            args: record.args.clone(),
+            why,
+            crashes,
+        });
+        self.tell(Event::Hatching { bird: name.clone(), why });
+        let bird = Bird { record, fence, first_fence: fence, phase: Phase::Hatching };
+        self.birds.insert(name, bird);
+    }
+
+    fn end(&mut self, name: &BirdName, why: EndWhy) {
+        let Some(bird) = self.birds.get_mut(name) else { return };
+        bird.phase = Phase::Ending;
+        let fence = bird.fence;
+        self.out.push(Effect::End { name: name.clone(), fence, why });
+    }
+
+    /// Takes a life off the books, if the driver's report is about it.
+    pub(super) fn take_bird(&mut self, name: &BirdName, fence: Fence) -> Option<Bird> {
+        let current = self.birds.get(name).is_some_and(|bird| fence >= bird.first_fence);
+        if current { self.birds.remove(name) } else { None }
+    }
+
+    pub(super) fn on_hatched(&mut self, name: BirdName, fence: Fence) {
+        if let Some(bird) = self.birds.get_mut(&name) {
+            if fence >= bird.first_fence && bird.phase == Phase::Hatching {
+                bird.phase = Phase::Running;
+            }
+        }
+        self.dirty.insert(name);
+    }
+
+    pub(super) fn on_hatch_failed(&mut self, name: BirdName, fence: Fence, reason: String) {
+        let Some(bird) = self.take_bird(&name, fence) else { return };
+        self.fail_start(&name, bird.record.birth, &reason);
+        if self.is_winner(&name, bird.record.birth) {
+            let change = self.registry.remove(&name, Cause::HatchFailed);
+            self.on_own_change(change);
+        }
+        self.tell_ended(&name, bird.record.birth);
+        self.dirty.insert(name);
+    }
+
+    /// A life is over: because it was told to end, or because the bird was done.
+    pub(super) fn on_ended(&mut self, name: BirdName, fence: Fence) {
+        let Some(bird) = self.take_bird(&name, fence) else { return };
+        self.release_window(&name);
+        if bird.phase != Phase::Ending && self.registry.is_alive(&name, bird.record.birth) {
+            let change = if self.is_winner(&name, bird.record.birth) {
+                self.registry.remove(&name, Cause::Ended)
+            } else {
+                // Its record lost a conflict anyway: only that one goes.
+                let stamp = self.stamp();
+                let grounding = self.registry.winner(&name).and_then(|w| w.grounded);
+                self.registry.overwrite(&name, stamp, grounding)
+            };
+            self.on_own_change(change);
+        }
+        self.tell_ended(&name, bird.record.birth);
+        self.dirty.insert(name);
+    }
+
+    pub(super) fn on_grounded(
+        &mut self,
+        name: BirdName,
+        fence: Fence,
+        reason: String,
+        crashes: u32,
+    ) {
+        let Some(bird) = self.take_bird(&name, fence) else { return };
+        self.release_window(&name);
+        self.fail_start(&name, bird.record.birth, &reason);
+        if self.is_winner(&name, bird.record.birth) {
+            let stamp = self.stamp();
+            let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
+            self.on_own_change(change);
+        }
+        self.tell_ended(&name, bird.record.birth);
+        self.dirty.insert(name);
+    }
+
+    fn is_winner(&self, name: &BirdName, birth: Dot) -> bool {
+        self.registry.winner(name).is_some_and(|winner| winner.birth == birth)
+    }
+
+    /// Follows a listing up: whoever owns the name now may go on.
+    pub(super) fn tell_ended(&mut self, name: &BirdName, birth: Dot) {
+        if let Some(owner) = self.view.owner(name.hash64()) {
+            self.send(owner, &Frame::Ended(Ended { name: name.clone(), birth }));
+        }
+    }
+
+    pub(super) fn on_listed_ended(&mut self, from: NestId, ended: &Ended) {
+        let is_that = |listed: &Listed| listed.birth == ended.birth;
+        if self.listed.get(&ended.name).and_then(|by| by.get(&from)).is_some_and(is_that) {
+            self.unlist(&ended.name, from);
+        }
+        if let Some(seal) = self.seals.get_mut(&from) {
+            // The seal may be for a view that we enter later: its listing is outdated, too.
+            seal.listing.retain(|listed| listed.name != ended.name || !is_that(listed));
+        }
+    }
+
+    /// One nest's listing of a name is accounted for.
+    pub(super) fn unlist(&mut self, name: &BirdName, from: NestId) {
+        if let Some(by) = self.listed.get_mut(name) {
+            by.remove(&from);
+            if by.is_empty() {
+                self.listed.remove(name);
+            }
+        }
+        self.dirty.insert(name.clone());
+    }
+
+    pub(super) fn on_wanted(&mut self, name: BirdName) {
+        if self.wanted.len() < WANTED_CAP {
+            self.dirty.insert(name.clone());
+            self.wanted.insert(name);
+        }
+    }
+
+    /// Says where calls go that wait for a name, as soon as it can be said.
+    pub(super) fn route_name(&mut self, name: &BirdName) {
+        let routed = self.routed.get(name).copied();
+        if routed.is_none() && !self.wanted.contains(name) {
+            return;
+        }
+        let Some(route) = self.route_of(name) else { return };
+        self.wanted.remove(name);
+        match &route {
+            Route::To(nest) if routed == Some(*nest) => return,
+            Route::To(nest) if self.owns(name.hash64()) => {
+                self.routed.insert(name.clone(), *nest);
+            }
+            _ => {
+                self.routed.remove(name);
+            }
+        }
+        self.out.push(Effect::Route { name: name.clone(), route });
+    }
+
+    fn route_of(&self, name: &BirdName) -> Option<Route> {
+        let hash = name.hash64();
+        if self.birds.contains_key(name) {
+            return None;
+        }
+        match self.view.owner(hash) {
+            Some(owner) if owner != self.id => return Some(Route::To(owner)),
+            Some(_) => {}
+            None => return None,
+        }
+        // Who listed the bird serves it until it departs.
+        let runs =
+            |by: &NestId| !self.offers.get(name).is_some_and(|offers| offers.contains_key(by));
+        if let Some(by) = self.listed.get(name).and_then(|by| by.keys().copied().find(runs)) {
+            return Some(Route::To(by));
+        }
+        if !self.is_settled(hash) || self.offers.contains_key(name) || self.snaps.contains_key(name)
+        {
+            return None;
+        }
+        match self.registry.winner(name) {
+            None => Some(Route::NoSuchBird),
+            Some(Record { grounded: Some(Grounding { reason, .. }), .. }) => {
+                Some(Route::Grounded { reason })
+            }
+            Some(record) if !self.me.species.contains(&record.species) => {
+                Some(Route::UnknownSpecies(record.species))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// What an operation did to a name, whoever issued it.
+    pub(super) fn on_change(&mut self, change: Change, own: bool) {
+        let Change { name, before, after, cause, conflict, .. } = change;
+        match (before, after) {
+            (None, Some(_)) => self.tell(Event::Started(name.clone())),
+            (Some(_), None) => {
+                // A snapshot doesn't say why a record is gone.
+                let cause = cause.unwrap_or(Cause::Stopped);
+                if own || !self.outlives(&name, &cause) {
+                    self.tell(Event::Ended(name.clone(), cause));
+                }
+            }
+            (Some((_, false)), Some((_, true))) => {
+                let grounding = self.registry.winner(&name).and_then(|record| record.grounded);
+                if let Some(Grounding { reason, crashes }) = grounding {
+                    self.tell(Event::Grounded { bird: name.clone(), reason, crashes });
+                }
+            }
+            (Some((_, true)), Some((_, false))) => self.tell(Event::Revived(name.clone())),
+            _ => {}
+        }
+        if let Some((winner, loser)) = conflict {
+            let (winner, loser) = (self.nest_name(winner.origin), self.nest_name(loser.origin));
+            self.tell(Event::Conflict { bird: name.clone(), winner, loser });
+        }
+        self.dirty.insert(name);
+    }
+
+    /// The bird ended of itself on another nest, but another life of it runs here: after a
+    /// partition, the idle copy must not end the busy one. Its record comes back.
+    fn outlives(&mut self, name: &BirdName, cause: &Cause) -> bool {
+        if *cause != Cause::Ended {
+            return false;
+        }
+        let Some(bird) = self.birds.get(name) else { return false };
+        if !matches!(bird.phase, Phase::Hatching | Phase::Running) {
+            return false;
+        }
+        let record = bird.record.clone();
+        let nest = self.nest_name(record.birth.origin);
+        let stamp = self.stamp();
+        let change = self.registry.re_add(&record, stamp);
+        self.tell(Event::Conflict { bird: name.clone(), winner: nest.clone(), loser: nest });
+        self.dirty.insert(change.name);
+        true
+    }
+
+    pub(super) fn on_own_change(&mut self, change: impl IntoIterator<Item = Change>) {
+        for change in change {
+            self.on_change(change, true);
+        }
+    }
+
+    fn nest_name(&self, id: NestId) -> Option<NestName> {
+        if id == self.id {
+            return Some(self.me.name.clone());
+        }
+        self.roster.card(id).map(|card| card.name.clone())
+    }
+}

@@ -1,0 +1,133 @@
+//! Control frames in and out.
+
+use bytes::Bytes;
+
+use super::Nest;
+use crate::membership::SwimOut;
+use crate::time::Time;
+use crate::wire::{Frame, FrameError, Header, Swim};
+use crate::{Effect, Event, Hlc, NestId};
+
+impl Nest {
+    /// Sends a frame to a nest: over its link, else over a common neighbour, else not at all.
+    /// Whatever must arrive is sent again when a link opens, or by its own timer.
+    pub(super) fn send(&mut self, to: NestId, frame: &Frame) {
+        if to == self.id {
+            return;
+        }
+        let over = if self.links.contains_key(&to) { Some(to) } else { self.relay_to(to) };
+        let Some(over) = over else { return };
+        let stamp = self.stamp();
+        let header = Header { hops: 0, stamp, author: self.id, dest: to };
+        let frame = frame.encode(header);
+        self.out.push(Effect::Send { to: over, frame });
+    }
+
+    /// The neighbour that passes frames on to a nest without a link: the first one, so that frames
+    /// stay in order, that doesn't say that it has no link there either.
+    pub(super) fn relay_to(&self, to: NestId) -> Option<NestId> {
+        if !self.swim.alive().contains(&to) {
+            return None;
+        }
+        self.links.keys().copied().find(|&over| {
+            over != to
+                && self.swim.alive().contains(&over)
+                && self.roster.card(over).is_some_and(|card| !card.unlinked.contains(&to))
+        })
+    }
+
+    pub(super) fn swim_effects(&mut self, out: SwimOut) {
+        self.members_changed |= self.swim.take_changed();
+        for (to, packet) in out.packets {
+            self.send(to, &Frame::Swim(Swim { packet }));
+        }
+    }
+
+    pub(super) fn on_frame(&mut self, from: NestId, bytes: &Bytes) {
+        let Some(link) = self.links.get_mut(&from) else { return };
+        link.heard = self.now;
+        let header = match Header::decode(bytes) {
+            Ok(header) => header,
+            Err(error) => return self.on_bad_frame(from, &error),
+        };
+        if header.dest != self.id {
+            return self.pass_on(from, header.dest, bytes);
+        }
+        self.observe(header.author, header.stamp);
+        match Frame::decode(bytes) {
+            Ok(frame) => self.on_good_frame(header.author, frame),
+            Err(FrameError::Kind(_)) => self.counters.unknown_frames += 1,
+            Err(error) => self.on_bad_frame(from, &error),
+        }
+    }
+
+    fn on_good_frame(&mut self, from: NestId, frame: Frame) {
+        match frame {
+            Frame::Heartbeat(()) => {}
+            Frame::Swim(swim) => self.on_swim(&swim.packet),
+            Frame::Roster(roster) => self.on_roster(roster),
+            Frame::Probe(probe) => self.on_probe(from, probe.target),
+            Frame::Probed(probed) => self.on_probed(from, probed.target, probed.refused),
+            Frame::Goodbye(()) => self.on_goodbye(from),
+            Frame::Held(held) => self.on_held(from, held.vector),
+            Frame::Status(status) => self.on_status(from, status),
+            Frame::Ops(ops) => self.on_ops(from, ops),
+            Frame::Acked(acked) => self.on_acked(from, acked.seq),
+            Frame::Snapshot(chunk) => self.on_snapshot(from, &chunk),
+            Frame::SnapshotWanted(wanted) => self.on_snapshot_wanted(from, wanted.cursor),
+            Frame::Seal(seal) => self.on_seal(from, seal),
+            Frame::Ready(ready) => self.on_ready(from, ready.view),
+            Frame::Depart(depart) => self.on_depart(from, depart),
+            Frame::Hatched(life) => self.on_taken_over(from, life),
+            Frame::Refused(refused) => self.on_refused(from, refused),
+            Frame::Gone(life) => self.on_gone(from, life),
+            Frame::Ended(ended) => self.on_listed_ended(from, &ended),
+            Frame::Request(request) => self.on_request(request),
+            Frame::Response(response) => self.on_response(from, response),
+        }
+    }
+
+    fn on_swim(&mut self, packet: &[u8]) {
+        let mut out = SwimOut::default();
+        if self.swim.on_packet(self.now, packet, &mut out).is_err() {
+            // foca also calls it an error when a message came late; only a count is worth keeping.
+            self.counters.odd_swim_packets += 1;
+        }
+        self.swim_effects(out);
+    }
+
+    fn pass_on(&mut self, from: NestId, dest: NestId, bytes: &[u8]) {
+        if dest == from || !self.links.contains_key(&dest) {
+            self.counters.undeliverable_frames += 1;
+            return;
+        }
+        match Header::pass_on(bytes) {
+            Some(frame) => self.out.push(Effect::Send { to: dest, frame }),
+            None => self.counters.undeliverable_frames += 1,
+        }
+    }
+
+    fn observe(&mut self, author: NestId, stamp: Hlc) {
+        if self.clock.observe(self.now, stamp) {
+            return;
+        }
+        if self.skewed.insert(author) {
+            if let Some(card) = self.roster.card(author) {
+                let ahead_ms = ahead_ms(stamp, self.now);
+                let nest = card.name.clone();
+                self.tell(Event::ClockSkew { nest, ahead_ms });
+            }
+        }
+    }
+
+    fn on_bad_frame(&mut self, from: NestId, error: &FrameError) {
+        self.counters.bad_frames += 1;
+        let name = self.links.get(&from).map(|link| link.name.clone());
+        self.tell(Event::BadFrame { from: name, why: error.to_string() });
+    }
+}
+
+fn ahead_ms(stamp: Hlc, now: Time) -> i64 {
+    let micros = i128::from(stamp.time().as_micros()) - i128::from(now.as_micros());
+    i64::try_from(micros / 1000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,253 @@
+//! From `Joining` to `Up` to `Leaving`: what a nest says of itself, and when it may say it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Nest, incarnation};
+use crate::membership::{Swim, SwimOut};
+use crate::registry::Vector;
+use crate::wire::{self, Card, Frame, Held, Roster};
+use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
+
+/// Nests that start together wait so long for each other before one of them forms the flock.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// A leave that can't be completed is cut short after this.
+const LEAVE_FOR: Duration = Duration::from_secs(30);
+
+/// A leave under way, or done.
+#[derive(Debug)]
+pub(super) struct Leave {
+    req: ReqId,
+    pub(super) deadline: Time,
+    done: bool,
+}
+
+impl Nest {
+    /// This nest has left and does nothing more.
+    pub(super) fn has_left(&self) -> bool {
+        self.leave.as_ref().is_some_and(|leave| leave.done)
+    }
+
+    pub(super) fn write_card(&mut self) {
+        self.card_version += 1;
+        let unlinked =
+            self.roster.card(self.id).map(|card| card.unlinked.clone()).unwrap_or_default();
+        self.roster.put(Card {
+            id: self.id,
+            name: self.me.name.clone(),
+            address: self.me.address.clone(),
+            state: self.state,
+            weight: self.me.weight,
+            unlinked,
+            left: self.has_left(),
+            version: self.card_version,
+        });
+        self.members_changed = true;
+    }
+
+    /// Publishes which members this nest has no link to, so that nobody picks it to relay there.
+    pub(super) fn note_unlinked(&mut self) {
+        let unlinked: Vec<NestId> =
+            self.swim.alive().iter().copied().filter(|id| !self.links.contains_key(id)).collect();
+        let Some(card) = self.roster.card(self.id) else { return };
+        if card.unlinked == unlinked {
+            return;
+        }
+        let mut card = card.clone();
+        self.card_version += 1;
+        card.version = self.card_version;
+        card.unlinked = unlinked;
+        self.roster.put(card);
+    }
+
+    /// Passes new cards on to every neighbour. Each nest does so once per card: in a full mesh that
+    /// is more than needed, and over a cut it is what brings the news round.
+    pub(super) fn tell_news(&mut self) {
+        let cards = self.roster.take_news();
+        if cards.is_empty() {
+            return;
+        }
+        let frame = Frame::Roster(Roster { cards });
+        for to in self.links.keys().copied().collect::<Vec<_>>() {
+            self.send(to, &frame);
+        }
+    }
+
+    pub(super) fn on_roster(&mut self, roster: Roster) {
+        for card in roster.cards {
+            // What a nest says of itself nobody else may say.
+            if card.name == self.me.name {
+                continue;
+            }
+            self.members_changed |= self.roster.put(card);
+        }
+    }
+
+    /// A later incarnation of this nest's name is known: this one is renewed above it. That can
+    /// only be while it joins; it owns nothing yet and has written nothing.
+    pub(super) fn on_outdated(&mut self, above: NestId) {
+        if self.state != NestState::Joining || self.registry.last_dot().seq > 0 {
+            return;
+        }
+        let drawn = incarnation(&mut self.rng, self.now);
+        self.id = drawn.max(NestId(above.0.saturating_add(1 + self.rng.below(1 << 12))));
+        self.roster.forget(&self.me.name);
+        self.registry.rename(self.id);
+        self.view = Arc::new(View::new(self.id, Vec::new()));
+        self.swim = Swim::new(self.id, self.me.name.clone(), self.rng.next_u64());
+        self.links.clear();
+        self.out.push(Effect::Renamed { id: self.id });
+        self.write_card();
+        self.dialing.clear();
+        self.dial_seeds();
+    }
+
+    /// Tells a joiner that this nest holds it in its view, and what it must know before it is Up.
+    pub(super) fn send_held(&mut self, to: NestId) {
+        let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
+        if joining && self.state != NestState::Leaving {
+            let vector = self.registry.vector().clone();
+            self.send(to, &Frame::Held(Held { vector }));
+        }
+    }
+
+    pub(super) fn on_held(&mut self, from: NestId, vector: Vector) {
+        if self.state == NestState::Joining {
+            if !self.registry.vector().covers_all(&vector) {
+                self.send_status(from, true);
+            }
+            self.held.insert(from, vector);
+        }
+    }
+
+    /// Goes Up as soon as that is safe.
+    pub(super) fn try_up(&mut self) {
+        if self.state == NestState::Joining && self.may_be_up() {
+            self.state = NestState::Up;
+            self.held.clear();
+            self.write_card();
+        }
+    }
+
+    fn may_be_up(&mut self) -> bool {
+        if self.swim.alive().iter().any(|&id| self.roster.card(id).is_none()) {
+            // It may be Up for all we know.
+            return false;
+        }
+        let others: Vec<(NestId, NestState)> = self
+            .swim
+            .alive()
+            .iter()
+            .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
+            .collect();
+        let holds_me = |id: &NestId| {
+            self.held.get(id).is_some_and(|vector| self.registry.vector().covers_all(vector))
+        };
+        if others.iter().any(|(_, state)| *state == NestState::Up) {
+            let mut ups = others.iter().filter(|(_, state)| *state == NestState::Up);
+            return ups.all(|(id, _)| holds_me(id));
+        }
+        if others.iter().any(|(_, state)| *state == NestState::Joining) {
+            // Nobody is Up: the first by name forms the flock, and the others join it.
+            let first = others
+                .iter()
+                .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
+            let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
+            if first && self.now < gathered {
+                self.timers.join = self.timers.join.min(gathered);
+            }
+            return first && self.now >= gathered && others.iter().all(|(id, _)| holds_me(id));
+        }
+        let alone_at =
+            if self.me.seeds.is_empty() { self.born } else { self.born + self.config.form_after };
+        if self.now < alone_at {
+            self.timers.join = self.timers.join.min(alone_at);
+        }
+        self.links.is_empty() && self.now >= alone_at
+    }
+
+    pub(super) fn on_leave(&mut self, req: ReqId) {
+        if self.leave.is_some() {
+            return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
+        }
+        self.leave = Some(Leave { req, deadline: self.now + LEAVE_FOR, done: false });
+        self.state = NestState::Leaving;
+        self.write_card();
+    }
+
+    /// Leaves as soon as nothing is left to hand over and everybody knows what this nest knows.
+    pub(super) fn try_leave(&mut self) {
+        let Some((req, late)) = self
+            .leave
+            .as_ref()
+            .and_then(|leave| (!leave.done).then_some((leave.req, self.now >= leave.deadline)))
+        else {
+            return;
+        };
+        if !late && !self.may_leave() {
+            return;
+        }
+        if let Some(leave) = &mut self.leave {
+            leave.done = true;
+        }
+        self.write_card();
+        self.tell_news();
+        let mut out = SwimOut::default();
+        self.swim.leave(self.now, &mut out);
+        for (to, packet) in out.packets {
+            self.send(to, &Frame::Swim(wire::Swim { packet }));
+        }
+        for to in self.links.keys().copied().collect::<Vec<_>>() {
+            self.send(to, &Frame::Goodbye(()));
+        }
+        self.out.push(Effect::Answer { req, answer: Answer::Left });
+    }
+
+    fn may_leave(&mut self) -> bool {
+        if self.view.member(self.id).is_some_and(|m| m.state != NestState::Leaving) {
+            return false;
+        }
+        let others: Vec<NestId> =
+            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        if others.is_empty() || self.view.ring().is_empty() {
+            return true;
+        }
+        let idle = self.birds.is_empty()
+            && self.snaps.is_empty()
+            && self.offers.is_empty()
+            && self.served.is_empty();
+        if !idle || self.registry.last_dot().seq > self.pushed {
+            return false;
+        }
+        let view = self.view.fingerprint();
+        let agreed = others.iter().all(|id| {
+            let joining = self.view.member(*id).is_some_and(|m| m.state == NestState::Joining);
+            !joining && self.seals.get(id).is_some_and(|seal| seal.view == view)
+        });
+        if !agreed {
+            return false;
+        }
+        let mine = self.registry.vector();
+        let behind: Vec<NestId> = others
+            .into_iter()
+            .filter(|id| !self.vectors.get(id).is_some_and(|theirs| theirs.covers_all(mine)))
+            .collect();
+        if !behind.is_empty() && self.timers.sync > self.now + GATHER {
+            // Ask again soon: whoever lacks nothing says so.
+            for id in &behind {
+                self.send_status(*id, true);
+            }
+            self.timers.sync = self.now + GATHER;
+        }
+        behind.is_empty()
+    }
+
+    pub(super) fn on_goodbye(&mut self, from: NestId) {
+        if self.links.remove(&from).is_some() {
+            self.links_changed = true;
+            self.out.push(Effect::HangUp { peer: from, why: "it has left".to_owned() });
+        }
+        self.declare_down(from);
+    }
+}

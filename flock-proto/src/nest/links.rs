@@ -1,0 +1,322 @@
+//! Links between nests: dialled, lost, silent; and how a dead process is told from a lost link.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Nest;
+use crate::membership::SwimOut;
+use crate::wire::{Frame, Probe, Probed, Roster};
+use crate::{Effect, Event, NestId, NestName, NestState, Peer, Time};
+
+/// How often an address is dialled again to find out whether its process is dead.
+const PROBE_EVERY: Duration = Duration::from_millis(120);
+
+/// After so long the question is left to SWIM.
+const PROBE_FOR: Duration = Duration::from_secs(3);
+
+/// Refusals that make a death where nobody else can be asked: a process that restarts in place
+/// listens again within this many tries.
+const LONE_REFUSALS: u32 = 4;
+
+/// Others asked about a nest whose address refuses us.
+const WITNESSES: usize = 3;
+
+/// A dial that neither succeeded nor failed is forgotten after so long.
+const DIAL_FOR: Duration = Duration::from_secs(5);
+
+/// An open control link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) name: NestName,
+    pub(super) address: String,
+    /// When the last frame came.
+    pub(super) heard: Time,
+}
+
+/// A nest whose link broke, and what is known of its fate.
+#[derive(Debug)]
+pub(super) struct Death {
+    since: Time,
+    next: Time,
+    refusals: u32,
+    asked: BTreeSet<NestId>,
+    refused_to: BTreeSet<NestId>,
+}
+
+impl Nest {
+    pub(super) fn dial_seeds(&mut self) {
+        for address in self.me.seeds.clone() {
+            self.dial(address);
+        }
+    }
+
+    pub(super) fn dial(&mut self, address: String) {
+        if address == self.me.address || address.is_empty() {
+            return;
+        }
+        if self.dialing.get(&address).is_some_and(|&until| until > self.now) {
+            return;
+        }
+        self.dialing.insert(address.clone(), self.now + DIAL_FOR);
+        self.out.push(Effect::Dial { address });
+    }
+
+    pub(super) fn on_link_opened(&mut self, peer: Peer) {
+        let Peer { id, name, address } = peer;
+        if id == self.id {
+            return;
+        }
+        self.dialing.remove(&address);
+        self.first_contact.get_or_insert(self.now);
+        self.links_changed = true;
+        self.deaths.remove(&id);
+        self.told.remove(&id);
+        for asker in self.probing.remove(&id).unwrap_or_default() {
+            self.send(asker, &Frame::Probed(Probed { target: id, refused: false }));
+        }
+        self.drop_earlier_incarnations(id, &name);
+        self.links.insert(id, Link { name: name.clone(), address, heard: self.now });
+        let cards = self.roster.cards().cloned().collect();
+        self.send(id, &Frame::Roster(Roster { cards }));
+        if !self.swim.alive().contains(&id) {
+            let mut out = SwimOut::default();
+            self.swim.announce(self.now, id, &name, &mut out);
+            self.swim_effects(out);
+        }
+        self.send_status(id, true);
+        self.send_held(id);
+        if self.view.member(id).is_some_and(|m| m.state != NestState::Joining) {
+            self.send_seal(id);
+        }
+        self.resend_departs(id);
+        self.resend_asks(id);
+    }
+
+    /// A nest's name was taken over by a later run of it: the earlier one is dead.
+    fn drop_earlier_incarnations(&mut self, id: NestId, name: &NestName) {
+        let earlier: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(other, link)| link.name == *name && **other < id)
+            .map(|(other, _)| *other)
+            .collect();
+        for old in earlier {
+            self.links.remove(&old);
+            let why = format!("{name} runs anew");
+            self.out.push(Effect::HangUp { peer: old, why });
+            self.declare_down(old);
+        }
+    }
+
+    pub(super) fn on_link_closed(&mut self, id: NestId) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.links_changed = true;
+        if self.swim.alive().contains(&id) {
+            self.deaths.insert(
+                id,
+                Death {
+                    since: self.now,
+                    next: self.now + PROBE_EVERY,
+                    refusals: 0,
+                    asked: BTreeSet::new(),
+                    refused_to: BTreeSet::new(),
+                },
+            );
+            self.timers.death = self.timers.death.min(self.now + PROBE_EVERY);
+            self.dial(link.address);
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, address: &str, refused: bool, why: String) {
+        self.dialing.remove(address);
+        let at_address: Vec<NestId> = self
+            .roster
+            .cards()
+            .filter(|card| card.address == address)
+            .map(|card| card.id)
+            .collect();
+        for id in at_address {
+            if !refused {
+                continue;
+            }
+            for asker in self.probing.remove(&id).unwrap_or_default() {
+                self.send(asker, &Frame::Probed(Probed { target: id, refused: true }));
+            }
+            self.on_refusal(id);
+        }
+        let lonely = self.links.is_empty() && self.me.seeds.iter().any(|seed| seed == address);
+        let told = self.told_alone.is_some_and(|at| self.now < at + Duration::from_secs(5));
+        if lonely && !told {
+            self.told_alone = Some(self.now);
+            self.tell(Event::Alone { why: format!("{address}: {why}") });
+        }
+    }
+
+    /// A nest's address refuses us. That alone is no verdict: its listener may be out of reach for
+    /// us only. Others are asked; where all see the same, the process is dead.
+    fn on_refusal(&mut self, id: NestId) {
+        let witnesses: Vec<NestId> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|&other| other != id && self.swim.alive().contains(&other))
+            .collect();
+        let Some(death) = self.deaths.get_mut(&id) else { return };
+        death.refusals += 1;
+        if witnesses.is_empty() {
+            if death.refusals >= LONE_REFUSALS {
+                self.declare_down(id);
+            }
+            return;
+        }
+        let start = self.rng.below(witnesses.len() as u64) as usize;
+        let asked: BTreeSet<NestId> = witnesses
+            .iter()
+            .cycle()
+            .skip(start)
+            .take(WITNESSES.min(witnesses.len()))
+            .copied()
+            .collect();
+        death.asked.clone_from(&asked);
+        death.refused_to.clear();
+        for witness in asked {
+            self.send(witness, &Frame::Probe(Probe { target: id }));
+        }
+    }
+
+    pub(super) fn on_probe(&mut self, from: NestId, target: NestId) {
+        let answer = if self.links.contains_key(&target) {
+            Some(false)
+        } else if !self.swim.alive().contains(&target)
+            || self.deaths.get(&target).is_some_and(|death| death.refusals > 0)
+        {
+            Some(true)
+        } else {
+            None
+        };
+        if let Some(refused) = answer {
+            return self.send(from, &Frame::Probed(Probed { target, refused }));
+        }
+        if let Some(address) = self.roster.card(target).map(|card| card.address.clone()) {
+            self.probing.entry(target).or_default().insert(from);
+            self.dialing.remove(&address);
+            self.dial(address);
+        }
+    }
+
+    pub(super) fn on_probed(&mut self, from: NestId, target: NestId, refused: bool) {
+        let Some(death) = self.deaths.get_mut(&target) else { return };
+        if !refused {
+            // It lives for somebody: ask again at the next refusal, or leave it to SWIM.
+            death.refused_to.clear();
+            return;
+        }
+        if death.asked.contains(&from) {
+            death.refused_to.insert(from);
+        }
+        if death.refused_to.len() == death.asked.len() {
+            self.declare_down(target);
+        }
+    }
+
+    pub(super) fn declare_down(&mut self, id: NestId) {
+        self.deaths.remove(&id);
+        self.members_changed = true;
+        let mut out = SwimOut::default();
+        self.swim.declare_down(self.now, id, &mut out);
+        self.swim_effects(out);
+    }
+
+    /// Dials those again whose links broke lately.
+    pub(super) fn redial_dead(&mut self) {
+        let (now, alive) = (self.now, self.swim.alive());
+        self.deaths.retain(|id, death| now < death.since + PROBE_FOR && alive.contains(id));
+        let due: Vec<NestId> =
+            self.deaths.iter().filter(|(_, d)| d.next <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            if let Some(death) = self.deaths.get_mut(&id) {
+                death.next = now + PROBE_EVERY;
+            }
+            if let Some(address) = self.roster.card(id).map(|card| card.address.clone()) {
+                self.dial(address);
+            }
+        }
+        self.timers.death =
+            self.deaths.values().map(|death| death.next).min().unwrap_or(Time::NEVER);
+    }
+
+    /// Looks for those that should be linked and aren't: every member, and one or two of the
+    /// addresses where a lost part of the flock may be. Stock SWIM never goes back to those.
+    pub(super) fn redial(&mut self) {
+        let linked: BTreeSet<&str> = self.links.values().map(|l| l.address.as_str()).collect();
+        let alive = self.swim.alive();
+        let mut wanted: Vec<String> = Vec::new();
+        let mut missing: Vec<String> = Vec::new();
+        for card in self.roster.cards() {
+            if card.id == self.id || self.links.contains_key(&card.id) || card.left {
+                continue;
+            }
+            if alive.contains(&card.id) { &mut wanted } else { &mut missing }
+                .push(card.address.clone());
+        }
+        missing.extend(self.me.seeds.iter().filter(|s| !linked.contains(s.as_str())).cloned());
+        for _ in 0..2 {
+            wanted.extend(self.rng.pick(&missing).cloned());
+        }
+        for address in wanted {
+            self.dial(address);
+        }
+        let strangers: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(id, _)| !self.swim.alive().contains(id))
+            .map(|(id, link)| (*id, link.name.clone()))
+            .collect();
+        for (id, name) in strangers {
+            let mut out = SwimOut::default();
+            self.swim.announce(self.now, id, &name, &mut out);
+            self.swim_effects(out);
+        }
+        self.note_unlinked();
+        self.forget_late_requests();
+        let joining: Vec<NestId> = self
+            .view
+            .members()
+            .iter()
+            .filter(|m| m.state == NestState::Joining)
+            .map(|m| m.id)
+            .collect();
+        for id in joining {
+            self.send_held(id);
+        }
+        let now = self.now;
+        self.accepted.retain(|_, fences| {
+            fences.retain(|&(_, at)| now < at + Duration::from_secs(60));
+            !fences.is_empty()
+        });
+    }
+
+    /// Says that this nest lives, and hangs up on links that say nothing. Their number bounds the
+    /// rate: ten heartbeats a second, whatever the flock's size.
+    pub(super) fn heartbeat(&mut self) {
+        let interval = (self.config.link_silence / 3)
+            .max(Duration::from_millis(100) * self.links.len() as u32);
+        self.timers.heartbeat = self.now + interval;
+        let silence = interval * 3;
+        let now = self.now;
+        let silent: Vec<NestId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| now.since(link.heard) > silence)
+            .map(|(id, _)| *id)
+            .collect();
+        for peer in silent {
+            let why = "it has been silent for too long".to_owned();
+            self.out.push(Effect::HangUp { peer, why });
+            self.on_link_closed(peer);
+        }
+        for to in self.links.keys().copied().collect::<Vec<_>>() {
+            self.send(to, &Frame::Heartbeat(()));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What people may look at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Nest;
+use super::birds::Phase;
+use crate::registry::Record;
+use crate::{BirdName, Dot, NestId, SpeciesId, View};
+
+/// What is counted but not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Frames that could not be read.
+    pub bad_frames: u64,
+    /// Frames of a kind that this version doesn't know.
+    pub unknown_frames: u64,
+    /// Frames meant for a nest without a link here, or that went too far.
+    pub undeliverable_frames: u64,
+    /// SWIM packets that foca had no use for; most came late.
+    pub odd_swim_packets: u64,
+    /// Lives begun here.
+    pub hatches: u64,
+    /// Birds handed over to others.
+    pub moves: u64,
+    /// Registries that differed though their vectors were equal.
+    pub repairs: u64,
+}
+
+/// What a nest knows of a bird.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BirdInfo {
+    /// Its name.
+    pub name: BirdName,
+    /// Its species.
+    pub species: SpeciesId,
+    /// The dot of its start.
+    pub birth: Dot,
+    /// Why it is grounded, if it is.
+    pub grounded: Option<String>,
+    /// The nest that owns it; none while no nest owns anything.
+    pub owner: Option<NestId>,
+}
+
+impl Nest {
+    /// This nest's incarnation.
+    pub const fn id(&self) -> NestId {
+        self.id
+    }
+
+    /// The present view.
+    pub fn view(&self) -> Arc<View> {
+        self.view.clone()
+    }
+
+    /// What is counted.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The bird of a name, if one lives.
+    pub fn find(&self, name: &BirdName) -> Option<BirdInfo> {
+        self.registry.winner(name).map(|record| self.info(record))
+    }
+
+    /// Living birds in the order of their names' hashes, from behind `after`.
+    pub fn page(&self, after: Option<&BirdName>, limit: usize) -> Vec<BirdInfo> {
+        self.registry.page(after, limit).into_iter().map(|record| self.info(record)).collect()
+    }
+
+    /// How many birds live in the flock.
+    pub fn count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// How many birds each nest owns. Looks at every name.
+    pub fn shares(&self) -> BTreeMap<NestId, usize> {
+        let mut shares: BTreeMap<NestId, usize> =
+            self.view.members().iter().map(|m| (m.id, 0)).collect();
+        for member in self.view.members() {
+            let arcs = self.view.ring().arcs(member.id);
+            let owned: usize = arcs
+                .flat_map(|arc| arc.ranges())
+                .map(|(from, to)| self.registry.names_in(from..=to).count())
+                .sum();
+            shares.insert(member.id, owned);
+        }
+        shares
+    }
+
+    /// Whether this nest may decide about every name that it owns.
+    pub fn is_settled_everywhere(&self) -> bool {
+        self.gained.is_empty() && self.newcomers.is_empty()
+    }
+
+    /// The lives on this nest: those that hatch, run, end or are about to leave.
+    pub fn lives(&self) -> impl Iterator<Item = (&BirdName, Dot, crate::Fence)> {
+        self.birds.iter().map(|(name, bird)| (name, bird.record.birth, bird.fence))
+    }
+
+    /// Lives that run, as the driver said.
+    pub fn running(&self) -> impl Iterator<Item = &BirdName> {
+        self.birds.iter().filter(|(_, b)| b.phase == Phase::Running).map(|(name, _)| name)
+    }
+
+    /// What the registry says about everything: for comparing nests in tests.
+    pub fn registry_digest(&self) -> (u64, usize) {
+        (self.registry.digest(), self.registry.len())
+    }
+
+    /// Questions that wait for an answer, as asker and as owner.
+    pub fn open_questions(&self) -> (usize, usize) {
+        (self.asks.len(), self.served.len())
+    }
+
+    fn info(&self, record: Record) -> BirdInfo {
+        let owner = self.view.owner(record.name.hash64());
+        BirdInfo {
+            name: record.name,
+            species: record.species,
+            birth: record.birth,
+            grounded: record.grounded.map(|grounding| grounding.reason),
+            owner,
+        }
+    }
+}

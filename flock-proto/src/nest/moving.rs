@@ -1,0 +1,270 @@
+//! Hand-over: a bird moves from the nest that ran it to the one that owns it now.
+//!
+//! The old owner serves until the new one is ready; then it ends the life, keeps what is left of
+//! it as a *snap*, and offers it. It forgets the snap only when told that the bird lives elsewhere.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Nest;
+use super::birds::Phase;
+use crate::wire::{Depart, Frame, Life, Refused};
+use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
+
+/// What is left of a life that ended here so as to go on elsewhere.
+#[derive(Debug)]
+pub(super) struct Snap {
+    pub(super) birth: Dot,
+    pub(super) fence: Fence,
+    pub(super) crashes: Vec<Duration>,
+    /// To whom it was offered; no answer came yet.
+    sent_to: Option<NestId>,
+}
+
+impl Snap {
+    pub(super) const fn is_sent(&self) -> bool {
+        self.sent_to.is_some()
+    }
+}
+
+/// A bird that another nest hands over.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) birth: Dot,
+    pub(super) fence: Fence,
+    crashes: Vec<Duration>,
+}
+
+impl Nest {
+    /// Takes a bird out of service that belongs to another nest, once that one is ready for it.
+    pub(super) fn depart_when_ready(&mut self, name: &BirdName, hash: u64) {
+        let Some(owner) = self.view.owner(hash) else { return };
+        if self.ready.get(&owner) != Some(&self.view.fingerprint()) || self.snaps.contains_key(name)
+        {
+            return;
+        }
+        let window = self.in_flight.entry(owner).or_default();
+        if window.len() >= self.config.depart_window {
+            self.queue.entry(owner).or_default().insert(name.clone());
+            return;
+        }
+        window.insert(name.clone());
+        if let Some(bird) = self.birds.get_mut(name) {
+            bird.phase = Phase::Departing;
+            let fence = bird.fence;
+            self.out.push(Effect::Depart { name: name.clone(), fence });
+        }
+    }
+
+    /// A bird is no longer on its way: the next may go.
+    pub(super) fn release_window(&mut self, name: &BirdName) {
+        for (nest, window) in &mut self.in_flight {
+            if window.remove(name) {
+                if let Some(next) = self.queue.get_mut(nest).and_then(BTreeSet::pop_first) {
+                    self.dirty.insert(next);
+                }
+            }
+        }
+        self.in_flight.retain(|_, window| !window.is_empty());
+        self.queue.retain(|_, names| !names.is_empty());
+    }
+
+    pub(super) fn on_departed(&mut self, name: BirdName, fence: Fence, crashes: Vec<Duration>) {
+        let Some(bird) = self.take_bird(&name, fence) else { return };
+        let snap = Snap { birth: bird.record.birth, fence: bird.fence, crashes, sent_to: None };
+        self.snaps.insert(name.clone(), snap);
+        self.dirty.insert(name);
+    }
+
+    /// What becomes of a snap whose name belongs to another nest.
+    pub(super) fn move_on(&mut self, name: &BirdName, hash: u64) {
+        let Some(snap) = self.snaps.get(name) else { return };
+        let (birth, sent) = (snap.birth, snap.is_sent());
+        let Some(owner) = self.view.owner(hash) else { return };
+        if sent {
+            return;
+        }
+        if !self.registry.is_alive(name, birth) {
+            return self.drop_snap(name, Route::To(owner));
+        }
+        // Only to an owner that sees the view as we do: else the two would go back and forth.
+        if self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint()) {
+            if let Some(snap) = self.snaps.get_mut(name) {
+                snap.sent_to = Some(owner);
+            }
+            self.send_depart(name, owner);
+        }
+    }
+
+    fn send_depart(&mut self, name: &BirdName, to: NestId) {
+        let Some(snap) = self.snaps.get(name) else { return };
+        let life = Life { name: name.clone(), birth: snap.birth, fence: snap.fence };
+        let depart = Depart { life, crashes: snap.crashes.clone() };
+        self.send(to, &Frame::Depart(depart));
+    }
+
+    /// The link opened anew: what was offered may never have arrived.
+    pub(super) fn resend_departs(&mut self, to: NestId) {
+        let names: Vec<_> = self
+            .snaps
+            .iter()
+            .filter(|(_, snap)| snap.sent_to == Some(to))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            self.send_depart(&name, to);
+        }
+    }
+
+    /// The nest to which snaps were offered is gone: they are ours to offer again, or to hatch.
+    pub(super) fn free_snaps_sent_to(&mut self, id: NestId) {
+        for (name, snap) in &mut self.snaps {
+            if snap.sent_to == Some(id) {
+                snap.sent_to = None;
+                self.dirty.insert(name.clone());
+            }
+        }
+    }
+
+    fn drop_snap(&mut self, name: &BirdName, route: Route) {
+        let Some(snap) = self.snaps.remove(name) else { return };
+        self.release_window(name);
+        self.out.push(Effect::Route { name: name.clone(), route });
+        // It may have been listed to a later owner than the one that took it.
+        self.tell_ended(name, snap.birth);
+        self.dirty.insert(name.clone());
+    }
+
+    fn is_my_snap(&self, life: &Life) -> bool {
+        self.snaps
+            .get(&life.name)
+            .is_some_and(|snap| snap.birth == life.birth && snap.fence == life.fence)
+    }
+
+    /// The bird lives at `from` now.
+    pub(super) fn on_taken_over(&mut self, from: NestId, life: Life) {
+        if !self.is_my_snap(&life) {
+            return;
+        }
+        if let Some(to) = self.view.member(from).map(|m| m.name.clone()) {
+            self.tell(Event::Moved { bird: life.name.clone(), to });
+        }
+        self.counters.moves += 1;
+        self.drop_snap(&life.name, Route::To(from));
+    }
+
+    /// The name was stopped, or another record of it won: `from` knows what is true.
+    pub(super) fn on_gone(&mut self, from: NestId, life: Life) {
+        if self.is_my_snap(&life) {
+            self.drop_snap(&life.name, Route::To(from));
+        }
+    }
+
+    pub(super) fn on_refused(&mut self, from: NestId, refused: Refused) {
+        let name = refused.life.name.clone();
+        if !self.is_my_snap(&refused.life) {
+            return;
+        }
+        if let Some(snap) = self.snaps.get_mut(&name) {
+            if snap.sent_to == Some(from) {
+                snap.sent_to = None;
+                self.dirty.insert(name);
+            }
+        }
+    }
+
+    pub(super) fn on_depart(&mut self, from: NestId, depart: Depart) {
+        let Depart { life, crashes } = depart;
+        if self.was_accepted(&life.name, life.fence) {
+            return self.send(from, &Frame::Hatched(life));
+        }
+        if self.registry.vector().covers(life.birth)
+            && !self.registry.is_alive(&life.name, life.birth)
+        {
+            self.unlist(&life.name, from);
+            return self.send(from, &Frame::Gone(life));
+        }
+        if !self.owns(life.name.hash64()) {
+            let view = self.view.fingerprint();
+            return self.send(from, &Frame::Refused(Refused { life, view }));
+        }
+        let offer = Offer { birth: life.birth, fence: life.fence, crashes };
+        self.dirty.insert(life.name.clone());
+        self.offers.entry(life.name).or_default().insert(from, offer);
+    }
+
+    pub(super) fn was_accepted(&self, name: &BirdName, fence: Fence) -> bool {
+        self.accepted.get(name).is_some_and(|fences| fences.iter().any(|&(f, _)| f == fence))
+    }
+
+    /// Everybody who listed the name has made his offer.
+    pub(super) fn offers_complete(&self, name: &BirdName) -> bool {
+        let offers = self.offers.get(name);
+        self.listed
+            .get(name)
+            .is_none_or(|by| by.keys().all(|id| offers.is_some_and(|o| o.contains_key(id))))
+    }
+
+    /// Answers all offers of a name. If one is of the winning record, the best of them (the one
+    /// with the greatest fence) goes on: here and now, or as what it was if a life runs already.
+    /// Returns what the new life must know of the old.
+    pub(super) fn take_offers(
+        &mut self,
+        name: &BirdName,
+        winner: Option<Dot>,
+    ) -> Option<Vec<Duration>> {
+        let offers = self.offers.remove(name)?;
+        let mut best: Option<Offer> = None;
+        for (from, offer) in offers {
+            self.unlist(name, from);
+            let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
+            if Some(offer.birth) != winner {
+                self.send(from, &Frame::Gone(life));
+                continue;
+            }
+            self.accepted.entry(name.clone()).or_default().push((offer.fence, self.now));
+            // Of several stamps the clock has seen all, so that a fresh fence is above them.
+            self.clock.observe(self.now, crate::Hlc(offer.fence.0));
+            self.send(from, &Frame::Hatched(life));
+            if best.as_ref().is_none_or(|b| b.fence < offer.fence) {
+                best = Some(offer);
+            }
+        }
+        let best = best?;
+        if self.birds.contains_key(name) {
+            self.raise_fence(name, best.fence);
+            return None;
+        }
+        let own = self.snaps.get(name);
+        if own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence) {
+            return None;
+        }
+        self.snaps.remove(name);
+        Some(best.crashes)
+    }
+
+    /// Two lives of one bird have become one: it goes on under a fence above both.
+    fn raise_fence(&mut self, name: &BirdName, other: Fence) {
+        let new = Fence(self.stamp().0.max(other.0.saturating_add(1)));
+        let Some(bird) = self.birds.get_mut(name) else { return };
+        let old = std::mem::replace(&mut bird.fence, new);
+        self.out.push(Effect::SetFence { name: name.clone(), old, new });
+        self.tell(Event::Merged(name.clone()));
+    }
+
+    /// Sends offers back that reached the wrong nest. The offer of a nest that is gone is the last
+    /// copy there is: it is kept and moved on.
+    pub(super) fn refuse_offers(&mut self, name: &BirdName) {
+        let Some(offers) = self.offers.remove(name) else { return };
+        let view = self.view.fingerprint();
+        for (from, offer) in offers {
+            if self.view.member(from).is_some() {
+                let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
+                self.send(from, &Frame::Refused(Refused { life, view }));
+            } else if !self.snaps.contains_key(name) && !self.birds.contains_key(name) {
+                let Offer { birth, fence, crashes } = offer;
+                self.snaps.insert(name.clone(), Snap { birth, fence, crashes, sent_to: None });
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Registry operations to and from the others.
+//!
+//! Own operations are pushed to every member in batches. Whatever is lost on the way is found by
+//! comparing vectors: when a link opens, and with somebody every second.
+
+use super::Nest;
+use crate::registry::{Delta, Joined, SnapshotChunk, SnapshotJoined, Standing, Vector};
+use crate::wire::{Acked, Frame, Ops, SnapshotWanted, Status};
+use crate::{NestId, NestState, Time};
+
+/// Bytes of records in one part of a snapshot.
+const CHUNK: usize = 256 * 1024;
+
+impl Nest {
+    /// Has own operations pushed soon, if there are new ones.
+    pub(super) fn schedule_flush(&mut self) {
+        if self.registry.last_dot().seq > self.pushed {
+            self.timers.flush = self.timers.flush.min(self.now + self.config.batch_ops);
+        }
+    }
+
+    /// Pushes new own operations to every member.
+    pub(super) fn flush(&mut self) {
+        self.timers.flush = Time::NEVER;
+        let upto = self.registry.last_dot().seq;
+        let members: Vec<NestId> =
+            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        if let Some(delta) = self.registry.delta_of_mine(self.pushed) {
+            let frame = Frame::Ops(Ops { delta, ack: false });
+            for to in members {
+                self.send(to, &frame);
+                let told = self.told.entry(to).or_default();
+                *told = upto.max(*told);
+            }
+        }
+        self.pushed = upto;
+        if self.is_holding() {
+            self.ask_acks();
+        }
+    }
+
+    /// Asks one member to confirm that it holds our operations; another one each time.
+    pub(super) fn ask_acks(&mut self) {
+        self.timers.ack = Time::NEVER;
+        if !self.is_holding() {
+            return;
+        }
+        self.timers.ack = self.now + self.config.retry_every / 2;
+        let members: Vec<NestId> = self
+            .view
+            .members()
+            .iter()
+            .filter(|m| m.id != self.id && m.state != NestState::Leaving)
+            .map(|m| m.id)
+            .collect();
+        if members.is_empty() {
+            return;
+        }
+        let turn = usize::try_from(self.ack_turn).unwrap_or(0) % members.len();
+        self.ack_turn += 1;
+        let Some(&to) = members.get(turn) else { return };
+        let known = self
+            .acked
+            .get(&to)
+            .copied()
+            .unwrap_or(0)
+            .max(self.vectors.get(&to).map_or(0, |vector| vector.seq(self.id)));
+        match self.registry.delta_of_mine(known) {
+            Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: true })),
+            None => self.send_status(to, true),
+        }
+    }
+
+    pub(super) fn on_acked(&mut self, from: NestId, seq: u64) {
+        let acked = self.acked.entry(from).or_default();
+        *acked = seq.max(*acked);
+        self.release_held();
+    }
+
+    /// Whether another member is known to hold our operation. A nest that is alone holds for all.
+    pub(super) fn is_held(&self, seq: u64) -> bool {
+        let others = self.view.members().iter().filter(|m| m.id != self.id);
+        let mut alone = true;
+        for other in others {
+            alone = false;
+            if self.acked.get(&other.id).is_some_and(|&acked| acked >= seq)
+                || self.vectors.get(&other.id).is_some_and(|v| v.seq(self.id) >= seq)
+            {
+                return true;
+            }
+        }
+        alone
+    }
+
+    pub(super) fn send_status(&mut self, to: NestId, answer: bool) {
+        let vector = self.registry.vector().clone();
+        let digest = self.registry.digest();
+        self.send(to, &Frame::Status(Status { vector, digest, answer }));
+    }
+
+    /// Compares with a random member.
+    pub(super) fn sync(&mut self) {
+        let members: Vec<NestId> =
+            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let Some(&with) = self.rng.pick(&members) else { return };
+        match self.registry.snapshot_wanted(with) {
+            // A snapshot is on its way, or was when the link broke: it goes on where it was.
+            Some(cursor) => self.send(with, &Frame::SnapshotWanted(SnapshotWanted { cursor })),
+            None => self.send_status(with, true),
+        }
+    }
+
+    pub(super) fn on_status(&mut self, from: NestId, status: Status) {
+        let Status { vector, digest, answer } = status;
+        let standing = self.registry.compare(&vector, digest);
+        match standing {
+            Standing::Equal | Standing::WeLack => {}
+            Standing::PeerLacks | Standing::BothLack => self.send_missing(from, &vector),
+            // Records known out of order may make the difference for a moment: only one that is
+            // still there at the next comparison is repaired.
+            Standing::Diverged if self.diverged.insert(from) => {}
+            Standing::Diverged => {
+                self.counters.repairs += 1;
+                self.send_snapshot(from, 0);
+            }
+        }
+        if standing != Standing::Diverged {
+            self.diverged.remove(&from);
+        }
+        let we_lack = matches!(standing, Standing::WeLack | Standing::BothLack);
+        if answer && (we_lack || self.leave_is_asking(from)) {
+            self.send_status(from, false);
+        }
+        self.vectors.insert(from, vector);
+        self.release_held();
+    }
+
+    /// A leaver that asks wants to hear that we lack nothing.
+    fn leave_is_asking(&self, from: NestId) -> bool {
+        self.view.member(from).is_some_and(|m| m.state == NestState::Leaving)
+    }
+
+    fn send_missing(&mut self, to: NestId, vector: &Vector) {
+        match self.registry.delta_since(vector) {
+            Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: false })),
+            None => self.send_snapshot(to, 0),
+        }
+    }
+
+    fn send_snapshot(&mut self, to: NestId, cursor: u64) {
+        let chunk = self.registry.snapshot(cursor, CHUNK);
+        self.send(to, &Frame::Snapshot(chunk));
+    }
+
+    pub(super) fn on_snapshot(&mut self, from: NestId, chunk: &SnapshotChunk) {
+        let (changes, next) = match self.registry.join_snapshot(from, chunk) {
+            SnapshotJoined::Next(cursor, changes) => (changes, Some(cursor)),
+            SnapshotJoined::Done(changes) => (changes, None),
+            SnapshotJoined::OutOfStep(cursor) => (Vec::new(), cursor),
+            SnapshotJoined::Bad(error) => return self.on_bad_ops(from, &error.to_string()),
+        };
+        for change in changes {
+            self.on_change(change, false);
+        }
+        match next {
+            Some(cursor) => self.send(from, &Frame::SnapshotWanted(SnapshotWanted { cursor })),
+            None => self.send_status(from, true),
+        }
+        self.finish_responses();
+    }
+
+    pub(super) fn on_snapshot_wanted(&mut self, from: NestId, cursor: u64) {
+        self.send_snapshot(from, cursor);
+    }
+
+    pub(super) fn on_ops(&mut self, from: NestId, ops: Ops) {
+        let more = ops.delta.more;
+        if !self.join(from, &ops.delta) {
+            return;
+        }
+        if ops.ack {
+            let seq = self.registry.vector().seq(from);
+            self.send(from, &Frame::Acked(Acked { seq }));
+        }
+        if more {
+            self.send_status(from, true);
+        }
+    }
+
+    /// Joins operations; false if they start beyond what is known here, or are no operations.
+    pub(super) fn join(&mut self, from: NestId, delta: &Delta) -> bool {
+        match self.registry.join(delta) {
+            Joined::Applied(changes) => {
+                for change in changes {
+                    self.on_change(change, false);
+                }
+                self.finish_responses();
+                true
+            }
+            Joined::Gap => {
+                self.send_status(from, true);
+                false
+            }
+            Joined::Bad(error) => {
+                self.on_bad_ops(from, &error.to_string());
+                false
+            }
+        }
+    }
+
+    fn on_bad_ops(&mut self, from: NestId, why: &str) {
+        self.counters.bad_frames += 1;
+        let from = self.roster.card(from).map(|card| card.name.clone());
+        self.tell(crate::Event::BadFrame { from, why: why.to_owned() });
+    }
+}

@@ -1,0 +1,365 @@
+//! From members to views, and who is settled in them.
+//!
+//! A nest that enters a view *seals* it towards every other: "this is what I know, and this is
+//! what I run of the names that are yours now". Who has the seals of all others for its own view,
+//! and knows what they know, is *settled*: nobody can run a bird of its arcs without its knowledge.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Nest;
+use crate::wire::{Frame, Listed, Ready, Seal};
+use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
+
+impl Nest {
+    /// Brings the view up to date. Deaths and leaves count at once; joins are gathered for a while,
+    /// so that many nests that start together change the ring once.
+    pub(super) fn refresh_view(&mut self) {
+        if !self.members_changed && !self.links_changed && self.now < self.view_at {
+            return;
+        }
+        let next = self.view.revised(self.members_now());
+        self.links_changed = false;
+        if next.fingerprint() == self.view.fingerprint() {
+            self.members_changed = false;
+            self.view_at = Time::NEVER;
+            if next.members() != self.view.members() {
+                self.enter(next, false);
+            }
+            return;
+        }
+        if self.only_joins(&next) && self.now < self.view_at {
+            self.members_changed = false;
+            if self.view_at == Time::NEVER {
+                self.view_at = self.now + self.config.coalesce_joins;
+            }
+            // The joins wait; everything else about the members is news for the routers already.
+            let held_back = self.view.revised(self.members_held_back(next.members()));
+            if held_back.members() != self.view.members() {
+                self.enter(held_back, false);
+            }
+            return;
+        }
+        self.members_changed = false;
+        self.view_at = Time::NEVER;
+        self.enter(next, true);
+    }
+
+    fn members_now(&self) -> Vec<Member> {
+        let others = self.swim.alive().iter().filter_map(|&id| self.roster.card(id));
+        others
+            .chain(self.roster.card(self.id))
+            .filter(|card| !card.left)
+            .map(|card| Member {
+                id: card.id,
+                name: card.name.clone(),
+                address: card.address.clone(),
+                state: card.state,
+                weight: card.weight,
+                via: self.via(card.id),
+            })
+            .collect()
+    }
+
+    fn via(&self, id: NestId) -> Via {
+        if id == self.id {
+            Via::Me
+        } else if self.links.contains_key(&id) {
+            Via::Link
+        } else {
+            self.relay_to(id).map_or(Via::Nothing, Via::Relay)
+        }
+    }
+
+    /// Whether other nests came up, and nothing else changed in the ring. A nest's own coming up is
+    /// no reason to wait.
+    fn only_joins(&self, next: &View) -> bool {
+        let in_ring = |member: &&Member| member.state != NestState::Joining;
+        let me_too =
+            self.view.member(self.id).map(|m| m.state) == next.member(self.id).map(|m| m.state);
+        me_too
+            && self.view.members().iter().filter(in_ring).all(|old| {
+                next.member(old.id)
+                    .is_some_and(|new| new.state == old.state && new.weight == old.weight)
+            })
+    }
+
+    /// The members as they are, with those that came up still shown as joining.
+    fn members_held_back(&self, members: &[Member]) -> Vec<Member> {
+        let mut members = members.to_vec();
+        for member in &mut members {
+            let up_before =
+                self.view.member(member.id).is_some_and(|m| m.state != NestState::Joining);
+            if !up_before && member.state == NestState::Up {
+                member.state = NestState::Joining;
+            }
+        }
+        members
+    }
+
+    fn enter(&mut self, next: View, new_ring: bool) {
+        let before = std::mem::replace(&mut self.view, Arc::new(next));
+        let view = self.view.clone();
+        self.tell_members(&before, &view);
+        self.out.push(Effect::Publish(view.clone()));
+        for member in view.members() {
+            if member.state == NestState::Joining && before.member(member.id).is_none() {
+                self.send_held(member.id);
+            }
+        }
+        for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
+            self.forget_member(gone.id);
+        }
+        if new_ring {
+            self.enter_ring(&before, &view);
+        }
+    }
+
+    fn enter_ring(&mut self, before: &View, view: &View) {
+        let gained = view.ring().gained(before.ring(), self.id);
+        for arc in &gained {
+            for (from, to) in arc.ranges() {
+                self.dirty.extend(self.registry.names_in(from..=to));
+            }
+        }
+        self.gained.extend(gained);
+        let in_view = |id: &NestId| {
+            *id != self.id && view.member(*id).is_some_and(|m| m.state != NestState::Joining)
+        };
+        let new = view
+            .members()
+            .iter()
+            .filter(|m| before.member(m.id).is_none_or(|old| old.state == NestState::Joining));
+        let newcomers: BTreeSet<NestId> =
+            new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
+        self.newcomers = newcomers;
+        // What others listed for arcs that are no longer ours is not ours to wait for.
+        self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
+        self.dirty.extend(self.birds.keys().cloned());
+        self.dirty.extend(self.snaps.keys().cloned());
+        self.dirty.extend(self.offers.keys().cloned());
+        self.dirty.extend(self.wanted.iter().cloned());
+        self.dirty.extend(self.routed.keys().cloned());
+        self.dirty.extend(self.served_names.keys().cloned());
+        self.queue.clear();
+        for member in view.members() {
+            if member.state != NestState::Joining {
+                self.send_seal(member.id);
+            }
+        }
+        let fitting: Vec<NestId> = self
+            .seals
+            .iter()
+            .filter(|(_, seal)| seal.view == view.fingerprint())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in fitting {
+            self.apply_seal(id);
+        }
+        self.resend_all_asks();
+    }
+
+    /// Forgets what a nest that is gone has sealed, listed and promised. What it sent for good
+    /// (a bird that departed from there) stays.
+    fn forget_member(&mut self, id: NestId) {
+        self.seals.remove(&id);
+        self.ready.remove(&id);
+        self.readied.remove(&id);
+        self.held.remove(&id);
+        self.vectors.remove(&id);
+        self.acked.remove(&id);
+        self.told.remove(&id);
+        self.diverged.remove(&id);
+        self.registry.forget_snapshot(id);
+        self.newcomers.remove(&id);
+        self.queue.remove(&id);
+        self.skewed.remove(&id);
+        let names: Vec<_> = self
+            .listed
+            .iter()
+            .filter(|(_, from)| from.contains_key(&id))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            self.unlist(&name, id);
+        }
+        self.free_snaps_sent_to(id);
+    }
+
+    fn tell_members(&mut self, before: &View, view: &View) {
+        let me = self.id;
+        for member in view.members().iter().filter(|m| m.id != me) {
+            let old = before.member(member.id).map(|m| m.state);
+            if old.is_none() {
+                self.tell(Event::NestSeen(member.name.clone()));
+            }
+            if old != Some(member.state) {
+                match member.state {
+                    NestState::Joining => {}
+                    NestState::Up => self.tell(Event::NestUp(member.name.clone())),
+                    NestState::Leaving => self.tell(Event::NestLeaving(member.name.clone())),
+                }
+            }
+        }
+        for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
+            // A nest that renewed its own incarnation isn't gone.
+            if gone.name == self.me.name {
+                continue;
+            }
+            let left = self.roster.named(&gone.name).is_some_and(|c| c.id == gone.id && c.left);
+            let name = gone.name.clone();
+            self.tell(if left { Event::NestLeft(name) } else { Event::NestDown(name) });
+        }
+    }
+
+    pub(super) fn send_seal(&mut self, to: NestId) {
+        if to == self.id || self.state == NestState::Joining {
+            return;
+        }
+        self.seal_seq += 1;
+        let listing = self.listing_for(to);
+        let seal = Seal {
+            view: self.view.fingerprint(),
+            seq: self.seal_seq,
+            vector: self.registry.vector().clone(),
+            listing,
+        };
+        self.send(to, &Frame::Seal(seal));
+    }
+
+    /// Names that the view gives to that nest, and that this one runs, or holds for moving on.
+    fn listing_for(&self, to: NestId) -> Vec<Listed> {
+        let theirs = |name: &crate::BirdName| self.view.owner(name.hash64()) == Some(to);
+        let birds = self.birds.iter().map(|(name, bird)| (name, bird.record.birth, bird.fence));
+        let snaps = self.snaps.iter().map(|(name, snap)| (name, snap.birth, snap.fence));
+        let offers = self.offers.iter().flat_map(|(name, from)| {
+            from.values().map(move |offer| (name, offer.birth, offer.fence))
+        });
+        birds
+            .chain(snaps)
+            .chain(offers)
+            .filter(|(name, ..)| theirs(name))
+            .map(|(name, birth, fence)| Listed { name: name.clone(), birth, fence })
+            .collect()
+    }
+
+    pub(super) fn on_seal(&mut self, from: NestId, seal: Seal) {
+        if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
+            return;
+        }
+        self.vectors.insert(from, seal.vector.clone());
+        let fits = seal.view == self.view.fingerprint();
+        self.seals.insert(from, seal);
+        if fits {
+            self.apply_seal(from);
+        }
+        // A bird that was refused departs again once its owner has sealed our view.
+        let waiting: Vec<_> = self.snaps.keys().cloned().collect();
+        self.dirty.extend(waiting);
+    }
+
+    fn apply_seal(&mut self, from: NestId) {
+        let Some(seal) = self.seals.get(&from) else { return };
+        let behind = !self.registry.vector().covers_all(&seal.vector);
+        let listing = seal.listing.clone();
+        let names: Vec<_> = self
+            .listed
+            .iter()
+            .filter(|(_, by)| by.contains_key(&from))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            self.unlist(&name, from);
+        }
+        for entry in listing {
+            let mine = self.view.owner(entry.name.hash64()) == Some(self.id);
+            if mine && !self.was_accepted(&entry.name, entry.fence) {
+                self.dirty.insert(entry.name.clone());
+                self.listed.entry(entry.name.clone()).or_default().insert(from, entry);
+            }
+        }
+        if behind {
+            self.send_status(from, true);
+        }
+    }
+
+    /// Settles arcs whose seals are all in, and tells those who listed for us to let go.
+    pub(super) fn check_settled(&mut self) {
+        let view = self.view.clone();
+        let waits = |nest: &Self, id: &NestId| {
+            nest.seals.get(id).is_none_or(|seal| {
+                seal.view != view.fingerprint() || !nest.registry.vector().covers_all(&seal.vector)
+            })
+        };
+        if !self.newcomers.is_empty() {
+            let left = self.newcomers.iter().copied().filter(|id| waits(self, id)).collect();
+            self.newcomers = left;
+            if self.newcomers.is_empty() {
+                self.settled_now();
+            }
+        }
+        if !self.gained.is_empty() {
+            let all = view
+                .members()
+                .iter()
+                .filter(|m| m.id != self.id && m.state != NestState::Joining)
+                .all(|m| !waits(self, &m.id));
+            if all && self.newcomers.is_empty() {
+                self.gained.clear();
+                self.settled_now();
+            }
+        }
+        if self.newcomers.is_empty() && self.gained.is_empty() {
+            self.tell_ready(view.fingerprint());
+        }
+    }
+
+    fn settled_now(&mut self) {
+        self.dirty.extend(self.listed.keys().cloned());
+        self.dirty.extend(self.offers.keys().cloned());
+        self.dirty.extend(self.snaps.keys().cloned());
+        self.dirty.extend(self.wanted.iter().cloned());
+        self.dirty.extend(self.served_names.keys().cloned());
+        self.dirty.append(&mut self.on_hold);
+    }
+
+    fn tell_ready(&mut self, view: Fingerprint) {
+        let due: Vec<(NestId, u64)> = self
+            .seals
+            .iter()
+            .filter(|(id, seal)| {
+                seal.view == view
+                    && !seal.listing.is_empty()
+                    && self.readied.get(id) != Some(&seal.seq)
+            })
+            .map(|(id, seal)| (*id, seal.seq))
+            .collect();
+        for (id, seq) in due {
+            self.readied.insert(id, seq);
+            self.send(id, &Frame::Ready(Ready { view }));
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, from: NestId, view: Fingerprint) {
+        self.ready.insert(from, view);
+        if view != self.view.fingerprint() {
+            return;
+        }
+        let theirs: Vec<_> = self
+            .birds
+            .keys()
+            .filter(|name| self.view.owner(name.hash64()) == Some(from))
+            .cloned()
+            .collect();
+        self.dirty.extend(theirs);
+    }
+
+    /// Whether this nest may decide about names of this hash.
+    pub(super) fn is_settled(&self, hash: u64) -> bool {
+        self.newcomers.is_empty() && !self.gained.iter().any(|arc| arc.contains(hash))
+    }
+
+    pub(super) fn owns(&self, hash: u64) -> bool {
+        self.view.owner(hash) == Some(self.id)
+    }
+}

@@ -1,0 +1,398 @@
+//! The registry: which birds live in the flock. An op-sequenced, optimized OR-map, kept in step
+//! by deltas; no tombstones.
+//!
+//! Every operation takes a [`Dot`], removals too, so that a [`Vector`] says exactly what a peer
+//! lacks. State is the live records, the vector, the few dots known out of order, and a bounded
+//! log. An operation supersedes the records of its name that its issuer saw; records that nobody
+//! superseded are *siblings*: all are kept, and the one with the greatest `(hlc, dot)` is read.
+//! (Dropping the loser when states meet would be a removal without an operation: a replica that
+//! never saw the winner's side would keep it for ever.)
+//!
+//! - `vector`, `origins`: what is known of each incarnation's operations, and the log.
+//! - `slots`: the live records, packed, in hash-ordered buckets.
+//! - `changes`: what an operation or a join did, name by name.
+//! - `delta`: what a peer lacks, by log; and joining it.
+//! - `snapshot`: the same without a log, record by record, in order of hashes.
+//! - `codec`: the bytes of both.
+//!
+//! Sources: Bieniusa et al., "An Optimized Conflict-free Replicated Set", 2012; Almeida, Shoker,
+//! Baquero, "Delta State Replicated Data Types", 2018.
+
+mod changes;
+mod codec;
+mod delta;
+mod origins;
+mod slots;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+
+pub use changes::Change;
+use changes::{Killer, Touched};
+pub use codec::DecodeError;
+use codec::Entry;
+pub use delta::{Delta, Joined};
+use origins::{Logged, Origins};
+use slots::{Slot, Slots};
+use snapshot::Inbound;
+pub use snapshot::{SnapshotChunk, SnapshotJoined};
+pub use vector::Vector;
+
+use crate::{BirdName, Cause, Dot, Hlc, NestId, SpeciesId};
+
+/// A living bird, as the flock knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The operation that wrote this record.
+    pub dot: Dot,
+    /// The operation that started the bird; overwrites keep it.
+    pub birth: Dot,
+    /// When it was written; among siblings the latest is read.
+    pub hlc: Hlc,
+    /// The bird's name.
+    pub name: BirdName,
+    /// The bird's species.
+    pub species: SpeciesId,
+    /// What it is hatched from.
+    pub args: Bytes,
+    /// Chosen by whoever asked for the start, so that asking again is not a second start.
+    pub token: u64,
+    /// It crashed too often and must not be hatched.
+    pub grounded: Option<Grounding>,
+}
+
+/// Why a bird is not hatched any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grounding {
+    /// The last crash, in words.
+    pub reason: String,
+    /// How often it crashed.
+    pub crashes: u32,
+}
+
+/// How a peer's registry stands to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Both hold the same.
+    Equal,
+    /// The peer lacks operations.
+    PeerLacks,
+    /// This nest lacks operations.
+    WeLack,
+    /// Each lacks operations.
+    BothLack,
+    /// Both know the same operations and yet hold different records. If the next comparison says
+    /// so again, it is no passing matter of records known out of order: join snapshots, both ways.
+    Diverged,
+}
+
+/// One nest's replica of the registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    me: NestId,
+    slots: Slots,
+    origins: Origins,
+    /// Snapshots that are being taken in, by their senders.
+    inbound: BTreeMap<NestId, Inbound>,
+    /// The last own operation handed out by [`Registry::take_delta`].
+    taken: u64,
+    diverged: u64,
+    /// Grows with every change.
+    revision: u64,
+}
+
+impl Registry {
+    /// An empty replica. `log_len` operations of each incarnation are kept for peers that lack
+    /// them; those that lack more get snapshots.
+    pub fn new(me: NestId, log_len: usize) -> Self {
+        let (slots, origins) = (Slots::new(), Origins::new(log_len));
+        Self { me, slots, origins, inbound: BTreeMap::new(), taken: 0, diverged: 0, revision: 0 }
+    }
+
+    /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
+    /// operations or others issued some under the new one.
+    pub fn rename(&mut self, me: NestId) -> bool {
+        let unused = self.vector().seq(self.me) == 0 && self.vector().seq(me) == 0;
+        if unused {
+            self.me = me;
+        }
+        unused
+    }
+
+    /// How many names have a live record.
+    pub const fn len(&self) -> usize {
+        self.slots.names()
+    }
+
+    /// Is no bird alive?
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What this replica knows.
+    pub const fn vector(&self) -> &Vector {
+        self.origins.vector()
+    }
+
+    /// Does it know this operation and all before it of the same incarnation?
+    pub fn covers(&self, dot: Dot) -> bool {
+        self.vector().covers(dot)
+    }
+
+    /// The last operation issued here; its `seq` is 0 before the first.
+    pub fn last_dot(&self) -> Dot {
+        Dot { origin: self.me, seq: self.vector().seq(self.me) }
+    }
+
+    /// A digest of all live records: equal vectors must go with equal digests.
+    pub const fn digest(&self) -> u64 {
+        self.slots.digest()
+    }
+
+    /// How a peer with this vector and digest stands to us. Divergence is counted.
+    pub fn compare(&mut self, peer: &Vector, digest: u64) -> Standing {
+        match (self.vector().covers_all(peer), peer.covers_all(self.vector())) {
+            (true, true) if digest == self.digest() => Standing::Equal,
+            (true, true) => {
+                self.diverged += 1;
+                Standing::Diverged
+            }
+            (true, false) => Standing::PeerLacks,
+            (false, true) => Standing::WeLack,
+            (false, false) => Standing::BothLack,
+        }
+    }
+
+    /// How often [`Registry::compare`] found equal vectors with unequal digests.
+    pub const fn diverged(&self) -> u64 {
+        self.diverged
+    }
+
+    /// The record that is read under this name.
+    pub fn winner(&self, name: &BirdName) -> Option<Record> {
+        self.winning(name.hash64(), name.as_str()).and_then(|slot| self.record(slot))
+    }
+
+    /// The birth of the winning record, and whether it is grounded; cheaper than the record.
+    pub fn winner_birth(&self, name: &BirdName) -> Option<(Dot, bool)> {
+        self.winning(name.hash64(), name.as_str()).map(|slot| self.birth(slot))
+    }
+
+    /// All live records of this name.
+    pub fn siblings(&self, name: &BirdName) -> Vec<Record> {
+        let siblings = self.slots.siblings(name.hash64(), name.as_str());
+        siblings.filter_map(|slot| self.record(slot)).collect()
+    }
+
+    /// Does some live record of this name carry this birth?
+    pub fn is_alive(&self, name: &BirdName, birth: Dot) -> bool {
+        let mut siblings = self.slots.siblings(name.hash64(), name.as_str());
+        siblings.any(|slot| self.birth(slot).0 == birth)
+    }
+
+    /// The names whose hashes lie in this range, each once, in the order of their hashes.
+    pub fn names_in(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = BirdName> + '_ {
+        let mut last: Option<&Slot> = None;
+        self.slots.range(hashes).filter_map(move |slot| {
+            let again = last.is_some_and(|l| l.hash == slot.hash && l.name() == slot.name());
+            last = Some(slot);
+            if again { None } else { name_of(slot) }
+        })
+    }
+
+    /// Up to `limit` winning records in the order of hash and name, from the one after `after`.
+    pub fn page(&self, after: Option<&BirdName>, limit: usize) -> Vec<Record> {
+        let first = after.map_or(0, BirdName::hash64);
+        let is_after = |name: &BirdName| {
+            after.is_none_or(|a| (name.hash64(), name.as_str()) > (first, a.as_str()))
+        };
+        let names = self.names_in(first..=u64::MAX).filter(is_after);
+        names.filter_map(|name| self.winner(&name)).take(limit).collect()
+    }
+
+    /// Starts a bird under a name of which the caller knows that nobody lives there. (A record
+    /// that lives all the same is superseded.)
+    pub fn start(
+        &mut self,
+        name: &BirdName,
+        species: SpeciesId,
+        args: &[u8],
+        token: u64,
+        hlc: Hlc,
+    ) -> Change {
+        let dot = self.next_dot();
+        let entry = Entry {
+            dot,
+            birth: dot,
+            hlc,
+            species,
+            token,
+            grounded: None,
+            name: name.as_str(),
+            args,
+        };
+        self.write(name, &entry, |_| true)
+    }
+
+    /// Writes the winning record anew, with or without a grounding, in place of all siblings.
+    /// `None`: no record lives, nothing was done.
+    pub fn overwrite(
+        &mut self,
+        name: &BirdName,
+        hlc: Hlc,
+        grounded: Option<Grounding>,
+    ) -> Option<Change> {
+        let record = Record { dot: self.next_dot(), hlc, grounded, ..self.winner(name)? };
+        Some(self.write(name, &record.entry(), |_| true))
+    }
+
+    /// Puts a record back whose birth is known already, because another life of it runs here. It
+    /// supersedes records of the same birth; one of another birth stays, as a sibling.
+    pub fn re_add(&mut self, record: &Record, hlc: Hlc) -> Change {
+        let dot = self.next_dot();
+        let entry = Entry { dot, hlc, ..record.entry() };
+        self.write(&record.name, &entry, |birth| birth == record.birth)
+    }
+
+    /// Removes all records of this name. `None`: there is none, nothing was done.
+    pub fn remove(&mut self, name: &BirdName, cause: Cause) -> Option<Change> {
+        let hash = name.hash64();
+        let covers = self.dots_of(name, |_| true);
+        if covers.is_empty() {
+            return None;
+        }
+        let mut touched = Touched::default();
+        let cause = changes::cause_to_byte(&cause);
+        self.apply(self.next_dot(), hash, &covers, Op::Remove(cause), &mut touched);
+        self.finish(touched).pop()
+    }
+
+    fn write(
+        &mut self,
+        name: &BirdName,
+        entry: &Entry<'_>,
+        supersedes: impl Fn(Dot) -> bool,
+    ) -> Change {
+        let hash = name.hash64();
+        let covers = self.dots_of(name, supersedes);
+        let mut touched = Touched::default();
+        self.apply(entry.dot, hash, &covers, Op::Add(*entry), &mut touched);
+        let change = self.finish(touched).pop();
+        change.unwrap_or_else(|| Change::nothing(name.clone()))
+    }
+
+    fn next_dot(&self) -> Dot {
+        let last = self.last_dot();
+        Dot { seq: last.seq + 1, ..last }
+    }
+
+    fn dots_of(&self, name: &BirdName, of_birth: impl Fn(Dot) -> bool) -> Vec<Dot> {
+        let siblings = self.slots.siblings(name.hash64(), name.as_str());
+        let siblings = siblings.filter(|slot| of_birth(self.birth(slot).0));
+        siblings.map(|slot| self.dot(slot)).collect()
+    }
+
+    /// Takes in an operation that follows the last known one of its origin.
+    fn apply(&mut self, dot: Dot, hash: u64, covers: &[Dot], op: Op<'_>, touched: &mut Touched) {
+        self.revision += 1;
+        let killer = match op {
+            Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
+            Op::Add(_) | Op::Void => Killer::Overwrite,
+        };
+        for &covered in covers {
+            self.kill(hash, covered, &killer, touched);
+        }
+        if let Op::Add(entry) = &op {
+            self.put(hash, entry, touched);
+        }
+        let number = self.origins.number_or_new(dot.origin);
+        let covers = covers.iter().map(|c| (self.origins.number_or_new(c.origin), c.seq)).collect();
+        let removal = if let Op::Remove(cause) = op { Some(cause) } else { None };
+        self.origins.append(number, Logged { seq: dot.seq, hash, covers, removal });
+    }
+
+    /// Takes in a live record, unless it is here or known to be dead.
+    fn put(&mut self, hash: u64, entry: &Entry<'_>, touched: &mut Touched) {
+        let number = self.origins.number_or_new(entry.dot.origin);
+        if self.origins.knows(number, entry.dot.seq)
+            || self.slots.find(hash, number, entry.dot.seq).is_some()
+            || self.inbound.values().any(|inbound| inbound.compared(hash, entry.dot))
+        {
+            return;
+        }
+        self.revision += 1;
+        self.touch(hash, entry.name, touched);
+        self.slots.insert(Slot::pack(entry, hash, number), &self.origins);
+        self.origins.count_live(number, true);
+    }
+
+    /// Takes note that the record of this dot is dead, though it may not have come yet.
+    fn kill(&mut self, hash: u64, dot: Dot, by: &Killer, touched: &mut Touched) {
+        self.revision += 1;
+        let number = self.origins.number_or_new(dot.origin);
+        if let Some(slot) = self.slots.find(hash, number, dot.seq) {
+            let (name, birth) = (name_of(slot), self.birth(slot).0);
+            if let Some(name) = name {
+                self.touch(hash, name.as_str(), touched);
+                touched.killed(hash, name, birth, by);
+            }
+            self.slots.remove(hash, dot, number);
+            self.origins.count_live(number, false);
+        }
+        self.origins.note_dead(number, dot.seq);
+    }
+
+    fn winning(&self, hash: u64, name: &str) -> Option<&Slot> {
+        let group = self.slots.group(hash).iter();
+        let siblings = group.filter(|slot| slot.name() == name.as_bytes());
+        siblings.max_by_key(|slot| (slot.hlc, self.dot(slot)))
+    }
+
+    fn dot(&self, slot: &Slot) -> Dot {
+        self.origins.dot(slot.origin, slot.seq)
+    }
+
+    fn entry<'a>(&self, slot: &'a Slot) -> Entry<'a> {
+        slot.entry(self.origins.id(slot.origin))
+    }
+
+    fn birth(&self, slot: &Slot) -> (Dot, bool) {
+        let entry = self.entry(slot);
+        (entry.birth, entry.grounded.is_some())
+    }
+
+    fn record(&self, slot: &Slot) -> Option<Record> {
+        let entry = self.entry(slot);
+        Some(Record {
+            dot: entry.dot,
+            birth: entry.birth,
+            hlc: entry.hlc,
+            name: BirdName::new(entry.name).ok()?,
+            species: entry.species,
+            args: Bytes::copy_from_slice(entry.args),
+            token: entry.token,
+            grounded: entry
+                .grounded
+                .map(|(reason, crashes)| Grounding { reason: reason.into(), crashes }),
+        })
+    }
+}
+
+/// What an operation does beside superseding.
+#[derive(Clone, Copy, Debug)]
+enum Op<'a> {
+    Add(Entry<'a>),
+    Remove(u8),
+    /// An addition whose record is dead by now.
+    Void,
+}
+
+fn name_of(slot: &Slot) -> Option<BirdName> {
+    std::str::from_utf8(slot.name()).ok().and_then(|name| BirdName::new(name).ok())
+}

@@ -1,0 +1,492 @@
+//! Frames of the control plane: membership, registry, ownership, requests.
+//!
+//! A frame is a fixed header of [`HEADER`] bytes and a body in rmp-serde's named form, so that
+//! fields may be added between versions in both directions:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 | wire version |
+//! | 1 | kind |
+//! | 2 | flags, 0 |
+//! | 3 | hops so far |
+//! | 4..12 | HLC stamp of the author, little-endian as all numbers |
+//! | 12..20 | author |
+//! | 20..28 | the nest it is meant for |
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::registry::{Delta, SnapshotChunk, Vector};
+use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState, SpeciesId};
+
+/// The wire version that this build speaks.
+pub const WIRE_VERSION: u8 = 1;
+
+/// Length of the fixed header, in bytes.
+pub const HEADER: usize = 28;
+
+/// A frame that crossed so many links is dropped: the views disagree, and its author asks again.
+pub const MAX_HOPS: u8 = 3;
+
+/// Nesting deeper than this is no frame of ours; rmp-serde's own limit of 1024 lets a few
+/// kilobytes reserve a gigabyte.
+const MAX_DEPTH: usize = 32;
+
+/// Why bytes are no frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Shorter than a header.
+    #[error("the frame is cut short")]
+    Short,
+    /// Written by a version that this build doesn't speak.
+    #[error("wire version {0} is not spoken here")]
+    Version(u8),
+    /// Of a kind that this version doesn't know. Not an error of the peer's: it may be newer.
+    #[error("kind {0} is not known here")]
+    Kind(u8),
+    /// The body doesn't decode, or bytes follow it.
+    #[error("the body does not decode: {0}")]
+    Body(String),
+}
+
+/// The fixed header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Links crossed so far.
+    pub hops: u8,
+    /// The author's clock.
+    pub stamp: Hlc,
+    /// Who wrote the frame.
+    pub author: NestId,
+    /// Who is to read it.
+    pub dest: NestId,
+}
+
+macro_rules! frames {
+    ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty),)*) => {
+        /// What one nest says to another on the control plane.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Frame {
+            $($(#[$doc])* $name($body),)*
+        }
+
+        impl Frame {
+            /// Header and body as bytes.
+            pub fn encode(&self, header: Header) -> Bytes {
+                let mut out = BytesMut::with_capacity(HEADER + 64);
+                out.put_u8(WIRE_VERSION);
+                out.put_u8(match self { $(Self::$name(_) => $kind,)* });
+                out.put_u8(0);
+                out.put_u8(header.hops);
+                out.put_u64_le(header.stamp.0);
+                out.put_u64_le(header.author.0);
+                out.put_u64_le(header.dest.0);
+                let mut out = out.writer();
+                let done = match self { $(Self::$name(body) => {
+                    rmp_serde::encode::write_named(&mut out, body)
+                })* };
+                debug_assert!(done.is_ok(), "our own frames are plain values: {done:?}");
+                out.into_inner().freeze()
+            }
+
+            /// Reads the body of a frame whose header was read.
+            pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+                let kind = *frame.get(1).ok_or(FrameError::Short)?;
+                let bytes = frame.get(HEADER..).ok_or(FrameError::Short)?;
+                match kind {
+                    $($kind => body(bytes).map(Self::$name),)*
+                    other => Err(FrameError::Kind(other)),
+                }
+            }
+        }
+    };
+}
+
+frames! {
+    /// Nothing but a sign of life.
+    10 Heartbeat(()),
+    /// A message of SWIM, as foca writes it.
+    11 Swim(Swim),
+    /// What nests say of themselves.
+    12 Roster(Roster),
+    /// Does anybody answer at that nest's address?
+    13 Probe(Probe),
+    /// The answer to `Probe`.
+    14 Probed(Probed),
+    /// The author leaves the flock for good.
+    15 Goodbye(()),
+    /// To a joiner: the author holds it in its view, and this is what it must know.
+    16 Held(Held),
+    /// The author's vector and digest, for comparing.
+    20 Status(Status),
+    /// Operations.
+    21 Ops(Ops),
+    /// The author holds the operations of the receiver up to here.
+    22 Acked(Acked),
+    /// Part of the whole registry.
+    23 Snapshot(SnapshotChunk),
+    /// The next part, please.
+    24 SnapshotWanted(SnapshotWanted),
+    /// What the author knows and runs, as it enters a view.
+    30 Seal(Seal),
+    /// The author is settled in this view and takes over what was listed.
+    31 Ready(Ready),
+    /// A bird leaves the author for the receiver.
+    32 Depart(Depart),
+    /// The bird lives here now, or a better copy of it does.
+    33 Hatched(Life),
+    /// The author isn't the owner in its view.
+    34 Refused(Refused),
+    /// The name was stopped, or another record of it won.
+    35 Gone(Life),
+    /// What was listed is no longer run by the author.
+    36 Ended(Ended),
+    /// A user's request, for the owner of a name.
+    40 Request(Request),
+    /// The owner's answer.
+    41 Response(Response),
+}
+
+fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+    let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
+    from.set_max_depth(MAX_DEPTH);
+    let value = T::deserialize(&mut from).map_err(|e| FrameError::Body(e.to_string()))?;
+    if !from.get_ref().is_empty() {
+        return Err(FrameError::Body("bytes follow the body".into()));
+    }
+    Ok(value)
+}
+
+impl Header {
+    /// Reads the header; checks the version.
+    pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+        let header: &[u8; HEADER] = frame.first_chunk().ok_or(FrameError::Short)?;
+        if header[0] != WIRE_VERSION {
+            return Err(FrameError::Version(header[0]));
+        }
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&header[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Ok(Self {
+            hops: header[3],
+            stamp: Hlc(word(4)),
+            author: NestId(word(12)),
+            dest: NestId(word(20)),
+        })
+    }
+
+    /// The same frame with one hop more, for passing on; nothing if it went too far already.
+    pub fn pass_on(frame: &[u8]) -> Option<Bytes> {
+        let mut copy = BytesMut::from(frame);
+        let hops = copy.get_mut(3)?;
+        *hops = hops.saturating_add(1);
+        (*hops <= MAX_HOPS).then(|| copy.freeze())
+    }
+}
+
+/// See [`Frame::Swim`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swim {
+    /// foca's packet.
+    pub packet: Bytes,
+}
+
+/// What a nest says of itself; a later `version` of the same incarnation replaces an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// Its incarnation.
+    pub id: NestId,
+    /// Its name.
+    pub name: NestName,
+    /// Where it listens.
+    pub address: String,
+    /// Its state.
+    pub state: NestState,
+    /// Its weight.
+    pub weight: u32,
+    /// Members it has no link to.
+    pub unlinked: Vec<NestId>,
+    /// It has left in good order.
+    pub left: bool,
+    /// Counts its changes.
+    pub version: u64,
+}
+
+/// See [`Frame::Roster`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// What is new, or all there is when a link opens.
+    pub cards: Vec<Card>,
+}
+
+/// See [`Frame::Probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Whom to look for.
+    pub target: NestId,
+}
+
+/// See [`Frame::Probed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Who was looked for.
+    pub target: NestId,
+    /// Nobody listens there: the connection was refused.
+    pub refused: bool,
+}
+
+/// See [`Frame::Held`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// What the joiner's vector must cover.
+    pub vector: Vector,
+}
+
+/// See [`Frame::Status`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Operations known.
+    pub vector: Vector,
+    /// Digest of the live records.
+    pub digest: u64,
+    /// If the receiver lacks something, it shall say what.
+    pub answer: bool,
+}
+
+/// See [`Frame::Ops`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ops {
+    /// The operations.
+    pub delta: Delta,
+    /// Say so, once they are held.
+    pub ack: bool,
+}
+
+/// See [`Frame::Acked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acked {
+    /// The last operation held of the receiver's own.
+    pub seq: u64,
+}
+
+/// See [`Frame::SnapshotWanted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotWanted {
+    /// Where to go on.
+    pub cursor: u64,
+}
+
+/// A bird that the author of a seal runs, or holds for moving on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: BirdName,
+    /// Its birth.
+    pub birth: Dot,
+    /// The fence of its last life.
+    pub fence: Fence,
+}
+
+/// See [`Frame::Seal`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// The view that the author entered.
+    pub view: Fingerprint,
+    /// Counts the author's seals, so that a late one is known.
+    pub seq: u64,
+    /// What the author knows.
+    pub vector: Vector,
+    /// What it runs or holds of the names that the view gives to the receiver.
+    pub listing: Vec<Listed>,
+}
+
+/// See [`Frame::Ready`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The view in which the author is settled.
+    pub view: Fingerprint,
+}
+
+/// See [`Frame::Depart`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depart {
+    /// Which bird, and the fence of the life that ended.
+    pub life: Life,
+    /// How long ago its crashes within the limit's window were.
+    pub crashes: Vec<Duration>,
+}
+
+/// One life of one bird.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// The bird's name.
+    pub name: BirdName,
+    /// Its birth.
+    pub birth: Dot,
+    /// The fence of the life.
+    pub fence: Fence,
+}
+
+/// See [`Frame::Refused`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What was refused.
+    pub life: Life,
+    /// In which view.
+    pub view: Fingerprint,
+}
+
+/// See [`Frame::Ended`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The bird's name.
+    pub name: BirdName,
+    /// Its birth.
+    pub birth: Dot,
+}
+
+/// What a user asks of a name's owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// Start a bird.
+    Start {
+        /// Its species.
+        species: SpeciesId,
+        /// What to hatch it from.
+        args: Bytes,
+        /// A living bird of the species will do.
+        or_get: bool,
+    },
+    /// Stop a bird.
+    Stop,
+    /// Let a grounded bird try again.
+    Revive,
+}
+
+/// See [`Frame::Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The nest whose user asks.
+    pub origin: NestId,
+    /// How often it was forwarded by nests that don't own the name.
+    pub hops: u8,
+    /// The asker's number for it.
+    pub id: u64,
+    /// About whom.
+    pub name: BirdName,
+    /// What is asked.
+    pub wish: Wish,
+    /// Names the request across repetitions.
+    pub token: u64,
+    /// It was sent before, and an answer may have been lost.
+    pub again: bool,
+    /// The last operation of the receiver's own that the asker holds.
+    pub known: u64,
+    /// Time left until the asker gives up.
+    pub remaining: Duration,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The bird runs.
+    Started {
+        /// It didn't live before.
+        fresh: bool,
+    },
+    /// The name is taken.
+    AlreadyExists {
+        /// By a bird of this species.
+        species: SpeciesId,
+    },
+    /// The first hatch failed.
+    HatchFailed {
+        /// In its author's words.
+        reason: String,
+    },
+    /// The owner can't hatch that species.
+    UnknownSpecies,
+    /// The life has ended, the name is free.
+    Stopped,
+    /// No such bird lives.
+    NoSuchBird,
+    /// No longer grounded.
+    Revived,
+    /// Not grounded.
+    NotGrounded,
+}
+
+/// See [`Frame::Response`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// The asker's number.
+    pub id: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The operation that made it so.
+    pub op: Option<Dot>,
+    /// The author's operations up to that one, so that two nests hold them.
+    pub delta: Option<Delta>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header { hops: 1, stamp: Hlc(0x0102), author: NestId(3), dest: NestId(4) }
+    }
+
+    #[test]
+    fn a_golden_frame_reads_as_it_was_written() {
+        let frame = Frame::Ready(Ready { view: Fingerprint(7) });
+        let bytes = frame.encode(header());
+        let golden = [
+            &[1, 31, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0][..],
+            &[3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
+            b"\x81\xa4view\x07",
+        ]
+        .concat();
+        assert_eq!(&bytes[..], &golden[..]);
+        assert_eq!(Header::decode(&bytes), Ok(header()));
+        assert_eq!(Frame::decode(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn an_added_field_is_skipped_and_trailing_bytes_are_an_error() {
+        let mut bytes = Frame::Acked(Acked { seq: 1 }).encode(header()).to_vec();
+        bytes.truncate(HEADER);
+        bytes.extend_from_slice(b"\x82\xa3seq\x07\xa3new\x01");
+        assert_eq!(Frame::decode(&bytes), Ok(Frame::Acked(Acked { seq: 7 })));
+        bytes.push(0);
+        assert!(matches!(Frame::decode(&bytes), Err(FrameError::Body(_))));
+    }
+
+    #[test]
+    fn bad_bytes_are_errors_of_their_kind() {
+        assert_eq!(Header::decode(&[1; 5]), Err(FrameError::Short));
+        let mut bytes = Frame::Heartbeat(()).encode(header()).to_vec();
+        bytes[1] = 99;
+        assert_eq!(Frame::decode(&bytes), Err(FrameError::Kind(99)));
+        bytes[0] = 9;
+        assert_eq!(Header::decode(&bytes), Err(FrameError::Version(9)));
+        let deep = [&bytes[..1], &[30], &bytes[2..HEADER], &[0x91; 5000][..]].concat();
+        assert!(Frame::decode(&deep).is_err());
+    }
+
+    #[test]
+    fn a_frame_is_passed_on_three_times_at_most() {
+        let mut bytes = Frame::Heartbeat(()).encode(Header { hops: 0, ..header() });
+        for hop in 1..=MAX_HOPS {
+            bytes = Header::pass_on(&bytes).unwrap_or_default();
+            assert_eq!(bytes.get(3), Some(&hop));
+        }
+        assert_eq!(Header::pass_on(&bytes), None);
+    }
+}
