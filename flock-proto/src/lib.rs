@@ -6,6 +6,7 @@
 //! - `ring`, `view`: which nest owns a name.
 //! - `registry`: the delta-CRDT of living names.
 //! - `nest`: the state machine over them all.
+//! - `wire`, `pending`, `routing`: the calls of the data plane, which never enter the core.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
 
 mod config;
@@ -13,10 +14,13 @@ mod door;
 mod event;
 mod ids;
 mod nest;
+mod pending;
 mod ring;
 mod rng;
+mod routing;
 mod time;
 mod view;
+mod wire;
 
 pub use config::{Config, Me};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
@@ -25,7 +29,10 @@ pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
 pub use nest::Nest;
+pub use pending::Pending;
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;
+pub use routing::{Local, MAX_CALL_HOPS, Step, pass_on, route};
 pub use time::{Clock, Hlc, Time};
 pub use view::{Member, NestState, Via, View};
+pub use wire::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
