@@ -76,25 +76,30 @@ impl<T> Pending<T> {
         if now < self.earliest {
             return Vec::new();
         }
-        let gone = self.take_where(|deadline, _| deadline <= now);
+        let due = self.ids(|deadline, _, _| deadline <= now);
+        let gone = due.into_iter().filter_map(|id| self.take(id)).collect();
         self.earliest = self
             .slots
             .iter()
             .filter_map(|slot| slot.call.as_ref().map(|(deadline, _)| *deadline))
             .min()
             .unwrap_or(Time::NEVER);
-        gone.into_iter().map(|(_, call)| call).collect()
+        gone
     }
 
     /// Ends all calls of which `which` is true.
-    pub fn take_where(&mut self, mut which: impl FnMut(Time, &T) -> bool) -> Vec<(CallId, T)> {
-        let mut gone = Vec::new();
-        for (at, slot) in self.slots.iter().enumerate() {
-            if slot.call.as_ref().is_some_and(|(deadline, call)| which(*deadline, call)) {
-                gone.push(CallId { slot: at as u32, generation: slot.generation });
-            }
-        }
+    pub fn take_where(&mut self, mut which: impl FnMut(CallId, &T) -> bool) -> Vec<(CallId, T)> {
+        let gone = self.ids(|_, id, call| which(id, call));
         gone.into_iter().filter_map(|id| Some((id, self.take(id)?))).collect()
+    }
+
+    fn ids(&self, mut which: impl FnMut(Time, CallId, &T) -> bool) -> Vec<CallId> {
+        let waiting = (0..).zip(&self.slots).filter_map(|(slot, entry)| {
+            let id = CallId { slot, generation: entry.generation };
+            let (deadline, call) = entry.call.as_ref()?;
+            which(*deadline, id, call).then_some(id)
+        });
+        waiting.collect()
     }
 
     /// How many calls wait.
