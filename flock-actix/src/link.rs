@@ -20,15 +20,13 @@ mod links;
 mod out;
 mod pipe;
 
-#[cfg(test)]
-mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flock_proto::{Event, Input, NestName};
+use flock_proto::{Event, Input};
 
 pub(crate) use cutter::Cutter;
+pub(crate) use hello::Identity;
 pub(crate) use links::{Links, Plan};
 
 /// What the links tell the control plane.
@@ -39,12 +37,11 @@ pub(crate) trait ControlSink: Send + Sync + 'static {
     /// Something to be known.
     fn on_event(&self, event: Event);
 
-    /// A nest that lives bears this nest's name.
-    fn on_name_taken(&self, name: &NestName);
+    /// A nest that lives bears this nest's name, as a peer says.
+    fn on_name_taken(&self);
 
-    /// Resolves when the core has caught up enough to read on. A reader that waits here holds back
-    /// its own peer and nobody else.
-    fn room(&self) -> impl Future<Output = ()> + Send;
+    /// The core can't keep up: a reader waits, and so holds back its own peer and nobody else.
+    fn is_full(&self) -> bool;
 }
 
 /// What went over the links, and what was refused.
@@ -69,5 +66,3 @@ pub(crate) fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGu
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The sink of tests and of this module's own plumbing.
-pub(crate) type Sink<C> = Arc<C>;

@@ -115,6 +115,11 @@ pub(crate) fn split(stream: Stream) -> (Reading, Writing) {
     (Reading(reading), Writing(writing))
 }
 
+/// Undoes [`split`].
+pub(crate) fn rejoin(reading: Reading, writing: Writing) -> io::Result<Stream> {
+    reading.0.reunite(writing.0).map_err(io::Error::other)
+}
+
 impl Reading {
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.0.readable().await

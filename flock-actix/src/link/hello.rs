@@ -3,6 +3,8 @@
 //! Whoever dialled says hello; the other answers with a welcome or a refusal. Nothing else is read
 //! before, and no more than 1 KiB.
 
+use std::io;
+
 use bytes::{BufMut, BytesMut};
 use flock_proto::{Hlc, NestId, NestName};
 use serde::{Deserialize, Serialize};
@@ -183,7 +185,7 @@ fn hello(body: &[u8]) -> Result<Hello, Unreadable> {
 }
 
 fn read<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Unreadable> {
-    let mut rest = rmp_serde::Deserializer::from_read_ref(body);
+    let mut rest = rmp_serde::Deserializer::new(io::Cursor::new(body));
     rest.set_max_depth(8);
     let value = T::deserialize(&mut rest).map_err(|e| Unreadable::Body(e.to_string()))?;
     match rest.position() as usize {
