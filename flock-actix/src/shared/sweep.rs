@@ -49,7 +49,8 @@ impl Shared {
 
     fn try_parked(self: &Arc<Self>, now: Time) {
         // Only what is there now: what is parked again meanwhile waits for the next sweep.
-        for _ in 0..lock(&self.parked).len() {
+        let count = lock(&self.parked).len();
+        for _ in 0..count {
             let mut parked = lock(&self.parked);
             if parked.front().is_none_or(|first| first.due > now) {
                 return;
