@@ -20,6 +20,8 @@ mod links;
 mod out;
 mod pipe;
 
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,4 +67,3 @@ pub(crate) fn count(counter: &AtomicU64) {
 pub(crate) fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
-

@@ -28,6 +28,7 @@ use flock_proto::{
 
 use crate::bird::SpeciesTable;
 use crate::call::CallError;
+use crate::core::Core;
 use crate::data_link::{DataLink, LinkId, Links, NestHandle};
 use crate::parcel::Parcel;
 use crate::slot::{Settle, lock};
@@ -114,6 +115,7 @@ pub(crate) struct Shared {
     hlc: AtomicU64,
     wall: Wall,
     table: Table,
+    core: OnceLock<Arc<Core>>,
     links: OnceLock<Arc<dyn Links>>,
     workers: OnceLock<Vec<Addr<BirdSupervisor>>>,
     pending: Vec<Mutex<Pending<PendingCall>>>,
@@ -146,6 +148,7 @@ impl Shared {
             hlc: AtomicU64::new(0),
             wall,
             table: Table::new(),
+            core: OnceLock::new(),
             links: OnceLock::new(),
             workers: OnceLock::new(),
             pending: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -156,6 +159,16 @@ impl Shared {
             bad_frames: AtomicU64::new(0),
             lost_casts: AtomicU64::new(0),
         })
+    }
+
+    /// The nest itself, for the handles that birds get. Only the first call counts.
+    pub(crate) fn set_core(&self, core: Arc<Core>) {
+        let _ = self.core.set(core);
+    }
+
+    /// The nest itself; none where the data plane runs without one, as in its own tests.
+    pub(crate) fn core(&self) -> Option<&Arc<Core>> {
+        self.core.get()
     }
 
     /// The links, made after this because they need it as their sink. Only the first call counts.

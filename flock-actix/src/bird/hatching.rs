@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flock_proto::{BirdName, Fence, NestName, Why};
 
+use crate::flock::Flock;
 use crate::shared::Shared;
 
 /// Why a bird hatches.
@@ -42,8 +43,6 @@ pub struct Hatching {
     pub(crate) why: HatchWhy,
     pub(crate) attempt: u32,
     pub(crate) fence: FenceHandle,
-    // Read by the handle that the flock offers to a hatching bird.
-    #[allow(dead_code, reason = "`Hatching::flock` is built on it")]
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -66,6 +65,11 @@ impl Hatching {
     /// 1 for the first life on this nest, one more with each crash since.
     pub const fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// The flock. This handle doesn't keep the nest alive: it may be kept in the bird.
+    pub fn flock(&self) -> Flock {
+        Flock::within(self.shared.clone())
     }
 
     /// The fence of this life, to be read anew before each write that it guards.

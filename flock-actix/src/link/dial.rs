@@ -128,10 +128,11 @@ impl Links {
         let word = read_word(&reading, &mut cut).await.map_err(|e| broken(e.to_string()))?;
         match word {
             Word::Refuse(refuse) => Err(Failed::Refused(refuse)),
-            Word::Welcome(by) if by.nonce == nonce && by.flock == hello.flock => {
+            Word::Welcome(mut by) if by.nonce == nonce && by.flock == hello.flock => {
                 self.cutter.passable(&by.nest).await;
                 // The sender's own kind is beside the point: this link is what it was dialled for.
-                Ok(Greeted { by: Hello { link: kind, ..by }, halves: (reading, writing), cut })
+                by.link = kind;
+                Ok(Greeted { by, halves: (reading, writing), cut })
             }
             Word::Welcome(_) | Word::Hello(_) => {
                 Err(broken("the answer is meant for somebody else".into()).into())

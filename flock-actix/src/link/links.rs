@@ -232,8 +232,7 @@ impl Links {
 
     /// A pipe to whoever said this hello.
     pub(super) fn pipe(&self, hello: &Hello, dialled: bool) -> Arc<Pipe> {
-        let peer =
-            Peer { id: hello.id, name: hello.nest.clone(), address: hello.address.clone() };
+        let peer = Peer { id: hello.id, name: hello.nest.clone(), address: hello.address.clone() };
         let limit = match hello.link {
             LinkKind::Control => self.plan.control_limit,
             LinkKind::Data => self.plan.data_limit,
@@ -261,7 +260,9 @@ impl Links {
             let known = open.known.entry(peer.name.clone()).or_default();
             *known = peer.id.max(*known);
         }
-        let former: Vec<NestId> = open.control.values()
+        let former: Vec<NestId> = open
+            .control
+            .values()
             .filter(|old| old.peer.name == peer.name && old.peer.id != peer.id)
             .map(|old| old.peer.id)
             .collect();
