@@ -8,6 +8,7 @@
 //! - `membership`: who is alive.
 //! - `wire`: what travels between nests, byte by byte.
 //! - `nest`: the state machine over them all.
+//! - `pending`, `routing`: the calls of the data plane, which never enter the core.
 //! - `sim` (feature): many nests in virtual time, for tests.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
 
@@ -17,9 +18,11 @@ mod event;
 mod ids;
 mod membership;
 mod nest;
+mod pending;
 mod registry;
 mod ring;
 mod rng;
+mod routing;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod time;
@@ -33,11 +36,14 @@ pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
 pub use nest::{BirdInfo, Counters, Nest};
+pub use pending::Pending;
 pub use registry::{
     Change, DecodeError, Delta, Grounding, Joined, Record, Registry, SnapshotChunk, SnapshotJoined,
     Standing, Vector,
 };
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;
+pub use routing::{Local, MAX_CALL_HOPS, Step, pass_on, route};
 pub use time::{Clock, Hlc, Time};
 pub use view::{Member, NestState, Via, View};
+pub use wire::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};

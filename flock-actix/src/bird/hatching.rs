@@ -1,0 +1,100 @@
+//! What a bird is told of itself when it hatches.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flock_proto::{BirdName, Fence, NestName, Why};
+
+use crate::flock::Flock;
+use crate::shared::Shared;
+
+/// Why a bird hatches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HatchWhy {
+    /// It was just started.
+    Start,
+    /// It moved here from a nest that lives.
+    Move,
+    /// The nest it lived on is gone.
+    NestLost,
+    /// It was grounded and is to try again.
+    Revive,
+    /// Its last life crashed here.
+    Crash,
+}
+
+impl From<Why> for HatchWhy {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Start => Self::Start,
+            Why::Move => Self::Move,
+            Why::Revive => Self::Revive,
+            _ => Self::NestLost,
+        }
+    }
+}
+
+/// What a bird is told of itself when it hatches.
+pub struct Hatching {
+    pub(crate) name: BirdName,
+    pub(crate) nest: NestName,
+    pub(crate) why: HatchWhy,
+    pub(crate) attempt: u32,
+    pub(crate) fence: FenceHandle,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Hatching {
+    /// The bird's name.
+    pub const fn name(&self) -> &BirdName {
+        &self.name
+    }
+
+    /// The nest it hatches on.
+    pub const fn nest(&self) -> &NestName {
+        &self.nest
+    }
+
+    /// Why it hatches.
+    pub const fn why(&self) -> HatchWhy {
+        self.why
+    }
+
+    /// 1 for the first life on this nest, one more with each crash since.
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The flock. This handle doesn't keep the nest alive: it may be kept in the bird.
+    pub fn flock(&self) -> Flock {
+        Flock::within(self.shared.clone())
+    }
+
+    /// The fence of this life, to be read anew before each write that it guards.
+    pub fn fence(&self) -> FenceHandle {
+        self.fence.clone()
+    }
+}
+
+impl fmt::Debug for Hatching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hatching")
+            .field("name", &self.name)
+            .field("why", &self.why)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The live fence of a bird. It grows when the bird survives a conflict, so read it at each use.
+#[derive(Clone, Debug)]
+pub struct FenceHandle(pub(crate) Arc<AtomicU64>);
+
+impl FenceHandle {
+    /// The fence as it is now.
+    pub fn now(&self) -> Fence {
+        Fence(self.0.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,121 @@
+//! The table by which bytes find their bird's code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use actix::{Actor, Context};
+
+use flock_proto::{MessageId, SpeciesId};
+
+use super::{Bird, Hears, Wire};
+use crate::life::{self, LifeOrder};
+use crate::parcel::{EncodedCall, deliver};
+use crate::pump::Pulse;
+
+/// Written by [`bird!`](crate::bird!), not by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no list of what it hears",
+    note = "write `bird!({Self} as \"…\" {{ … }})`"
+)]
+pub trait Plumage: Actor<Context = Context<Self>> {
+    /// The species' wire name.
+    const SPECIES: &'static str;
+    /// What it hears.
+    const EARS: &'static [Ear<Self>];
+}
+
+/// One message that a species hears, and how it is decoded and handled.
+pub struct Ear<B: Actor<Context = Context<B>>> {
+    name: &'static str,
+    id: MessageId,
+    deliver: fn(&mut B, &mut Context<B>, &Rc<Pulse>, EncodedCall),
+}
+
+impl<B: Actor<Context = Context<B>>> Ear<B> {
+    /// The ear for one message.
+    pub const fn new<M: Wire>() -> Self
+    where
+        B: Hears<M>,
+    {
+        Self { name: B::NAME, id: B::ID, deliver: deliver::<B, M> }
+    }
+
+    /// The message's wire name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The id of that name.
+    pub const fn id(&self) -> MessageId {
+        self.id
+    }
+
+    pub(crate) fn hear(
+        &self,
+        bird: &mut B,
+        ctx: &mut Context<B>,
+        pulse: &Rc<Pulse>,
+        call: EncodedCall,
+    ) {
+        (self.deliver)(bird, ctx, pulse, call);
+    }
+}
+
+impl<B: Actor<Context = Context<B>>> fmt::Debug for Ear<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ear({})", self.name)
+    }
+}
+
+/// All lives of one bird on one nest, from the first hatch to the last end.
+pub(crate) type LifeFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+#[derive(Clone, Copy)]
+struct Species {
+    name: &'static str,
+    live: fn(LifeOrder) -> LifeFuture,
+}
+
+/// The species that a nest can hatch.
+#[derive(Clone, Default)]
+pub(crate) struct SpeciesTable(BTreeMap<SpeciesId, Species>);
+
+impl SpeciesTable {
+    /// Adds a species. `Err`: its wire name (or that name's hash) is taken by this one.
+    pub(crate) fn add<B: Bird>(&mut self) -> Result<(), &'static str> {
+        let species = Species { name: B::SPECIES, live: life::live::<B> };
+        match self.0.insert(SpeciesId::of(B::SPECIES), species) {
+            // The same type twice is harmless; two types under one name are not. Function pointers
+            // are no identity, so a species given twice is refused either way.
+            Some(before) => Err(before.name),
+            None => Ok(()),
+        }
+    }
+
+    /// The wire name of a species.
+    pub(crate) fn name(&self, id: SpeciesId) -> Option<&'static str> {
+        self.0.get(&id).map(|species| species.name)
+    }
+
+    /// All species.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SpeciesId> {
+        self.0.keys().copied()
+    }
+
+    /// The life of a bird of this species.
+    pub(crate) fn live(&self, id: SpeciesId, order: LifeOrder) -> Result<LifeFuture, LifeOrder> {
+        match self.0.get(&id) {
+            Some(species) => Ok((species.live)(order)),
+            None => Err(order),
+        }
+    }
+}
+
+impl fmt::Debug for SpeciesTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.values().map(|species| species.name)).finish()
+    }
+}

@@ -1,0 +1,331 @@
+//! References to birds, and calls through them.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use flock_proto::{BirdName, CallId, SpeciesId, Time};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::bird::{Hears, Wire};
+use crate::call::CallError;
+use crate::codec;
+use crate::parcel::{Note, Parcel, Typed};
+use crate::shared::{Refused, Shared};
+use crate::slot::Slot;
+
+/// A bird's name with its type: what `Addr` is to an actor, wherever the bird lives.
+///
+/// It serialises as the name alone. One that was decoded in a message, an answer or a bird's
+/// arguments is bound to the flock that brought it; decoded elsewhere, its calls fail as
+/// [`CallError::Unbound`] until it is bound.
+pub struct BirdRef<B> {
+    name: BirdName,
+    hash: u64,
+    home: Option<Arc<Shared>>,
+    bird: PhantomData<fn() -> B>,
+}
+
+impl<B> BirdRef<B> {
+    pub(crate) fn new(name: BirdName, home: Option<Arc<Shared>>) -> Self {
+        Self { hash: name.hash64(), name, home, bird: PhantomData }
+    }
+
+    /// The bird's name.
+    pub const fn name(&self) -> &BirdName {
+        &self.name
+    }
+
+    /// Whether calls through it have a flock to go through.
+    pub const fn is_bound(&self) -> bool {
+        self.home.is_some()
+    }
+
+    /// Sends a message and waits for the answer, as `Addr::send` does. The message is on its way
+    /// when the returned builder is awaited, or turned into a future.
+    ///
+    /// Dropping the future cancels the call: a job not begun isn't run.
+    pub fn send<M: Wire>(&self, message: M) -> Outgoing<B, M>
+    where
+        B: Hears<M>,
+    {
+        Outgoing { to: self.clone(), message, deadline: None, wait: false }
+    }
+
+    /// Sends a message without asking for an answer, as `Addr::do_send` does. It may be lost, if
+    /// there is no such bird, no room or no way.
+    pub fn do_send<M: Wire>(&self, message: M)
+    where
+        B: Hears<M>,
+    {
+        let Some(shared) = &self.home else { return };
+        let deadline = shared.now() + shared.settings.call_deadline;
+        let note = self.note::<M>(shared, CallId::default(), deadline, false);
+        let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
+        if let Err(refused) = shared.dispatch(&self.name, self.hash, parcel) {
+            shared.lose(refused.into_parcel());
+        }
+    }
+
+    /// The bird as one that hears this message, its species forgotten.
+    pub fn recipient<M: Wire>(&self) -> BirdRecipient<M>
+    where
+        B: Hears<M>,
+    {
+        BirdRecipient(Arc::new(self.clone()))
+    }
+
+    fn note<M: Wire>(&self, shared: &Shared, id: CallId, deadline: Time, is_call: bool) -> Note
+    where
+        B: Hears<M>,
+    {
+        Note {
+            id,
+            deadline,
+            species: const { SpeciesId::of(B::SPECIES) },
+            message: B::ID,
+            origin: shared.me(),
+            is_call,
+            hop: 0,
+            redirected: false,
+        }
+    }
+
+    fn call<M: Wire>(&self, message: M, within: Option<Duration>, wait: bool) -> Reply<M::Result>
+    where
+        B: Hears<M>,
+    {
+        let Some(shared) = &self.home else { return Reply(State::Failed(CallError::Unbound)) };
+        let deadline = shared.now() + within.unwrap_or(shared.settings.call_deadline);
+        let slot = Arc::new(Slot::new());
+        let id = shared.expect(deadline, slot.clone());
+        let note = self.note::<M>(shared, id, deadline, true);
+        let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, Some(slot.clone()))));
+        let mut room = None;
+        match shared.dispatch(&self.name, self.hash, parcel) {
+            Ok(()) => {}
+            Err(refused) if wait => {
+                let waiting = wait_for_room(shared.clone(), self.name.clone(), refused);
+                room = Some(Box::pin(waiting) as Pin<Box<dyn Future<Output = ()> + Send>>);
+            }
+            Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
+        }
+        Reply(State::Waiting(Ticket { shared: shared.clone(), slot, id }, room))
+    }
+}
+
+impl<B> Clone for BirdRef<B> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            hash: self.hash,
+            home: self.home.clone(),
+            bird: PhantomData,
+        }
+    }
+}
+
+impl<B> fmt::Debug for BirdRef<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BirdRef({:?})", self.name.as_str())
+    }
+}
+
+impl<B> PartialEq for BirdRef<B> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl<B> Eq for BirdRef<B> {}
+
+impl<B> Hash for BirdRef<B> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl<B> Serialize for BirdRef<B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name.as_str())
+    }
+}
+
+impl<'de, B> Deserialize<'de> for BirdRef<B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(BirdName::deserialize(deserializer)?, codec::binding()))
+    }
+}
+
+/// A call to be made: await it, or set its terms first.
+#[derive(Debug)]
+#[must_use = "a call is made when it is awaited"]
+pub struct Outgoing<B, M> {
+    to: BirdRef<B>,
+    message: M,
+    deadline: Option<Duration>,
+    wait: bool,
+}
+
+impl<B, M> Outgoing<B, M> {
+    /// How long to wait for the answer; by default ten seconds. Then the call ends as
+    /// [`CallError::TimedOut`]. Links carry at most 71 minutes of it.
+    pub const fn deadline(mut self, within: Duration) -> Self {
+        self.deadline = Some(within);
+        self
+    }
+
+    /// Waits while the bird's inbox, or the way to it, is full, instead of failing as
+    /// [`CallError::Overloaded`]. On another nest the inbox may still refuse.
+    pub const fn wait_when_full(mut self) -> Self {
+        self.wait = true;
+        self
+    }
+}
+
+impl<B: Hears<M>, M: Wire> IntoFuture for Outgoing<B, M> {
+    type Output = Result<M::Result, CallError>;
+    type IntoFuture = Reply<M::Result>;
+
+    fn into_future(self) -> Reply<M::Result> {
+        self.to.call(self.message, self.deadline, self.wait)
+    }
+}
+
+/// The answer to a call that was made. Dropping it cancels the call.
+#[must_use = "dropping it cancels the call"]
+pub struct Reply<R>(State<R>);
+
+enum State<R> {
+    Waiting(Ticket<R>, Option<Pin<Box<dyn Future<Output = ()> + Send>>>),
+    Failed(CallError),
+}
+
+struct Ticket<R> {
+    shared: Arc<Shared>,
+    slot: Arc<Slot<R>>,
+    id: CallId,
+}
+
+impl<R> Drop for Ticket<R> {
+    fn drop(&mut self) {
+        self.slot.abandon();
+        self.shared.forget(self.id);
+    }
+}
+
+// Nothing in it is pinned in place: futures are boxed, and the answer is moved out.
+impl<R> Unpin for Reply<R> {}
+
+impl<R> Future for Reply<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match &mut self.0 {
+            State::Failed(error) => return Poll::Ready(Err(error.clone())),
+            State::Waiting(ticket, room) => {
+                if let Some(waiting) = room
+                    && waiting.as_mut().poll(cx).is_ready()
+                {
+                    *room = None;
+                }
+                std::task::ready!(ticket.slot.poll(cx))
+            }
+        };
+        self.0 = State::Failed(CallError::Interrupted);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
+
+/// Tries again to send a parcel whenever there may be room, until its call is over.
+async fn wait_for_room(shared: Arc<Shared>, name: BirdName, mut refused: Refused) {
+    // Short enough that room made while nobody listened is soon found.
+    const LOOK_AGAIN: Duration = Duration::from_millis(20);
+    let hash = name.hash64();
+    loop {
+        let parcel = match refused {
+            Refused::Inbox(parcel, entry) => {
+                let _ = tokio::time::timeout(LOOK_AGAIN, entry.room.notified()).await;
+                parcel
+            }
+            Refused::Link(parcel, link) => {
+                let _ = tokio::time::timeout(LOOK_AGAIN, link.drained()).await;
+                parcel
+            }
+            Refused::Crowd(parcel) => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                parcel
+            }
+        };
+        if parcel.is_over(shared.now()) {
+            return parcel.fail(CallError::TimedOut);
+        }
+        match shared.dispatch(&name, hash, parcel) {
+            Ok(()) => return,
+            Err(again) => refused = again,
+        }
+    }
+}
+
+/// A bird that hears a message, whatever its species: what `Recipient` is to `Addr`.
+pub struct BirdRecipient<M: Wire>(Arc<dyn Listen<M>>);
+
+trait Listen<M: Wire>: Send + Sync {
+    fn name(&self) -> &BirdName;
+    fn call(&self, message: M) -> Reply<M::Result>;
+    fn cast(&self, message: M);
+}
+
+impl<B: Hears<M>, M: Wire> Listen<M> for BirdRef<B> {
+    fn name(&self) -> &BirdName {
+        &self.name
+    }
+
+    fn call(&self, message: M) -> Reply<M::Result> {
+        self.send(message).into_future()
+    }
+
+    fn cast(&self, message: M) {
+        self.do_send(message);
+    }
+}
+
+impl<M: Wire> BirdRecipient<M> {
+    /// The bird's name.
+    pub fn name(&self) -> &BirdName {
+        self.0.name()
+    }
+
+    /// Sends a message and waits for the answer. The call is on its way at once.
+    pub fn send(&self, message: M) -> Reply<M::Result> {
+        self.0.call(message)
+    }
+
+    /// Sends a message without asking for an answer.
+    pub fn do_send(&self, message: M) {
+        self.0.cast(message);
+    }
+}
+
+impl<M: Wire> Clone for BirdRecipient<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M: Wire> fmt::Debug for BirdRecipient<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BirdRecipient({:?})", self.0.name().as_str())
+    }
+}

@@ -1,0 +1,289 @@
+//! How a nest starts.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context};
+use flock_proto::{Config, MAX_WEIGHT, Me, Nest, NestName};
+use tokio::sync::oneshot;
+
+use crate::bird::{Bird, SpeciesTable};
+use crate::core::{Core, Rest};
+use crate::data_link::{DataLink, DataSink};
+use crate::error::StartError;
+use crate::flock::Flock;
+use crate::link::{Identity, Links, Plan};
+use crate::nest_actor::{NestActor, Parts};
+use crate::net::{self, Door};
+use crate::router::Router;
+use crate::rt::{Crew, Threads};
+use crate::shared::{Settings, Shared};
+use crate::wall::Wall;
+
+/// How a nest starts. See [`Flock::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `.join()` or `.local()`"]
+pub struct Builder {
+    flock: String,
+    name: Option<String>,
+    bind: String,
+    advertise: Option<String>,
+    seeds: Vec<String>,
+    species: SpeciesTable,
+    twice: Option<&'static str>,
+    weight: u32,
+    workers: usize,
+    insecure: bool,
+    config: Config,
+    settings: Settings,
+}
+
+impl Builder {
+    pub(crate) fn new(flock: &str) -> Self {
+        Self {
+            flock: flock.into(),
+            name: None,
+            bind: "127.0.0.1:0".into(),
+            advertise: None,
+            seeds: Vec::new(),
+            species: SpeciesTable::default(),
+            twice: None,
+            weight: 1,
+            workers: 1,
+            insecure: false,
+            config: Config::default(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The nest's name: its identity across restarts. Default: the address that it advertises.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Where to listen, as `host:port`; port 0 is any free one. Default: `127.0.0.1:0`.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.bind = address.into();
+        self
+    }
+
+    /// What peers dial, as `host:port`. Default: the address that is listened on.
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
+    /// Where to look for the flock, as `host:port` each. Their names are looked up with every
+    /// dial, and they are dialled for as long as nobody answers.
+    pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
+        self.seeds.extend(seeds.into_iter().map(Into::into));
+        self
+    }
+
+    /// A species that this nest can hatch.
+    pub fn species<B: Bird>(mut self) -> Self {
+        if let Err(name) = self.species.add::<B>() {
+            self.twice = Some(name);
+        }
+        self
+    }
+
+    /// The nest's share of the birds, in proportion to the others'. 0 owns none. Default: 1.
+    pub const fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Threads for birds; at least one. Default: 1.
+    pub const fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Talk to other machines though nothing keeps strangers out: only for a network that is
+    /// closed to them. Every start warns of it.
+    pub const fn insecure(mut self) -> Self {
+        self.insecure = true;
+        self
+    }
+
+    /// How long to look for the flock before forming one alone. Default: 2 s.
+    pub const fn form_after(mut self, wait: Duration) -> Self {
+        self.config.form_after = wait;
+        self
+    }
+
+    /// So many crashes `within` this span ground a bird. Default: 5 in 30 s.
+    pub const fn restarts(mut self, crashes: u32, within: Duration) -> Self {
+        self.settings.restarts = crashes;
+        self.settings.restart_window = within;
+        self
+    }
+
+    /// Starts the nest and joins the flock; resolves when the nest is up. Dropping the future, or
+    /// later the last [`Flock`], shuts the nest down.
+    pub async fn join(self) -> Result<Flock, StartError> {
+        self.start(true).await
+    }
+
+    /// Starts a flock of this nest alone, which opens no socket.
+    pub async fn local(mut self) -> Result<Flock, StartError> {
+        self.seeds.clear();
+        self.config.form_after = Duration::ZERO;
+        self.start(false).await
+    }
+
+    async fn start(self, networked: bool) -> Result<Flock, StartError> {
+        if let Some(name) = self.twice {
+            return Err(StartError::DuplicateSpecies(name));
+        }
+        if self.weight > MAX_WEIGHT {
+            return Err(StartError::BadWeight(self.weight));
+        }
+        NestName::new(&self.flock)?;
+        if let Some(name) = &self.name {
+            NestName::new(name)?;
+        }
+        let thread = self.name.as_deref().unwrap_or(&self.flock);
+        let threads = Threads::start(thread, self.workers).await.map_err(StartError::Thread)?;
+        let door = if networked { Some(self.open_door(threads.crew()).await?) } else { None };
+        let address = match &door {
+            Some(door) => Some(door.address().map_err(|source| self.cant_bind(source))?),
+            None => None,
+        };
+        let shown = match (&self.advertise, address) {
+            (Some(advertise), _) => advertise.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "local".into(),
+        };
+        let name = NestName::new(self.name.as_ref().unwrap_or(&shown))?;
+        NestName::new(&shown)?;
+        self.raise(threads, door, address, name, shown).await
+    }
+
+    async fn raise(
+        self,
+        threads: Threads,
+        door: Option<Door>,
+        address: Option<SocketAddr>,
+        name: NestName,
+        shown: String,
+    ) -> Result<Flock, StartError> {
+        let (joining, joined) = oneshot::channel();
+        let crew = threads.crew().clone();
+        let workers = threads.workers().to_vec();
+        let taken = name.clone();
+        let raise = move || self.assemble(crew, &workers, door, name, shown, joining);
+        let (shared, core, links, router) =
+            threads.on_control(raise).await.map_err(StartError::Thread)?;
+        let rest = Rest {
+            links: Arc::downgrade(&links),
+            shared: Arc::downgrade(&shared),
+            threads,
+            router,
+            address,
+        };
+        core.complete(rest);
+        drop(links);
+        let flock = Flock::new(shared, core);
+        match joined.await {
+            Ok(true) => Ok(flock),
+            Ok(false) => Err(StartError::NameTaken(taken)),
+            Err(_) => Err(StartError::Closed),
+        }
+    }
+
+    /// Puts the parts of a nest together. On the control thread.
+    fn assemble(
+        self,
+        crew: Crew,
+        workers: &[actix_rt::ArbiterHandle],
+        door: Option<Door>,
+        name: NestName,
+        shown: String,
+        joining: oneshot::Sender<bool>,
+    ) -> (Arc<Shared>, Arc<Core>, Arc<Links>, actix::Addr<Router>) {
+        let wall = Wall::new();
+        let me = Me {
+            name: name.clone(),
+            address: shown.clone(),
+            weight: self.weight,
+            species: self.species.ids().collect(),
+            seeds: self.seeds.clone(),
+        };
+        let seed = RandomState::new().hash_one(&shown);
+        let nest = Nest::new(me, self.config, seed, wall.now());
+        let context = Context::<NestActor>::new();
+        let core = Arc::new(Core::new(context.address()));
+        let (view, settings) = (nest.view(), self.settings);
+        let shared = Shared::new(name.clone(), view, self.species, settings, wall, core.clone());
+        shared.set_core(core.clone());
+        let identity = Identity { flock: self.flock, nest: name, id: nest.id(), address: shown };
+        let plan = Plan { loopback_only: !self.insecure, ..Plan::default() };
+        let sink = Arc::new(ToShared(Arc::downgrade(&shared)));
+        let links = Links::new(identity, plan, crew.clone(), core.clone(), sink);
+        shared.set_links(links.clone());
+        shared.start_workers(workers);
+        crew.control().spawn(shared.sweep_forever());
+        if let Some(door) = door {
+            links.accept(door);
+        }
+        let parts = Parts {
+            nest,
+            wall,
+            core: core.clone(),
+            links: links.clone(),
+            shared: shared.clone(),
+            seeds: self.seeds,
+            joining,
+        };
+        context.run(NestActor::new(parts));
+        (shared, core, links, Router::default().start())
+    }
+
+    async fn open_door(&self, crew: &Crew) -> Result<Door, StartError> {
+        let bind = self.bind.clone();
+        // On the control thread's runtime: the socket will live there, and the caller's own runtime
+        // may be of any kind.
+        let found = crew.control().spawn(async move { net::resolve(&bind).await }).await;
+        let found = found.map_err(|_| StartError::Closed)?;
+        let found = found.map_err(|source| self.cant_bind(source))?;
+        for &address in &found {
+            if !address.ip().is_loopback() && !self.insecure {
+                return Err(StartError::NotLoopback { address });
+            }
+            if address.ip().is_unspecified() && self.advertise.is_none() {
+                return Err(StartError::Unspecified { address });
+            }
+        }
+        if self.insecure {
+            tracing::warn!(bind = %self.bind, "insecure: whoever reaches this address may join");
+        }
+        let door = crew.control().spawn(async move { Door::open(&found).await }).await;
+        door.map_err(|_| StartError::Closed)?.map_err(|source| self.cant_bind(source))
+    }
+
+    fn cant_bind(&self, source: std::io::Error) -> StartError {
+        StartError::Bind { address: self.bind.clone(), source }
+    }
+}
+
+/// The links know the data plane weakly: it holds them, and both shall go.
+struct ToShared(Weak<Shared>);
+
+impl DataSink for ToShared {
+    fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.on_frame(link, frame);
+        }
+    }
+
+    fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.on_closed(link, unwritten);
+        }
+    }
+}

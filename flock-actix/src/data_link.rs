@@ -1,0 +1,74 @@
+//! What the data plane asks of the links between nests, and what they tell it.
+//!
+//! The data plane knows frames, nests and calls; the links know sockets. These traits are all that
+//! either knows of the other, so that tests can join two data planes by plain buffers.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use flock_proto::{Event, Input, NestId};
+
+/// Names one data link for as long as the process runs; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LinkId(pub(crate) u64);
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The buffer is full; the link took nothing.
+    #[error("the link's buffer is full")]
+    Full,
+    /// The link is closed; it took nothing.
+    #[error("the link is closed")]
+    Closed,
+}
+
+/// One data link to a neighbour: frames go in, in order.
+pub(crate) trait DataLink: Debug + Send + Sync {
+    /// Which link this is.
+    fn id(&self) -> LinkId;
+
+    /// Who is at the other end.
+    fn peer(&self) -> NestId;
+
+    /// Appends one frame, `head` followed by `body`; the link adds the length prefix. Never blocks
+    /// and runs no foreign code. A frame that is refused leaves no trace.
+    fn append(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError>;
+
+    /// More waits to be written than should: well-behaved senders pause.
+    fn is_over_high_water(&self) -> bool;
+
+    /// Ready once the link is below its high-water mark again, or closed.
+    fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// The data links of this nest.
+pub(crate) trait Links: Send + Sync {
+    /// The link for calls to a neighbour, dialled in the background at first use; until it is open
+    /// it buffers, and when the dial fails it closes. `None`: this nest has no way to dial it, or
+    /// has just failed to; asking again in a moment is right.
+    fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>>;
+}
+
+/// What the links tell the data plane.
+pub(crate) trait DataSink: Send + Sync {
+    /// A frame of kind 100 to 199 came, without its length prefix. Called in order for each link,
+    /// from the thread that reads it; returns soon and never panics.
+    fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]);
+
+    /// A link is gone. `unwritten` are the frames, each with its length prefix, of which no byte
+    /// ever left: they are routed anew, while all other calls made over the link end as
+    /// `OutcomeUnknown`.
+    fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]);
+}
+
+/// The way from the data plane to the core.
+pub(crate) trait NestHandle: Send + Sync {
+    /// Hands an input to the core, in order, without waiting.
+    fn tell(&self, input: Input);
+
+    /// Something to be known that the core has no part in, such as a bird's crash.
+    fn event(&self, event: Event);
+}

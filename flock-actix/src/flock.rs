@@ -1,0 +1,177 @@
+//! The handle on a nest, and through it on the flock.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Addr, AsyncContext, Context};
+use flock_proto::{Answer, BirdName, Input, NameError, ReqId, Time};
+
+use crate::bird::Bird;
+use crate::bird_ref::BirdRef;
+use crate::builder::Builder;
+use crate::core::Core;
+use crate::error::RequestError;
+use crate::events::{Events, Hub};
+use crate::request::{Request, Start, StartOrGet, Wish};
+use crate::router::Router;
+use crate::shared::Shared;
+
+/// How long a nest that leaves may take to hand over its birds.
+const LEAVE: Duration = Duration::from_secs(60);
+
+/// The handle on a nest, and through it on the flock: cheap to clone, usable from any thread and
+/// under any runtime.
+///
+/// When the last handle is dropped, the nest is shut down as if it had been killed: sockets close,
+/// lives end, and the other nests take the birds over. [`Flock::leave`] is the polite way.
+#[derive(Clone)]
+pub struct Flock {
+    shared: Arc<Shared>,
+    /// None in the handles that birds get: a bird must not keep its own nest alive.
+    keeper: Option<Arc<Keeper>>,
+}
+
+/// Shuts the nest down when nobody holds it any more.
+struct Keeper(Arc<Core>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.shut();
+    }
+}
+
+impl Flock {
+    /// Begins to describe a nest of the flock of this name.
+    pub fn builder(flock: &str) -> Builder {
+        Builder::new(flock)
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>, core: Arc<Core>) -> Self {
+        Self { shared, keeper: Some(Arc::new(Keeper(core))) }
+    }
+
+    /// A handle that doesn't keep the nest alive.
+    pub(crate) const fn within(shared: Arc<Shared>) -> Self {
+        Self { shared, keeper: None }
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn core(&self) -> Option<&Arc<Core>> {
+        self.shared.core()
+    }
+
+    /// The name of this nest.
+    pub fn name(&self) -> &str {
+        self.shared.name.as_str()
+    }
+
+    /// Where this nest listens; none if it is [local](Builder::local).
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.core()?.rest()?.address
+    }
+
+    /// Starts a bird. Resolves after its first hatch, when two nests hold its record (or the one
+    /// that there is); fails with `AlreadyExists` if a bird of this name lives.
+    pub fn start<B: Bird>(&self, name: &str, args: B::Args) -> Start<B> {
+        Start::new(self.clone(), name, &args)
+    }
+
+    /// Starts a bird or finds one of the same name and species; says whether it is new.
+    pub fn start_or_get<B: Bird>(&self, name: &str, args: B::Args) -> StartOrGet<B> {
+        StartOrGet::new(self.clone(), name, &args)
+    }
+
+    /// A reference to the bird of this name. Asks nobody: the bird need not live yet.
+    pub fn bird<B: Bird>(&self, name: &str) -> Result<BirdRef<B>, NameError> {
+        Ok(self.bird_named(BirdName::new(name)?))
+    }
+
+    pub(crate) fn bird_named<B>(&self, name: BirdName) -> BirdRef<B> {
+        BirdRef::new(name, Some(self.shared.clone()))
+    }
+
+    /// Stops a bird. Resolves when its life has ended and its name is free.
+    pub fn stop(&self, name: &str) -> Request {
+        Request::new(self.clone(), name, Wish::Stop)
+    }
+
+    /// Lets a grounded bird try again.
+    pub fn revive(&self, name: &str) -> Request {
+        Request::new(self.clone(), name, Wish::Revive)
+    }
+
+    /// Hands all birds over to the other nests, says goodbye, and shuts this nest down; other
+    /// handles on it are then of no use. On an error the nest is still there.
+    pub async fn leave(&self) -> Result<(), RequestError> {
+        match self.ask(LEAVE, |req, _| Input::Leave { req }).await? {
+            Answer::Left => {}
+            other => return Err(self.refusal(other)),
+        }
+        let core = self.core().ok_or(RequestError::Closed)?;
+        core.shut();
+        if self.keeper.is_some() {
+            // A bird that waited for its own thread to end would wait for ever.
+            core.ended().await;
+        }
+        Ok(())
+    }
+
+    /// What happens from now on, as this nest sees it.
+    pub fn events(&self) -> Events {
+        match self.core() {
+            Some(core) => core.events.listen(),
+            None => {
+                let none = Hub::default();
+                none.close();
+                none.listen()
+            }
+        }
+    }
+
+    /// The actor that takes [`Call`](crate::Call) and [`Cast`](crate::Cast).
+    pub fn router(&self) -> Addr<Router> {
+        let router = self.core().and_then(|core| core.rest()).map(|rest| rest.router.clone());
+        // Without a nest there is an address all the same, of a mailbox that is closed.
+        router.unwrap_or_else(|| Context::<Router>::new().address())
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        within: Duration,
+        make: impl FnOnce(ReqId, Time) -> Input + Send + 'static,
+    ) -> Result<Answer, RequestError> {
+        self.core().ok_or(RequestError::Closed)?.ask(within, make).await
+    }
+
+    /// An answer that is none of those hoped for.
+    pub(crate) fn refusal(&self, answer: Answer) -> RequestError {
+        match answer {
+            Answer::AlreadyExists { species, nest } => {
+                let species = self.shared.species.name(species).map(Into::into);
+                RequestError::AlreadyExists { species, nest }
+            }
+            Answer::HatchFailed { reason } => RequestError::HatchFailed(reason),
+            Answer::UnknownSpecies { nest } => RequestError::UnknownSpecies { nest },
+            Answer::NoSuchBird => RequestError::NoSuchBird,
+            Answer::NotGrounded => RequestError::NotGrounded,
+            Answer::TimedOut => RequestError::TimedOut,
+            Answer::Leaving => RequestError::Leaving,
+            Answer::NoOwner => RequestError::NoOwner,
+            other => {
+                tracing::error!(?other, "an answer to another question");
+                RequestError::Closed
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Flock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flock").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,238 @@
+//! All lives of one bird on one nest: hatch, run, crash, hatch again, until it ends, departs or is
+//! grounded.
+//!
+//! - `body`: one life's context, polled so that no panic gets out of it.
+//! - `guard`: a future whose panics are errors.
+//! - `crashes`: the restart limit and the back-off.
+
+mod body;
+mod crashes;
+mod guard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::bird::{Bird, FenceHandle, HatchWhy, Hatching, LifeFuture};
+use crate::codec;
+use crate::shared::{HatchOrder, Shared};
+use crate::table::{Command, Entry, Phase};
+use body::{Body, Stopped};
+use crashes::CrashLog;
+use guard::Guarded;
+
+/// Everything a bird's lives start from.
+pub(crate) struct LifeOrder {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) order: HatchOrder,
+    pub(crate) fence: Arc<AtomicU64>,
+    pub(crate) commands: UnboundedReceiver<Command>,
+}
+
+/// How the last of the lives ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The bird stopped itself.
+    Itself,
+    /// The core wanted it.
+    Wanted(EndWhy),
+    /// The very first hatch failed.
+    HatchFailed(String),
+    /// The bird is to go on elsewhere.
+    Departed(Vec<std::time::Duration>),
+    /// It crashed too often.
+    Grounded { reason: String, crashes: u32 },
+}
+
+/// All lives of a bird of species `B`.
+pub(crate) fn live<B: Bird>(order: LifeOrder) -> LifeFuture {
+    Box::pin(async move {
+        let mut lives = Lives::new(order);
+        let end = lives.run::<B>().await;
+        lives.shared.clone().life_over(&lives.entry, lives.fence(), lives.order.why, end);
+    })
+}
+
+/// How one life ended.
+enum Over {
+    Itself,
+    Commanded(Command),
+    Crashed(String),
+    /// It never was one.
+    NotHatched(String),
+}
+
+struct Lives {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    order: HatchOrder,
+    fence: Arc<AtomicU64>,
+    commands: UnboundedReceiver<Command>,
+    crashes: CrashLog,
+    /// The core knows that the bird hatched.
+    told: bool,
+    attempt: u32,
+}
+
+impl Lives {
+    fn new(order: LifeOrder) -> Self {
+        let LifeOrder { shared, entry, order, fence, commands } = order;
+        let crashes = CrashLog::new(
+            shared.settings.restarts,
+            shared.settings.restart_window,
+            shared.now(),
+            &order.crashes,
+            entry.hash,
+        );
+        Self { shared, entry, order, fence, commands, crashes, told: false, attempt: 1 }
+    }
+
+    fn fence(&self) -> Fence {
+        Fence(self.fence.load(Ordering::Acquire))
+    }
+
+    const fn name(&self) -> &BirdName {
+        &self.order.name
+    }
+
+    async fn run<B: Bird>(&mut self) -> End {
+        loop {
+            let reason = match self.one_life::<B>().await {
+                Over::Itself => return End::Itself,
+                Over::Commanded(command) => return self.obeyed(command),
+                Over::NotHatched(reason) if !self.told && self.order.why == Why::Start => {
+                    return End::HatchFailed(reason);
+                }
+                Over::NotHatched(reason) | Over::Crashed(reason) => reason,
+            };
+            if let Some(end) = self.crashed(reason).await {
+                return end;
+            }
+            self.attempt += 1;
+        }
+    }
+
+    fn obeyed(&mut self, command: Command) -> End {
+        // An end that was asked for during a departure wins: nobody wants the bird elsewhere now.
+        let command = match self.commands.try_recv() {
+            Ok(Command::End(why)) => Command::End(why),
+            _ => command,
+        };
+        match command {
+            Command::End(why) => End::Wanted(why),
+            Command::Depart => End::Departed(self.crashes.ages(self.shared.now())),
+        }
+    }
+
+    /// Counts a crash and waits out the back-off. `Some`: no further life.
+    async fn crashed(&mut self, reason: String) -> Option<End> {
+        let now = self.shared.now();
+        self.entry.with(|state| state.phase = Phase::Hatching);
+        let bird = self.name().clone();
+        self.shared.nest.event(Event::Crashed { bird, reason: reason.clone() });
+        if !self.crashes.survives(now) {
+            let crashes = self.crashes.count();
+            return Some(End::Grounded { reason, crashes });
+        }
+        tokio::select! {
+            biased;
+            command = self.commands.recv() => Some(self.obeyed(or_end(command))),
+            () = tokio::time::sleep(self.crashes.backoff()) => None,
+        }
+    }
+
+    async fn one_life<B: Bird>(&mut self) -> Over {
+        let bird = {
+            let hatch = hatch::<B>(self.shared.clone(), &self.order, self.hatching());
+            let limit = self.shared.settings.hatch_timeout;
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => return Over::Commanded(or_end(command)),
+                hatched = tokio::time::timeout(limit, hatch) => match hatched {
+                    Ok(Ok(bird)) => bird,
+                    Ok(Err(reason)) => return Over::NotHatched(reason),
+                    Err(_) => return Over::NotHatched(format!("no hatch within {limit:?}")),
+                },
+            }
+        };
+        let mut body = Body::new(bird, self.shared.clone(), self.entry.clone());
+        // The pump starts no job before the phase says `Running`, so a panic in here is one of
+        // `started()`.
+        let first = body.first_poll().await;
+        if let Some(Err(reason)) = first {
+            return Over::NotHatched(reason);
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
+            self.shared.nest.tell(input);
+        }
+        if let Some(Ok(())) = first {
+            return Over::Itself;
+        }
+        self.entry.with(|state| state.phase = Phase::Running);
+        let command = tokio::select! {
+            biased;
+            command = self.commands.recv() => or_end(command),
+            ended = body.run() => return match ended {
+                Ok(()) => Over::Itself,
+                Err(reason) => Over::Crashed(reason),
+            },
+        };
+        self.entry.with(|state| state.phase = Phase::Ending);
+        if let Stopped::Crashed(reason) = body.wind_down(self.shared.settings.drain_timeout).await {
+            self.crashes.note(self.shared.now());
+            let bird = self.name().clone();
+            self.shared.nest.event(Event::Crashed { bird, reason });
+        }
+        Over::Commanded(command)
+    }
+
+    fn hatching(&self) -> Hatching {
+        let why = if self.attempt > 1 { HatchWhy::Crash } else { self.order.why.into() };
+        Hatching {
+            name: self.order.name.clone(),
+            nest: self.shared.name.clone(),
+            why,
+            attempt: self.attempt,
+            fence: FenceHandle(self.fence.clone()),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+/// The commands' other end is dropped only when the nest shuts down.
+fn or_end(command: Option<Command>) -> Command {
+    command.unwrap_or(Command::End(EndWhy::Stopped))
+}
+
+/// Runs the author's `hatch`; all that can go wrong in it is a text.
+async fn hatch<B: Bird>(
+    shared: Arc<Shared>,
+    order: &HatchOrder,
+    hatching: Hatching,
+) -> Result<B, String> {
+    let args = order.args.clone();
+    let hatched = Guarded::new(async move {
+        let args = codec::decode::<B::Args>(&shared, &args)
+            .map_err(|error| format!("its arguments are {error}"))?;
+        B::hatch(args, &hatching).await.map_err(|error| format!("{error:#}"))
+    });
+    hatched.await.and_then(|result| result)
+}
+
+impl Shared {
+    /// A bird of a species that this build doesn't know can't hatch.
+    pub(crate) fn cannot_live(self: &Arc<Self>, order: LifeOrder) {
+        let LifeOrder { entry, order, fence, .. } = order;
+        let SpeciesId(id) = order.species;
+        let reason = format!("species {id:x} is unknown here");
+        let end = match order.why {
+            Why::Start => End::HatchFailed(reason),
+            _ => End::Grounded { reason, crashes: 0 },
+        };
+        self.life_over(&entry, Fence(fence.load(Ordering::Acquire)), order.why, end);
+    }
+}

@@ -1,0 +1,116 @@
+//! One life's context, polled so that no panic gets out of it.
+//!
+//! actix, left to itself, runs `stopping()` and `stopped()` on an actor that has just panicked; and
+//! if one of those panics too, the process aborts. So after a panic the context is terminated
+//! before it is dropped: no hook runs on the broken actor.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::dev::ContextFut;
+use actix::{ActorContext, AsyncContext, Context};
+
+use crate::bird::Bird;
+use crate::codec::panic_text;
+use crate::pump::{Pulse, Pump};
+use crate::shared::Shared;
+use crate::table::Entry;
+
+/// What came of winding a life down.
+pub(super) enum Stopped {
+    Gently,
+    Crashed(String),
+}
+
+pub(super) struct Body<B: Bird> {
+    /// None once the life is over.
+    context: Option<Pin<Box<ContextFut<B, Context<B>>>>>,
+    pulse: Rc<Pulse>,
+}
+
+impl<B: Bird> Body<B> {
+    pub(super) fn new(bird: B, shared: Arc<Shared>, entry: Arc<Entry>) -> Self {
+        let pulse = Pulse::new();
+        let mut ctx = Context::new();
+        ctx.spawn(Pump { entry, shared, pulse: pulse.clone() });
+        Self { context: Some(Box::pin(ctx.into_future(bird))), pulse }
+    }
+
+    /// Polls once, which runs `started()`. `Some`: the life is over already.
+    pub(super) async fn first_poll(&mut self) -> Option<Result<(), String>> {
+        poll_fn(|cx| {
+            Poll::Ready(match self.poll(cx) {
+                Poll::Ready(end) => Some(end),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    /// Runs until the bird stops itself, or panics.
+    pub(super) async fn run(&mut self) -> Result<(), String> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Begins no further job, waits a while for the answers in flight, cuts short what is left,
+    /// and stops the actor, whatever its `stopping()` says.
+    pub(super) async fn wind_down(&mut self, patience: Duration) -> Stopped {
+        self.pulse.paused.set(true);
+        let pulse = self.pulse.clone();
+        let ended = tokio::select! {
+            biased;
+            ended = self.run() => Some(ended),
+            () = pulse.idle() => None,
+            () = tokio::time::sleep(patience) => None,
+        };
+        pulse.cut();
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => {
+                if let Some(context) = &mut self.context {
+                    context.ctx().stop();
+                }
+                self.first_poll().await
+            }
+        };
+        self.bury();
+        match ended {
+            Some(Err(reason)) => Stopped::Crashed(reason),
+            _ => Stopped::Gently,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), String>> {
+        let Some(context) = &mut self.context else { return Poll::Ready(Ok(())) };
+        match catch_unwind(AssertUnwindSafe(|| context.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => {
+                self.pulse.ended();
+                self.bury();
+                Poll::Ready(Ok(()))
+            }
+            Err(panic) => {
+                self.bury();
+                Poll::Ready(Err(panic_text(&*panic)))
+            }
+        }
+    }
+
+    fn bury(&mut self) {
+        if let Some(mut context) = self.context.take() {
+            context.ctx().terminate();
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(context)));
+        }
+    }
+}
+
+impl<B: Bird> Drop for Body<B> {
+    fn drop(&mut self) {
+        self.bury();
+    }
+}

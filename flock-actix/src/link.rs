@@ -1,0 +1,69 @@
+//! Links between nests: all that happens between a socket and a frame.
+//!
+//! Between two nests there is one control link, dialled by either side, and data links, each
+//! dialled by the side that makes calls over it. In reading order:
+//!
+//! - `frame`: the length prefix and the kinds.
+//! - `hello`: what two nests say before anything else, and its limits.
+//! - `out`: the buffer that frames are put into, and the task that empties it.
+//! - `pipe`: one open connection, control or data, with its reader and its end.
+//! - `links`: all links of this nest: who may come in, which of two stays, who is hung up.
+//! - `dial`, `accept`: the two ways in which a link comes to be.
+//! - `cutter`: partitions at will, for tests.
+
+mod accept;
+mod cutter;
+mod dial;
+mod frame;
+mod hello;
+mod links;
+mod out;
+mod pipe;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flock_proto::{Event, Input};
+
+pub(crate) use cutter::Cutter;
+pub(crate) use hello::Identity;
+pub(crate) use links::{Links, Plan};
+
+/// What the links tell the control plane.
+pub(crate) trait ControlSink: Send + Sync + 'static {
+    /// Something for the core.
+    fn on_input(&self, input: Input);
+
+    /// Something to be known.
+    fn on_event(&self, event: Event);
+
+    /// A nest that lives bears this nest's name, as a peer says.
+    fn on_name_taken(&self);
+
+    /// The core can't keep up: a reader waits, and so holds back its own peer and nobody else.
+    fn is_full(&self) -> bool;
+}
+
+/// What went over the links, and what was refused.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Frames of an unknown kind or version, skipped.
+    pub(crate) skipped: AtomicU64,
+    /// Frames that break the rules; each closed its link.
+    pub(crate) bad: AtomicU64,
+    /// Handshakes refused by this nest.
+    pub(crate) refused: AtomicU64,
+    /// Strangers sent away because too many stood in the door.
+    pub(crate) crowded: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A lock whose owner panicked is still good here: every change under it is complete at each step.
+pub(crate) fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,148 @@
+//! Links that this nest dials.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flock_proto::{Event, Input, NestId};
+
+use super::accept::{read_word, write_word};
+use super::frame::{Cut, MAX_HELLO};
+use super::hello::{Hello, LinkKind, Reason, Refuse, Word};
+use super::links::Links;
+use super::pipe::Pipe;
+use crate::net::{self, DialError, Reading, Writing};
+
+/// Why a dial came to nothing.
+enum Failed {
+    /// Nobody was reached, or nobody who makes sense.
+    Network(DialError),
+    /// A nest said no.
+    Refused(Refuse),
+}
+
+impl From<DialError> for Failed {
+    fn from(e: DialError) -> Self {
+        Self::Network(e)
+    }
+}
+
+/// A handshake that ended in a welcome.
+struct Greeted {
+    by: Hello,
+    halves: (Reading, Writing),
+    /// Holds what came behind the welcome.
+    cut: Cut,
+}
+
+impl Links {
+    /// Opens a control link to whoever listens there. Ends in `LinkOpened` or `DialFailed`; a
+    /// second dial while the first is under way shares its end.
+    pub(crate) fn dial(&self, address: String) {
+        let Some(links) = self.this() else { return };
+        if !self.begin_dial(&address) {
+            return;
+        }
+        self.spawn(async move {
+            let me = links.id();
+            let greeted = links.greet(&address, LinkKind::Control).await;
+            if links.id() != me {
+                // Said in the name of a former incarnation; the core has dialled anew.
+                return;
+            }
+            match greeted {
+                Ok(Greeted { by, halves, cut }) => {
+                    let pipe = links.pipe(&by, true);
+                    links.open_control(&pipe, halves, cut);
+                    links.end_dial(&address);
+                }
+                Err(failed) => {
+                    links.end_dial(&address);
+                    links.on_failed(address, failed);
+                }
+            }
+        });
+    }
+
+    /// Opens a data link in the background; until then it buffers.
+    pub(super) fn dial_data(&self, pipe: Arc<Pipe>) {
+        let Some(links) = self.this() else { return };
+        let link = pipe.clone();
+        let task = self.crew.worker().spawn(async move {
+            match links.greet(&pipe.peer.address, LinkKind::Data).await {
+                Ok(Greeted { by, halves, cut }) if by.id == pipe.peer.id => {
+                    links.run(&pipe, halves, cut);
+                }
+                // Another incarnation lives there now, or none.
+                Ok(_) | Err(_) => links.on_no_data(&pipe),
+            }
+        });
+        link.own(task.abort_handle());
+    }
+
+    fn on_failed(&self, address: String, failed: Failed) {
+        match failed {
+            Failed::Network(DialError { refused, why }) => {
+                self.control.on_input(Input::DialFailed { address, refused, why });
+            }
+            Failed::Refused(Refuse { code, why, above }) => {
+                let alarming = matches!(
+                    code,
+                    Reason::OtherFlock | Reason::Version | Reason::Unreadable | Reason::Other(_)
+                );
+                if alarming {
+                    let why = format!("this nest was refused: {why}");
+                    self.control.on_event(Event::Refused { peer: address.clone(), why });
+                }
+                self.control.on_input(Input::DialFailed { address, refused: false, why });
+                if code == Reason::Outdated && above > NestId(0) {
+                    self.control.on_input(Input::Outdated { above });
+                }
+                if code == Reason::NameTaken {
+                    self.control.on_name_taken();
+                }
+            }
+        }
+    }
+
+    async fn greet(&self, address: &str, kind: LinkKind) -> Result<Greeted, Failed> {
+        let patience = self.plan.handshake;
+        if self.cutter.is_address_cut(address) {
+            tokio::time::sleep(patience).await;
+            return Err(DialError::new(format!("{address} doesn't answer")).into());
+        }
+        let stream = net::dial(address, self.plan.loopback_only, patience).await?;
+        match tokio::time::timeout(patience, self.introduce(stream, kind)).await {
+            Ok(greeted) => greeted,
+            Err(_) => Err(DialError::new(format!("{address} doesn't say welcome")).into()),
+        }
+    }
+
+    async fn introduce(&self, stream: net::Stream, kind: LinkKind) -> Result<Greeted, Failed> {
+        let (reading, writing) = net::split(stream);
+        let mut cut = Cut::new(MAX_HELLO);
+        let broken = |why: String| DialError::new(why);
+        let nonce = nonce();
+        let hello = self.hello(kind, nonce);
+        let word = Word::Hello(hello.clone());
+        write_word(&writing, &word).await.map_err(|e| broken(e.to_string()))?;
+        let word = read_word(&reading, &mut cut).await.map_err(|e| broken(e.to_string()))?;
+        match word {
+            Word::Refuse(refuse) => Err(Failed::Refused(refuse)),
+            Word::Welcome(mut by) if by.nonce == nonce && by.flock == hello.flock => {
+                self.cutter.passable(&by.nest).await;
+                // The sender's own kind is beside the point: this link is what it was dialled for.
+                by.link = kind;
+                Ok(Greeted { by, halves: (reading, writing), cut })
+            }
+            Word::Welcome(_) | Word::Hello(_) => {
+                Err(broken("the answer is meant for somebody else".into()).into())
+            }
+        }
+    }
+}
+
+/// Tells this process's hellos apart; nobody needs to be unable to guess it.
+fn nonce() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

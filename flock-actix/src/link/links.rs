@@ -1,0 +1,449 @@
+//! All links of this nest: who may come in, which of two stays, who is hung up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, View};
+use tokio::task::AbortHandle;
+
+use super::frame::{Cut, Kind, WIRE};
+use super::hello::{Hello, Identity, LinkKind, Reason, Refuse};
+use super::out::NotTaken;
+use super::pipe::{Pipe, ReadEnd};
+use super::{ControlSink, Counts, Cutter, count, lock};
+use crate::data_link::{self, DataLink, DataSink};
+use crate::net::{Reading, Writing};
+use crate::rt::Crew;
+
+/// Knobs of the links.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Dial nobody beyond this machine.
+    pub(crate) loopback_only: bool,
+    /// How long a handshake may take.
+    pub(crate) handshake: Duration,
+    /// A link that was silent for longer doesn't prove that its nest lives.
+    pub(crate) fresh: Duration,
+    /// Bytes that may wait on a control link. One that is fuller is hung up.
+    pub(crate) control_limit: usize,
+    /// Bytes that may wait on a data link.
+    pub(crate) data_limit: usize,
+    /// Strangers that may stand in the door at one time.
+    pub(crate) half_open: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            loopback_only: true,
+            handshake: Duration::from_secs(3),
+            fresh: Duration::from_millis(1500),
+            control_limit: 32 << 20,
+            data_limit: 8 << 20,
+            half_open: 64,
+        }
+    }
+}
+
+/// After a dial for data failed, the next one waits for so long.
+const REST: Duration = Duration::from_millis(50);
+
+/// Names whose latest incarnation is remembered.
+const MAX_KNOWN: usize = 10_000;
+
+/// All links of this nest.
+pub(crate) struct Links {
+    me: Mutex<Identity>,
+    clock: AtomicU64,
+    pub(super) plan: Plan,
+    pub(super) crew: Crew,
+    pub(super) cutter: Arc<Cutter>,
+    pub(super) control: Arc<dyn ControlSink>,
+    data: Arc<dyn DataSink>,
+    view: ArcSwap<View>,
+    /// Data links for this nest's own calls. Read with every call, written with every dial.
+    outgoing: ArcSwap<BTreeMap<NestId, Arc<Pipe>>>,
+    open: Mutex<Open>,
+    pub(crate) counts: Counts,
+    this: std::sync::Weak<Self>,
+}
+
+#[derive(Default)]
+struct Open {
+    control: BTreeMap<NestId, Arc<Pipe>>,
+    /// Replaced control links that still write what they have, and data links that peers dialled.
+    others: Vec<Arc<Pipe>>,
+    dialling: BTreeSet<String>,
+    /// The latest incarnation known of each name.
+    known: BTreeMap<NestName, NestId>,
+    failed: BTreeMap<NestId, Instant>,
+    tasks: Vec<AbortHandle>,
+    closed: bool,
+}
+
+impl Links {
+    pub(crate) fn new(
+        me: Identity,
+        plan: Plan,
+        crew: Crew,
+        control: Arc<dyn ControlSink>,
+        data: Arc<dyn DataSink>,
+    ) -> Arc<Self> {
+        let nobody = Arc::new(View::new(me.id, Vec::new()));
+        Arc::new_cyclic(|this| Self {
+            me: Mutex::new(me),
+            clock: AtomicU64::new(0),
+            plan,
+            crew,
+            cutter: Arc::default(),
+            control,
+            data,
+            view: ArcSwap::new(nobody),
+            outgoing: ArcSwap::default(),
+            open: Mutex::default(),
+            counts: Counts::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// Puts a control frame on its way; without a link it is dropped.
+    pub(crate) fn send(&self, to: NestId, frame: &[u8]) {
+        let link = lock(&self.open).control.get(&to).cloned();
+        let Some(link) = link else { return };
+        if link.put(frame, &[]) == Err(NotTaken::Full) {
+            // The core can't go on as if the frame had been sent: the link starts anew.
+            self.on_end(&link);
+        }
+    }
+
+    /// Closes all links to this nest, and tells the core nothing.
+    pub(crate) fn hang_up(&self, peer: NestId) {
+        let mut open = lock(&self.open);
+        let mut ended: Vec<_> = open.control.remove(&peer).into_iter().collect();
+        ended.extend(open.others.extract_if(.., |l| l.peer.id == peer));
+        ended.extend(self.take_outgoing(|id| id == peer));
+        drop(open);
+        ended.iter().for_each(|link| self.bury(link));
+    }
+
+    /// From now on hellos name this incarnation; links of the former one are closed.
+    pub(crate) fn rename(&self, id: NestId) {
+        lock(&self.me).id = id;
+        self.bury_all(false);
+    }
+
+    /// Closes all links and the door, for ever.
+    pub(crate) fn close(&self) {
+        self.bury_all(true);
+    }
+
+    /// Where nests listen, for data links.
+    pub(crate) fn publish(&self, view: Arc<View>) {
+        self.view.store(view);
+    }
+
+    /// The clock that hellos show.
+    pub(crate) fn stamp(&self, clock: Hlc) {
+        self.clock.store(clock.0, Ordering::Relaxed);
+    }
+
+    /// For partitions at will.
+    pub(crate) const fn cutter(&self) -> &Arc<Cutter> {
+        &self.cutter
+    }
+
+    /// The incarnation that hellos name.
+    pub(super) fn id(&self) -> NestId {
+        lock(&self.me).id
+    }
+
+    pub(super) fn this(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
+    }
+
+    pub(super) fn hello(&self, link: LinkKind, nonce: u64) -> Hello {
+        let clock = Hlc(self.clock.load(Ordering::Relaxed));
+        lock(&self.me).hello(link, clock, nonce)
+    }
+
+    /// A task of the control thread that ends with the links.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let handle = self.crew.control().spawn(task).abort_handle();
+        let mut open = lock(&self.open);
+        if open.closed {
+            handle.abort();
+        }
+        open.tasks.retain(|t| !t.is_finished());
+        open.tasks.push(handle.clone());
+        handle
+    }
+
+    /// False: somebody dials there already.
+    pub(super) fn begin_dial(&self, address: &str) -> bool {
+        let mut open = lock(&self.open);
+        !open.closed && open.dialling.insert(address.to_owned())
+    }
+
+    pub(super) fn end_dial(&self, address: &str) {
+        lock(&self.open).dialling.remove(address);
+    }
+
+    /// Whether whoever says this hello may come in.
+    pub(super) fn judge(&self, hello: &Hello) -> Result<(), Refuse> {
+        let me = lock(&self.me).clone();
+        if hello.flock != me.flock {
+            return Err(Refuse::new(Reason::OtherFlock, format!("this is flock {}", me.flock)));
+        }
+        if !(hello.min..=hello.max).contains(&WIRE) {
+            let why = format!("this nest speaks version {WIRE} of the wire");
+            return Err(Refuse::new(Reason::Version, why));
+        }
+        if hello.id == me.id {
+            return Err(Refuse::new(Reason::Myself, "this is the nest that dialled"));
+        }
+        let taken = || Refuse::new(Reason::NameTaken, format!("a nest {} lives", hello.nest));
+        if hello.nest == me.nest {
+            return Err(taken());
+        }
+        let open = lock(&self.open);
+        let lives = |link: &Arc<Pipe>| {
+            link.peer.name == hello.nest
+                && link.peer.id != hello.id
+                && link.is_fresh(self.plan.fresh)
+        };
+        if open.control.values().any(lives) {
+            return Err(taken());
+        }
+        if let Some(&above) = open.known.get(&hello.nest).filter(|&&known| known > hello.id) {
+            let why = "a later incarnation is known";
+            return Err(Refuse { code: Reason::Outdated, why: why.into(), above });
+        }
+        let both_dial = open.dialling.contains(&hello.address);
+        if hello.link == LinkKind::Control && both_dial && me.id < hello.id {
+            return Err(Refuse::new(Reason::Busy, "this nest dialled at the same time"));
+        }
+        Ok(())
+    }
+
+    /// A pipe to whoever said this hello.
+    pub(super) fn pipe(&self, hello: &Hello, dialled: bool) -> Arc<Pipe> {
+        let peer = Peer { id: hello.id, name: hello.nest.clone(), address: hello.address.clone() };
+        let limit = match hello.link {
+            LinkKind::Control => self.plan.control_limit,
+            LinkKind::Data => self.plan.data_limit,
+        };
+        Pipe::new(peer, hello.link, dialled, limit, self.cutter.clone())
+    }
+
+    /// Opens a control link whose handshake is done, unless one that was dialled at the same time
+    /// from the other end is to stay. The one that it replaces writes what it has, and ends.
+    pub(super) fn open_control(&self, pipe: &Arc<Pipe>, halves: (Reading, Writing), cut: Cut) {
+        let me = lock(&self.me).id;
+        let peer = &pipe.peer;
+        let mut open = lock(&self.open);
+        let stays = open.control.get(&peer.id).is_some_and(|old| {
+            // Both ends see both links, but not in the same order: "the later one" would be
+            // another one for each, and both would go.
+            old.dialled != pipe.dialled
+                && old.opened.elapsed() < self.plan.handshake
+                && old.dialled == (me < peer.id)
+        });
+        if open.closed || stays {
+            return;
+        }
+        if open.known.len() < MAX_KNOWN || open.known.contains_key(&peer.name) {
+            let known = open.known.entry(peer.name.clone()).or_default();
+            *known = peer.id.max(*known);
+        }
+        let former: Vec<NestId> = open
+            .control
+            .values()
+            .filter(|old| old.peer.name == peer.name && old.peer.id != peer.id)
+            .map(|old| old.peer.id)
+            .collect();
+        let former: Vec<_> = former.iter().filter_map(|id| open.control.remove(id)).collect();
+        let replaced = open.control.insert(peer.id, pipe.clone());
+        open.others.extend(replaced.clone());
+        drop(open);
+        for old in former {
+            self.bury(&old);
+            self.control.on_input(Input::LinkClosed { peer: old.peer.id });
+        }
+        self.control.on_input(Input::LinkOpened { peer: peer.clone() });
+        self.run(pipe, halves, cut);
+        if let Some(replaced) = replaced {
+            self.drain(replaced);
+        }
+    }
+
+    /// Opens a data link that a peer dialled, on the runtime that calls this.
+    pub(super) fn open_incoming(&self, pipe: &Arc<Pipe>, halves: (Reading, Writing), cut: Cut) {
+        let mut open = lock(&self.open);
+        if open.closed {
+            return;
+        }
+        open.others.push(pipe.clone());
+        drop(open);
+        self.run(pipe, halves, cut);
+    }
+
+    /// Starts the reader and the writer of an open link on the runtime that calls this.
+    pub(super) fn run(&self, pipe: &Arc<Pipe>, halves: (Reading, Writing), cut: Cut) {
+        let Some(links) = self.this() else { return };
+        let (reading, writing) = halves;
+        let (link, of) = (pipe.clone(), links.clone());
+        let writer = tokio::spawn(async move {
+            if link.clone().write(writing).await.is_err() {
+                of.on_end(&link);
+            }
+        });
+        let link = pipe.clone();
+        let reader = tokio::spawn(async move {
+            let end = match link.kind {
+                LinkKind::Control => links.read_control(&link, reading, cut).await,
+                LinkKind::Data => links.read_data(&link, reading, cut).await,
+            };
+            if let ReadEnd::TooLong(e) = end {
+                links.on_bad(&link, e.to_string());
+            }
+            links.on_end(&link);
+        });
+        pipe.own(writer.abort_handle());
+        pipe.own(reader.abort_handle());
+    }
+
+    async fn read_control(&self, link: &Arc<Pipe>, reading: Reading, cut: Cut) -> ReadEnd {
+        let on_frame = |frame: &[u8]| match Kind::of(frame) {
+            Kind::Control => self.control.on_input(Input::Frame {
+                from: link.peer.id,
+                // A copy, lest a small frame that the core keeps holds on to the whole buffer.
+                frame: Bytes::copy_from_slice(frame),
+            }),
+            Kind::Data | Kind::Unknown => count(&self.counts.skipped),
+        };
+        let room = || async {
+            while self.control.is_full() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        link.read(reading, cut, on_frame, room).await
+    }
+
+    async fn read_data(&self, link: &Arc<Pipe>, reading: Reading, cut: Cut) -> ReadEnd {
+        let as_data: Arc<dyn DataLink> = link.clone();
+        let on_frame = |frame: &[u8]| match Kind::of(frame) {
+            Kind::Data => self.data.on_frame(&as_data, frame),
+            Kind::Control | Kind::Unknown => count(&self.counts.skipped),
+        };
+        link.read(reading, cut, on_frame, || std::future::ready(())).await
+    }
+
+    fn on_bad(&self, link: &Pipe, why: String) {
+        count(&self.counts.bad);
+        self.control.on_event(Event::BadFrame { from: Some(link.peer.name.clone()), why });
+    }
+
+    /// A link has ended of itself.
+    pub(super) fn on_end(&self, link: &Arc<Pipe>) {
+        let mut open = lock(&self.open);
+        let id = link.peer.id;
+        let current = open.control.get(&id).is_some_and(|open| Arc::ptr_eq(open, link));
+        if current {
+            open.control.remove(&id);
+        }
+        open.others.retain(|other| !Arc::ptr_eq(other, link));
+        if self.outgoing.load().get(&id).is_some_and(|open| Arc::ptr_eq(open, link)) {
+            self.take_outgoing(|of| of == id);
+        }
+        drop(open);
+        self.bury(link);
+        if current {
+            self.control.on_input(Input::LinkClosed { peer: id });
+        }
+    }
+
+    /// A data link could not be dialled.
+    pub(super) fn on_no_data(&self, link: &Arc<Pipe>) {
+        lock(&self.open).failed.insert(link.peer.id, Instant::now());
+        self.on_end(link);
+    }
+
+    /// What is left to do for a link that is in no table any more.
+    fn bury(&self, link: &Arc<Pipe>) {
+        let Some(unwritten) = link.end() else { return };
+        if link.kind == LinkKind::Data {
+            let as_data: Arc<dyn DataLink> = link.clone();
+            self.data.on_closed(&as_data, &unwritten);
+        }
+    }
+
+    fn bury_all(&self, for_ever: bool) {
+        let mut open = lock(&self.open);
+        open.closed |= for_ever;
+        open.dialling.clear();
+        let mut ended: Vec<_> = std::mem::take(&mut open.control).into_values().collect();
+        ended.append(&mut open.others);
+        ended.extend(self.take_outgoing(|_| true));
+        let tasks = if for_ever { std::mem::take(&mut open.tasks) } else { Vec::new() };
+        drop(open);
+        tasks.iter().for_each(AbortHandle::abort);
+        ended.iter().for_each(|link| self.bury(link));
+    }
+
+    /// To be called under the lock of `open`, which orders the writers.
+    fn take_outgoing(&self, which: impl Fn(NestId) -> bool) -> Vec<Arc<Pipe>> {
+        let mut left = BTreeMap::clone(&self.outgoing.load());
+        let taken = left.extract_if(.., |id, _| which(*id)).map(|(_, link)| link).collect();
+        self.outgoing.store(Arc::new(left));
+        taken
+    }
+
+    /// Lets a replaced link write what it has, and read what its peer still had.
+    fn drain(&self, link: Arc<Pipe>) {
+        link.finish();
+        let Some(links) = self.this() else { return };
+        let patience = self.plan.handshake;
+        self.spawn(async move {
+            tokio::time::sleep(patience).await;
+            links.on_end(&link);
+        });
+    }
+}
+
+impl data_link::Links for Links {
+    fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
+        if let Some(link) = self.outgoing.load().get(&to) {
+            return Some(link.clone());
+        }
+        let view = self.view.load();
+        let member = view.member(to).filter(|_| to != view.me())?;
+        let mut open = lock(&self.open);
+        if let Some(link) = self.outgoing.load().get(&to) {
+            return Some(link.clone());
+        }
+        open.failed.retain(|_, at| at.elapsed() < REST);
+        if open.closed || open.failed.contains_key(&to) {
+            return None;
+        }
+        let peer = Peer { id: to, name: member.name.clone(), address: member.address.clone() };
+        let limit = self.plan.data_limit;
+        let link = Pipe::new(peer, LinkKind::Data, true, limit, self.cutter.clone());
+        let mut more = BTreeMap::clone(&self.outgoing.load());
+        more.insert(to, link.clone());
+        self.outgoing.store(Arc::new(more));
+        drop(open);
+        self.dial_data(link.clone());
+        Some(link)
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("plan", &self.plan).field("counts", &self.counts).finish()
+    }
+}

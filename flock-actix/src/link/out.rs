@@ -1,0 +1,284 @@
+//! The buffer that frames are put into, and the task that empties it.
+//!
+//! A frame is laid down under the buffer's lock and leaves with whatever else has gathered: in one
+//! write for many frames when there is much to do, and early, from the appending thread itself,
+//! once 8 KiB wait and nobody is writing. Flushing only when the senders have run dry makes both
+//! ends run in lockstep.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::sync::Notify;
+
+use super::frame::{PREFIX, boundary};
+use super::lock;
+use crate::net::Writing;
+
+/// From here on the appending thread writes by itself.
+const EARLY: usize = 8 * 1024;
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// As many bytes wait as may.
+    Full,
+    /// Nothing will leave any more.
+    Closed,
+}
+
+/// Frames on their way out.
+#[derive(Debug)]
+pub(crate) struct Out {
+    state: Mutex<State>,
+    limit: usize,
+    /// Set while a sender found the link above its mark; cleared with a word to all who wait.
+    high: AtomicBool,
+    wake: Notify,
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Frames with their prefixes; the first `torn` bytes belong to a frame begun before.
+    buffer: BytesMut,
+    torn: usize,
+    /// The same for what the writer has taken; it puts the rest back when writing fails.
+    writing: usize,
+    phase: Phase,
+    stream: Option<Arc<Writing>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// Nothing more is taken; what is there still leaves.
+    Finishing,
+    Closed,
+}
+
+impl Out {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            limit,
+            high: AtomicBool::new(false),
+            wake: Notify::new(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Takes one frame, in two pieces. `may_write`: the appending thread may write it out itself.
+    pub(crate) fn append(&self, head: &[u8], body: &[u8], may_write: bool) -> Result<(), NotTaken> {
+        let mut state = lock(&self.state);
+        if state.phase != Phase::Open {
+            return Err(NotTaken::Closed);
+        }
+        let len = head.len() + body.len();
+        let waiting = state.buffer.len() + state.writing;
+        // One frame always fits: the largest is longer than the limit of a data link.
+        if waiting > 0 && waiting + PREFIX + len > self.limit {
+            self.high.store(true, Ordering::Release);
+            return Err(NotTaken::Full);
+        }
+        let was_empty = state.buffer.is_empty();
+        state.buffer.put_u32_le(u32::try_from(len).map_err(|_| NotTaken::Full)?);
+        state.buffer.put_slice(head);
+        state.buffer.put_slice(body);
+        if may_write && state.buffer.len() >= EARLY && state.writing == 0 {
+            state.write_early();
+        }
+        let wake = was_empty && !state.buffer.is_empty();
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// A quarter of the limit waits to be written.
+    pub(crate) fn is_high(&self) -> bool {
+        let state = lock(&self.state);
+        let high = state.phase == Phase::Open
+            && state.buffer.len() + state.writing >= self.limit.div_ceil(4);
+        if high {
+            self.high.store(true, Ordering::Release);
+        }
+        high
+    }
+
+    /// Resolves when less than a quarter of the limit waits, or the link is closed.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            // Enlists before looking, so that no word is missed in between.
+            drained.as_mut().enable();
+            if !self.is_high() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// The link is open; writing may begin.
+    pub(crate) fn open(&self, stream: Arc<Writing>) -> bool {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Closed {
+            return false;
+        }
+        state.stream = Some(stream);
+        true
+    }
+
+    /// Takes nothing more; what waits still leaves, then the writer returns.
+    pub(crate) fn finish(&self) {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Open {
+            state.phase = Phase::Finishing;
+            state.stream = None;
+        }
+        drop(state);
+        self.wake.notify_one();
+        self.drained.notify_waiters();
+    }
+
+    /// Takes nothing more and writes nothing more. Hands back the frames of which no byte has
+    /// left, with their prefixes; `None` if it was closed before.
+    pub(crate) fn close(&self) -> Option<BytesMut> {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Closed {
+            return None;
+        }
+        state.phase = Phase::Closed;
+        state.stream = None;
+        let torn = state.torn.min(state.buffer.len());
+        state.buffer.advance(torn);
+        state.torn = 0;
+        let unwritten = std::mem::take(&mut state.buffer);
+        drop(state);
+        self.wake.notify_one();
+        self.drained.notify_waiters();
+        Some(unwritten)
+    }
+
+    /// Writes until the link is finished or fails. `pass` is awaited before each write.
+    pub(crate) async fn write_all<F: Future<Output = ()>>(
+        &self,
+        stream: Arc<Writing>,
+        pass: impl Fn() -> F,
+    ) -> io::Result<()> {
+        let mut batch = BytesMut::new();
+        loop {
+            let Some(mut torn) = self.take(&mut batch) else { return Ok(()) };
+            if batch.is_empty() {
+                self.wake.notified().await;
+                // Lets the other tasks of this thread add their frames to the same write.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            while !batch.is_empty() {
+                pass().await;
+                match stream.try_write(&batch) {
+                    Ok(n) => torn = step(&mut batch, torn, n),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+                    Err(e) => {
+                        self.put_back(batch, torn);
+                        return Err(e);
+                    }
+                }
+            }
+            if batch.capacity() > 1 << 20 {
+                batch = BytesMut::new();
+            }
+        }
+    }
+
+    /// Swaps the writer's empty batch for what has gathered; `None` when all is written and nothing
+    /// more will come.
+    fn take(&self, batch: &mut BytesMut) -> Option<usize> {
+        let mut state = lock(&self.state);
+        std::mem::swap(&mut state.buffer, batch);
+        state.writing = batch.len();
+        let torn = std::mem::take(&mut state.torn);
+        let over = match state.phase {
+            Phase::Open => false,
+            Phase::Finishing => batch.is_empty(),
+            Phase::Closed => true,
+        };
+        let low = state.writing < self.limit.div_ceil(4);
+        drop(state);
+        if low && self.high.swap(false, Ordering::AcqRel) {
+            self.drained.notify_waiters();
+        }
+        (!over).then_some(torn)
+    }
+
+    /// What the writer couldn't write goes before what has gathered since.
+    fn put_back(&self, mut batch: BytesMut, torn: usize) {
+        let mut state = lock(&self.state);
+        batch.extend_from_slice(&state.buffer);
+        state.buffer = batch;
+        state.torn = torn;
+        state.writing = 0;
+    }
+}
+
+impl State {
+    /// Writing from the appending thread; whatever goes wrong, the writer will see it, too.
+    fn write_early(&mut self) {
+        let Some(stream) = &self.stream else { return };
+        if let Ok(n) = stream.try_write(&self.buffer) {
+            self.torn = step(&mut self.buffer, self.torn, n);
+        }
+    }
+}
+
+/// Drops `n` written bytes from the front and says how many of the rest belong to a begun frame.
+fn step(buffer: &mut BytesMut, torn: usize, n: usize) -> usize {
+    if n >= buffer.len() {
+        buffer.clear();
+        return 0;
+    }
+    let next = boundary(buffer, torn, n);
+    buffer.advance(n);
+    next - n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_buffer_says_so_and_keeps_what_it_has() {
+        let out = Out::new(100);
+        assert_eq!(out.append(b"head", &[0; 60], true), Ok(()));
+        assert_eq!(out.append(b"head", &[0; 60], true), Err(NotTaken::Full));
+        assert!(out.is_high());
+        assert_eq!(out.close().map(|b| b.len()), Some(68));
+        assert_eq!(out.append(b"", b"", true), Err(NotTaken::Closed));
+        assert_eq!(out.close(), None);
+    }
+
+    #[test]
+    fn one_frame_fits_however_large() {
+        let out = Out::new(100);
+        assert_eq!(out.append(&[], &[0; 5000], true), Ok(()));
+    }
+
+    #[test]
+    fn a_frame_of_which_a_byte_has_left_is_not_handed_back() {
+        let mut buffer = BytesMut::new();
+        for frame in [&b"abc"[..], b"defgh"] {
+            buffer.put_u32_le(frame.len() as u32);
+            buffer.put_slice(frame);
+        }
+        let torn = step(&mut buffer, 0, 5);
+        assert_eq!(torn, 2);
+        let out = Out::new(100);
+        out.put_back(buffer, torn);
+        assert_eq!(out.close().as_deref(), Some(&b"\x05\0\0\0defgh"[..]));
+    }
+}

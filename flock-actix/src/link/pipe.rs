@@ -1,0 +1,196 @@
+//! One connection between two nests, control or data: its reader, its writer and its end.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use flock_proto::{NestId, Peer};
+use tokio::task::AbortHandle;
+
+use super::Cutter;
+use super::frame::{Cut, MAX_FRAME, TooLong};
+use super::hello::LinkKind;
+use super::lock;
+use super::out::{NotTaken, Out};
+use crate::data_link::{DataLink, LinkError, LinkId};
+use crate::net::{Reading, Writing};
+
+/// After so many reads without a pause the other tasks of the thread have their turn.
+const READS_IN_A_ROW: u32 = 16;
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// One connection to a nest. It takes frames before it is open, and none once it is closed.
+pub(crate) struct Pipe {
+    id: LinkId,
+    pub(crate) peer: Peer,
+    pub(crate) kind: LinkKind,
+    /// This side made the call.
+    pub(crate) dialled: bool,
+    pub(crate) opened: Instant,
+    /// When the peer was last heard, in microseconds since `opened`.
+    heard: AtomicU64,
+    out: Out,
+    cutter: Arc<Cutter>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// How reading came to its end.
+#[derive(Debug)]
+pub(crate) enum ReadEnd {
+    /// The peer said that no more will come, or the network did.
+    Over,
+    /// A length prefix that no honest peer sends.
+    TooLong(TooLong),
+}
+
+impl Pipe {
+    pub(crate) fn new(
+        peer: Peer,
+        kind: LinkKind,
+        dialled: bool,
+        limit: usize,
+        cutter: Arc<Cutter>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: LinkId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            peer,
+            kind,
+            dialled,
+            opened: Instant::now(),
+            heard: AtomicU64::new(0),
+            out: Out::new(limit),
+            cutter,
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Puts one frame on its way.
+    pub(crate) fn put(&self, head: &[u8], body: &[u8]) -> Result<(), NotTaken> {
+        if head.len().saturating_add(body.len()) > MAX_FRAME {
+            return Err(NotTaken::Full);
+        }
+        self.out.append(head, body, !self.cutter.is_cut(&self.peer.name))
+    }
+
+    /// Whether the peer was heard within this span.
+    pub(crate) fn is_fresh(&self, within: Duration) -> bool {
+        let heard = Duration::from_micros(self.heard.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(heard) < within
+    }
+
+    /// Ends this pipe together with these tasks; at once, if it has ended.
+    pub(crate) fn own(&self, task: AbortHandle) {
+        let mut tasks = lock(&self.tasks);
+        tasks.retain(|t| !t.is_finished());
+        tasks.push(task);
+    }
+
+    /// Takes nothing more, writes what waits, and tells the peer that this was all.
+    pub(crate) fn finish(&self) {
+        self.out.finish();
+    }
+
+    /// Ends both directions at once. Hands back the frames of which no byte has left, each with its
+    /// prefix; `None` if it had ended before.
+    pub(crate) fn end(&self) -> Option<BytesMut> {
+        let unwritten = self.out.close();
+        for task in lock(&self.tasks).drain(..) {
+            task.abort();
+        }
+        unwritten
+    }
+
+    /// Writes until the pipe is finished or fails; then the peer is told that no more will come.
+    pub(crate) async fn write(self: Arc<Self>, writing: Writing) -> io::Result<()> {
+        let writing = Arc::new(writing);
+        if !self.out.open(writing.clone()) {
+            return Ok(());
+        }
+        self.out.write_all(writing, || self.cutter.passable(&self.peer.name)).await
+    }
+
+    /// Hands frame after frame to `on_frame` until there are no more. `on_pause` is awaited after
+    /// each batch.
+    pub(crate) async fn read<F: Future<Output = ()>>(
+        &self,
+        reading: Reading,
+        mut cut: Cut,
+        mut on_frame: impl FnMut(&[u8]),
+        on_pause: impl Fn() -> F,
+    ) -> ReadEnd {
+        cut.allow(MAX_FRAME);
+        let mut in_a_row = 0;
+        loop {
+            loop {
+                match cut.next(&mut on_frame) {
+                    Ok(Some(())) => {}
+                    Ok(None) => break,
+                    Err(e) => return ReadEnd::TooLong(e),
+                }
+            }
+            on_pause().await;
+            self.cutter.passable(&self.peer.name).await;
+            match reading.try_read(cut.room()) {
+                Ok(0) => return ReadEnd::Over,
+                Ok(_) => {
+                    let heard = self.opened.elapsed().as_micros();
+                    self.heard.store(u64::try_from(heard).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    in_a_row += 1;
+                    if in_a_row >= READS_IN_A_ROW {
+                        in_a_row = 0;
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    in_a_row = 0;
+                    if reading.readable().await.is_err() {
+                        return ReadEnd::Over;
+                    }
+                }
+                Err(_) => return ReadEnd::Over,
+            }
+        }
+    }
+}
+
+impl DataLink for Pipe {
+    fn id(&self) -> LinkId {
+        self.id
+    }
+
+    fn peer(&self) -> NestId {
+        self.peer.id
+    }
+
+    fn append(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
+        self.put(head, body).map_err(|e| match e {
+            NotTaken::Full => LinkError::Full,
+            NotTaken::Closed => LinkError::Closed,
+        })
+    }
+
+    fn is_over_high_water(&self) -> bool {
+        self.out.is_high()
+    }
+
+    fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.out.drained())
+    }
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .field("kind", &self.kind)
+            .field("dialled", &self.dialled)
+            .finish_non_exhaustive()
+    }
+}

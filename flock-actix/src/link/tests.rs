@@ -1,0 +1,6 @@
+//! Links between nests without minds: what the core and the birds would hear is written down.
+
+mod data;
+mod doors;
+mod fixture;
+mod handshakes;

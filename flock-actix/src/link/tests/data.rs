@@ -1,0 +1,127 @@
+//! Data links: order, bounds, and what becomes of frames when they end.
+
+use std::sync::Arc;
+
+use flock_proto::NestId;
+
+use super::fixture::{body, body_of, data, until};
+use crate::data_link::{DataLink, LinkError, Links};
+use crate::link::lock;
+
+#[tokio::test]
+async fn frames_come_in_the_order_they_were_put_even_before_the_link_is_open() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id).unwrap();
+    let frames: Vec<_> = (0..2000).map(|n| data(&n.to_string())).collect();
+    for frame in &frames {
+        let (head, body) = frame.split_at(2);
+        while link.append(head, body) == Err(LinkError::Full) {
+            link.drained().await;
+        }
+    }
+    until(|| lock(&b.heard.frames).len() == frames.len()).await;
+    assert_eq!(*lock(&b.heard.frames), frames);
+}
+
+#[tokio::test]
+async fn replies_go_back_on_the_link_the_call_came_on() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    a.links.data(b.id).unwrap().append(&data("call"), &[]).unwrap();
+    until(|| !lock(&b.heard.links).is_empty()).await;
+    let back: Arc<dyn DataLink> = lock(&b.heard.links)[0].clone();
+    assert_eq!(back.peer(), a.id);
+    back.append(&data("reply"), &[]).unwrap();
+    until(|| *lock(&a.heard.frames) == [data("reply")]).await;
+}
+
+#[tokio::test]
+async fn frames_of_16_kib_and_more_and_of_16_mib_pass() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id).unwrap();
+    for len in [16 * 1024, 16 * 1024 + 1, 1 << 20, (1 << 20) + 7, 16 << 20] {
+        let body: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
+        while link.append(&data("")[..], &body) == Err(LinkError::Full) {
+            link.drained().await;
+        }
+        until(|| lock(&b.heard.frames).last().is_some_and(|f| f[2..] == body)).await;
+    }
+    let beyond = vec![0; crate::link::frame::MAX_FRAME];
+    assert_eq!(link.append(&data(""), &beyond), Err(LinkError::Full));
+}
+
+#[tokio::test]
+async fn a_bounded_buffer_says_full_and_then_drains() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id).unwrap();
+    link.append(&data("first"), &[]).unwrap();
+    until(|| lock(&b.heard.frames).len() == 1).await;
+    a.links.cutter().cut([b.name.clone()], []);
+    let mut taken = 1;
+    while link.append(&data(""), &[7; 1000]).is_ok() {
+        taken += 1;
+        tokio::task::yield_now().await;
+    }
+    assert!(taken < 80, "64 KiB took {taken} frames of 1 kB");
+    assert_eq!(link.append(&data(""), &[7; 1000]), Err(LinkError::Full));
+    assert!(link.is_over_high_water());
+    a.links.cutter().heal();
+    link.drained().await;
+    assert!(!link.is_over_high_water());
+    until(|| lock(&b.heard.frames).len() == taken).await;
+}
+
+#[tokio::test]
+async fn a_dial_that_fails_hands_back_every_frame() {
+    let (a, b) = (body("a", 1).await, body_of("sparrows", "b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id).unwrap();
+    link.append(&data("one"), &[]).unwrap();
+    link.append(&data("two"), &[]).unwrap();
+    until(|| lock(&a.heard.closed).len() == 1).await;
+    let unwritten = lock(&a.heard.closed)[0].clone();
+    assert_eq!(unwritten, [&[5, 0, 0, 0], &data("one")[..], &[5, 0, 0, 0], &data("two")].concat());
+    assert_eq!(link.append(&data("three"), &[]), Err(LinkError::Closed));
+    // It rests for a moment, and then there is a new one.
+    let mut next = None;
+    until(|| {
+        next = a.links.data(b.id);
+        next.is_some()
+    })
+    .await;
+    assert_ne!(next.map(|l| l.id()), Some(link.id()));
+}
+
+#[tokio::test]
+async fn an_address_where_another_incarnation_lives_gets_no_frame() {
+    let (a, mut b) = (body("a", 1).await, body("b", 2).await);
+    b.id = NestId(9);
+    a.knows(&[&a, &b]);
+    a.links.data(NestId(9)).unwrap().append(&data("x"), &[]).unwrap();
+    until(|| lock(&a.heard.closed).len() == 1).await;
+    assert!(lock(&b.heard.frames).is_empty());
+}
+
+#[tokio::test]
+async fn hanging_up_closes_data_links_of_both_directions_once() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    b.knows(&[&a, &b]);
+    a.links.data(b.id).unwrap().append(&data("x"), &[]).unwrap();
+    b.links.data(a.id).unwrap().append(&data("y"), &[]).unwrap();
+    until(|| lock(&a.heard.frames).len() == 1 && lock(&b.heard.frames).len() == 1).await;
+    a.links.hang_up(b.id);
+    until(|| lock(&b.heard.closed).len() == 2).await;
+    assert_eq!(lock(&a.heard.closed).len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_is_dialled_who_is_in_no_view() {
+    let a = body("a", 1).await;
+    a.knows(&[&a]);
+    assert!(a.links.data(NestId(77)).is_none());
+    assert!(a.links.data(a.id).is_none());
+}

@@ -1,0 +1,288 @@
+//! The driver of the core: input → handle → effects → timer. Nothing else happens here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use flock_proto::{
+    Answer, BirdName, Cause, Effect, Event, Input, Nest, NestState, ReqId, Time, View,
+};
+use tokio::sync::oneshot;
+
+use crate::core::{Core, Place};
+use crate::link::Links;
+use crate::shared::{HatchOrder, Shared};
+use crate::wall::Wall;
+
+/// How long after its deadline a question ends that the core has forgotten.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A nest that lives no more may look alive for a moment, to those who haven't heard yet. So the
+/// first word that the name is taken is doubted for so long.
+const DOUBT: Duration = Duration::from_millis(400);
+
+/// Drives the core. Lives on the control thread.
+pub(crate) struct NestActor {
+    nest: Nest,
+    wall: Wall,
+    core: Arc<Core>,
+    links: Arc<Links>,
+    shared: Arc<Shared>,
+    seeds: Vec<String>,
+    asked: BTreeMap<ReqId, (Time, oneshot::Sender<Answer>)>,
+    last_req: u64,
+    watchers: BTreeMap<BirdName, Vec<oneshot::Sender<Cause>>>,
+    joining: Option<oneshot::Sender<bool>>,
+    taken_at: Option<Time>,
+    timer: Option<(Time, SpawnHandle)>,
+}
+
+/// All that the driver stands between.
+pub(crate) struct Parts {
+    pub(crate) nest: Nest,
+    pub(crate) wall: Wall,
+    pub(crate) core: Arc<Core>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) seeds: Vec<String>,
+    /// Told `true` when the nest is up, `false` when its name is taken.
+    pub(crate) joining: oneshot::Sender<bool>,
+}
+
+impl NestActor {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { nest, wall, core, links, shared, seeds, joining } = parts;
+        Self {
+            nest,
+            wall,
+            core,
+            links,
+            shared,
+            seeds,
+            asked: BTreeMap::new(),
+            last_req: 0,
+            watchers: BTreeMap::new(),
+            joining: Some(joining),
+            taken_at: None,
+            timer: None,
+        }
+    }
+
+    /// The core, to look at.
+    pub(crate) const fn nest(&self) -> &Nest {
+        &self.nest
+    }
+
+    /// Told when this bird ends for good; `None` if no such bird lives.
+    pub(crate) fn watch(&mut self, name: BirdName) -> Option<oneshot::Receiver<Cause>> {
+        self.nest.find(&name)?;
+        let (watcher, watch) = oneshot::channel();
+        let watchers = self.watchers.entry(name).or_default();
+        watchers.retain(|w| !w.is_closed());
+        watchers.push(watcher);
+        Some(watch)
+    }
+
+    fn on_input(&mut self, input: Input, ctx: &mut Context<Self>) {
+        self.nest.handle(self.wall.now(), input);
+        self.carry_out_all(ctx);
+    }
+
+    fn carry_out_all(&mut self, ctx: &mut Context<Self>) {
+        let effects: Vec<Effect> = self.nest.drain().collect();
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        self.rearm(ctx);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, frame } => self.links.send(to, &frame),
+            Effect::Dial { address } => self.links.dial(address),
+            Effect::HangUp { peer, why } => {
+                tracing::info!(%peer, "hung up: {why}");
+                self.links.hang_up(peer);
+            }
+            Effect::Renamed { id } => {
+                self.shared.renamed(id);
+                self.links.rename(id);
+            }
+            Effect::Hatch { name, birth, fence, species, args, why, crashes } => {
+                let order = HatchOrder { name, birth, fence, species, args, why, crashes };
+                self.shared.hatch(order);
+            }
+            Effect::End { name, fence, why } => self.shared.end(&name, fence, why),
+            Effect::Depart { name, fence } => self.shared.depart(&name, fence),
+            Effect::SetFence { name, old, new } => self.shared.set_fence(&name, old, new),
+            Effect::Route { name, route } => self.shared.route(&name, route),
+            Effect::Answer { req, answer } => self.answer(req, answer),
+            Effect::Publish(view) => self.publish(view),
+            Effect::Tell(event) => self.tell(event),
+            Effect::Stamp(clock) => {
+                self.shared.stamp(clock);
+                self.links.stamp(clock);
+            }
+            other => tracing::error!(?other, "an effect that this driver doesn't know"),
+        }
+    }
+
+    fn answer(&mut self, req: ReqId, answer: Answer) {
+        if let Some((_, asker)) = self.asked.remove(&req) {
+            // Whoever asked may have gone; then nobody wants the answer.
+            let _ = asker.send(answer);
+        }
+    }
+
+    fn publish(&mut self, view: Arc<View>) {
+        let up = view.member(view.me()).is_some_and(|me| me.state == NestState::Up);
+        self.links.publish(view.clone());
+        self.shared.publish(view);
+        if up && let Some(joining) = self.joining.take() {
+            // Whoever joined may have given up.
+            let _ = joining.send(true);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if let Event::Ended(name, cause) = &event {
+            for watcher in self.watchers.remove(name).unwrap_or_default() {
+                // It may have stopped watching.
+                let _ = watcher.send(cause.clone());
+            }
+        }
+        self.core.events.tell(event);
+    }
+
+    /// One timer. It is set anew only for an earlier deadline: one that comes too early finds
+    /// nothing to do, and setting it with every input would cost more.
+    fn rearm(&mut self, ctx: &mut Context<Self>) {
+        let deadline = self.nest.deadline();
+        if deadline == Time::NEVER || self.timer.is_some_and(|(at, _)| at <= deadline) {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(deadline - self.wall.now(), |actor, ctx| {
+            actor.timer = None;
+            if actor.nest.deadline() <= actor.wall.now() {
+                actor.on_input(Input::Tick, ctx);
+            } else {
+                actor.rearm(ctx);
+            }
+        });
+        self.timer = Some((deadline, timer));
+    }
+
+    /// The core answers every question in time. Should it not, the asker shall not wait for ever.
+    fn give_up_old_questions(&mut self) {
+        let now = self.wall.now();
+        for (_, (_, asker)) in self.asked.extract_if(.., |_, (end, _)| *end + GRACE < now) {
+            let _ = asker.send(Answer::TimedOut);
+        }
+    }
+}
+
+impl Actor for NestActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(Duration::from_secs(1), |actor, _| actor.give_up_old_questions());
+        self.carry_out_all(ctx);
+    }
+}
+
+impl Drop for NestActor {
+    // Also when the core panicked: a nest without a mind must not look alive.
+    fn drop(&mut self) {
+        self.links.close();
+        self.shared.close();
+        self.core.events.close();
+    }
+}
+
+impl fmt::Debug for NestActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NestActor").field("id", &self.nest.id()).finish_non_exhaustive()
+    }
+}
+
+/// An input, and its place in the queue.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Tell(pub(crate) Input, pub(crate) Place);
+
+impl Handler<Tell> for NestActor {
+    type Result = ();
+
+    fn handle(&mut self, Tell(input, place): Tell, ctx: &mut Context<Self>) {
+        drop(place);
+        self.on_input(input, ctx);
+    }
+}
+
+type Make = Box<dyn FnOnce(ReqId, Time) -> Input + Send>;
+
+/// A question to the core.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ask {
+    pub(crate) within: Duration,
+    pub(crate) make: Make,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+impl Handler<Ask> for NestActor {
+    type Result = ();
+
+    fn handle(&mut self, Ask { within, make, answer }: Ask, ctx: &mut Context<Self>) {
+        self.last_req += 1;
+        let (req, deadline) = (ReqId(self.last_req), self.wall.now() + within);
+        self.asked.insert(req, (deadline, answer));
+        self.on_input(make(req, deadline), ctx);
+    }
+}
+
+/// A look at the core from its own thread.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Look(pub(crate) Box<dyn FnOnce(&mut NestActor) + Send>);
+
+impl Handler<Look> for NestActor {
+    type Result = ();
+
+    fn handle(&mut self, Look(look): Look, _: &mut Context<Self>) {
+        look(self);
+    }
+}
+
+/// A peer says that a nest of our name lives.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct NameTaken;
+
+impl Handler<NameTaken> for NestActor {
+    type Result = ();
+
+    fn handle(&mut self, _: NameTaken, ctx: &mut Context<Self>) {
+        let now = self.wall.now();
+        match self.taken_at {
+            None => {
+                self.taken_at = Some(now);
+                // Asks again before the core might give up on the seeds and form a flock alone.
+                ctx.run_later(DOUBT, |actor, _| {
+                    actor.seeds.iter().for_each(|seed| actor.links.dial(seed.clone()));
+                });
+            }
+            Some(at) if now - at < DOUBT => {}
+            Some(_) => {
+                if let Some(joining) = self.joining.take() {
+                    let _ = joining.send(false);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What waits in an inbox: a typed job of this process, or a call that came as bytes.
+//!
+//! Both can be run by the bird's pump, sent on to another nest, or failed; and each ends its call
+//! exactly once, if only by being dropped.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Context;
+use actix::dev::MessageResponse;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use flock_proto::{BirdName, CallId, CallKind, MessageId, NestId, SpeciesId, Time};
+
+use crate::bird::{Bird, Hears, Plumage, Wire};
+use crate::call::CallError;
+use crate::codec;
+use crate::data_link::DataLink;
+use crate::pump::Pulse;
+use crate::shared::Shared;
+use crate::slot::Slot;
+
+/// A call or cast on its way.
+pub(crate) enum Parcel {
+    /// Made in this process, never encoded so far.
+    Typed(Box<dyn TypedParcel>),
+    /// Came over a link, or was encoded for one and came back.
+    Encoded(EncodedCall),
+}
+
+/// What both kinds of parcel know of their call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note {
+    /// Its place in the origin's table; the default for a cast.
+    pub(crate) id: CallId,
+    pub(crate) deadline: Time,
+    pub(crate) species: SpeciesId,
+    pub(crate) message: MessageId,
+    pub(crate) origin: NestId,
+    pub(crate) is_call: bool,
+    pub(crate) hop: u8,
+    pub(crate) redirected: bool,
+}
+
+impl Note {
+    pub(crate) const fn kind(&self) -> CallKind {
+        if self.is_call { CallKind::Call } else { CallKind::Cast }
+    }
+}
+
+impl Parcel {
+    pub(crate) fn note(&self) -> &Note {
+        match self {
+            Self::Typed(parcel) => parcel.note(),
+            Self::Encoded(call) => &call.note,
+        }
+    }
+
+    pub(crate) fn note_mut(&mut self) -> &mut Note {
+        match self {
+            Self::Typed(parcel) => parcel.note_mut(),
+            Self::Encoded(call) => &mut call.note,
+        }
+    }
+
+    /// Nobody waits for it any more: it must not be begun.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.note().deadline <= now
+            || match self {
+                Self::Typed(parcel) => parcel.is_cancelled(),
+                Self::Encoded(_) => false,
+            }
+    }
+
+    /// Ends it with an error. Drops the user's message, which may panic.
+    pub(crate) fn fail(self, error: CallError) {
+        let _ = catch_unwind(AssertUnwindSafe(|| match self {
+            Self::Typed(parcel) => parcel.fail(error),
+            Self::Encoded(call) => call.reply.send(Err(error)),
+        }));
+    }
+
+    /// Hands its payload, encoded, to `then`.
+    pub(crate) fn with_body<R>(&self, then: &mut dyn FnMut(&[u8]) -> R) -> Result<R, CallError> {
+        match self {
+            Self::Typed(parcel) => {
+                let mut out = None;
+                parcel.with_body(&mut |bytes| out = Some(then(bytes)))?;
+                out.ok_or(CallError::Interrupted)
+            }
+            Self::Encoded(call) => Ok(then(&call.body)),
+        }
+    }
+
+    /// It is another's to answer from now on: it went over a link.
+    pub(crate) fn let_go(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| match self {
+            Self::Typed(parcel) => parcel.let_go(),
+            Self::Encoded(call) => call.reply.disarm(),
+        }));
+    }
+}
+
+/// A job for a bird of some species, with that type erased.
+pub(crate) trait TypedParcel: Send {
+    fn note(&self) -> &Note;
+    fn note_mut(&mut self) -> &mut Note;
+    /// The caller has gone, or has its outcome.
+    fn is_cancelled(&self) -> bool;
+    /// Handles the message, if these are a bird and a context of the right species.
+    fn run(self: Box<Self>, bird: &mut dyn Any, ctx: &mut dyn Any, pulse: &Rc<Pulse>);
+    fn fail(self: Box<Self>, error: CallError);
+    fn with_body(&self, then: &mut dyn FnMut(&[u8])) -> Result<(), CallError>;
+    fn let_go(self: Box<Self>);
+}
+
+/// A message for a bird of species `B`.
+pub(crate) struct Typed<B, M: Wire> {
+    note: Note,
+    message: M,
+    done: Done<M::Result>,
+    bird: PhantomData<fn() -> B>,
+}
+
+impl<B: Hears<M>, M: Wire> Typed<B, M> {
+    pub(crate) fn new(note: Note, message: M, slot: Option<Arc<Slot<M::Result>>>) -> Self {
+        Self { note, message, done: Done(slot), bird: PhantomData }
+    }
+}
+
+impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
+    fn note(&self) -> &Note {
+        &self.note
+    }
+
+    fn note_mut(&mut self) -> &mut Note {
+        &mut self.note
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.done.0.as_ref().is_some_and(|slot| !slot.is_waiting())
+    }
+
+    fn run(self: Box<Self>, bird: &mut dyn Any, ctx: &mut dyn Any, pulse: &Rc<Pulse>) {
+        let Self { message, done, .. } = *self;
+        match (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>()) {
+            (Some(bird), Some(ctx)) => handle(bird, ctx, pulse, message, done),
+            _ => done.finish(Err(CallError::WrongSpecies { actual: None })),
+        }
+    }
+
+    fn fail(self: Box<Self>, error: CallError) {
+        let Self { message, done, .. } = *self;
+        done.finish(Err(error));
+        drop(message);
+    }
+
+    fn with_body(&self, then: &mut dyn FnMut(&[u8])) -> Result<(), CallError> {
+        codec::with_encoded(&self.message, then)
+    }
+
+    fn let_go(mut self: Box<Self>) {
+        self.done.0 = None;
+    }
+}
+
+/// Where an answer goes. Dropped without one, as when the handler panics, it says `Crashed`.
+pub(crate) trait Finish<R>: 'static {
+    fn finish(self, outcome: Result<R, CallError>);
+}
+
+/// The answer goes to a caller in this process; or to nobody, for a cast.
+struct Done<R>(Option<Arc<Slot<R>>>);
+
+impl<R: 'static> Finish<R> for Done<R> {
+    fn finish(mut self, outcome: Result<R, CallError>) {
+        if let Some(slot) = self.0.take() {
+            slot.settle(outcome);
+        }
+    }
+}
+
+impl<R> Drop for Done<R> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            slot.settle(Err(CallError::Crashed));
+        }
+    }
+}
+
+/// Has the bird handle a message, and sees its answer home, now or later.
+fn handle<B, M, F>(bird: &mut B, ctx: &mut Context<B>, pulse: &Rc<Pulse>, message: M, done: F)
+where
+    B: Hears<M>,
+    M: Wire,
+    F: Finish<M::Result>,
+{
+    // A channel of our own even if nobody wants the answer: it tells when the work is over, which
+    // a hand-over waits for.
+    let (to, mut from) = oneshot::channel();
+    B::handle(bird, message, ctx).handle(ctx, Some(to));
+    match from.try_recv() {
+        Ok(answer) => done.finish(Ok(answer)),
+        Err(oneshot::error::TryRecvError::Closed) => done.finish(Err(CallError::Interrupted)),
+        Err(oneshot::error::TryRecvError::Empty) => pulse.follow(from, done),
+    }
+}
+
+/// A call or cast that came as bytes.
+pub struct EncodedCall {
+    pub(crate) name: BirdName,
+    pub(crate) note: Note,
+    pub(crate) body: Bytes,
+    pub(crate) reply: ReplyTo,
+}
+
+impl std::fmt::Debug for EncodedCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncodedCall").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Decodes and handles a call: the code behind one [`Ear`](crate::bird::Ear).
+pub(crate) fn deliver<B, M>(
+    bird: &mut B,
+    ctx: &mut Context<B>,
+    pulse: &Rc<Pulse>,
+    call: EncodedCall,
+) where
+    B: Hears<M>,
+    M: Wire,
+{
+    match codec::decode::<M>(&call.reply.shared, &call.body) {
+        Ok(message) => handle(bird, ctx, pulse, message, call.reply),
+        Err(error) => call.reply.send(Err(error)),
+    }
+}
+
+/// Runs whichever kind of parcel this is.
+pub(crate) fn run<B: Bird>(parcel: Parcel, bird: &mut B, ctx: &mut Context<B>, pulse: &Rc<Pulse>) {
+    match parcel {
+        Parcel::Typed(typed) => {
+            if typed.note().species == SpeciesId::of(B::SPECIES) {
+                typed.run(bird, ctx, pulse);
+            } else {
+                typed.fail(wrong_species::<B>());
+            }
+        }
+        Parcel::Encoded(call) => {
+            if call.note.species != SpeciesId::of(B::SPECIES) {
+                return call.reply.send(Err(wrong_species::<B>()));
+            }
+            match B::EARS.iter().find(|ear| ear.id() == call.note.message) {
+                Some(ear) => ear.hear(bird, ctx, pulse, call),
+                None => call.reply.send(Err(CallError::NotHeard)),
+            }
+        }
+    }
+}
+
+fn wrong_species<B: Plumage>() -> CallError {
+    CallError::WrongSpecies { actual: Some(B::SPECIES.into()) }
+}
+
+/// The way back to a caller on another nest (or on this one, if its call came back undelivered).
+pub(crate) struct ReplyTo {
+    pub(crate) shared: Arc<Shared>,
+    /// The link the call came over: the way back, if the caller is at its other end.
+    pub(crate) link: Option<Arc<dyn DataLink>>,
+    pub(crate) origin: NestId,
+    pub(crate) id: CallId,
+    pub(crate) redirected: bool,
+    /// Somebody waits, and has no reply yet.
+    pub(crate) armed: bool,
+}
+
+impl ReplyTo {
+    /// Sends the answer's bytes, or the error.
+    pub(crate) fn send(mut self, outcome: Result<&[u8], CallError>) {
+        self.put(outcome);
+    }
+
+    pub(crate) fn disarm(mut self) {
+        self.armed = false;
+    }
+
+    fn put(&mut self, outcome: Result<&[u8], CallError>) {
+        if std::mem::take(&mut self.armed) {
+            let (code, bytes) = match &outcome {
+                Ok(bytes) => (0, *bytes),
+                Err(error) => (error.code(), error.text().as_bytes()),
+            };
+            self.shared.reply(self, code, bytes);
+        }
+    }
+}
+
+impl<R: serde::Serialize + 'static> Finish<R> for ReplyTo {
+    fn finish(mut self, outcome: Result<R, CallError>) {
+        if !self.armed {
+            return;
+        }
+        let sent =
+            outcome.and_then(|answer| codec::with_encoded(&answer, |bytes| self.put(Ok(bytes))));
+        if let Err(error) = sent {
+            self.put(Err(error));
+        }
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        self.put(Err(CallError::Crashed));
+    }
+}

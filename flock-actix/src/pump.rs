@@ -1,0 +1,156 @@
+//! The pump: takes jobs from the inbox into the bird, from within the bird's own context.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use actix::fut::ActorFuture;
+use actix::{AsyncContext, Context};
+use tokio::sync::{Notify, oneshot};
+
+use crate::bird::Bird;
+use crate::call::CallError;
+use crate::parcel::{self, Finish};
+use crate::shared::Shared;
+use crate::table::Entry;
+
+/// Jobs begun in one poll before the bird's other futures and its thread get their turn.
+const JOBS_PER_POLL: usize = 64;
+
+/// Moves jobs from an inbox into the bird.
+///
+/// An actor future rather than messages to the mailbox, because an inbox outlives the life, and
+/// with it the mailbox.
+pub(crate) struct Pump {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pulse: Rc<Pulse>,
+}
+
+impl<B: Bird> ActorFuture<B> for Pump {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        bird: &mut B,
+        ctx: &mut Context<B>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let now = self.shared.now();
+        for _ in 0..JOBS_PER_POLL {
+            // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
+            // still answer `Running::Continue`. The context polls us again after either, so no
+            // waker is left behind, and this future must not end.
+            if self.pulse.paused.get() || ctx.waiting() {
+                return Poll::Pending;
+            }
+            let Some(parcel) = self.entry.pop(task.waker(), self.shared.settings.inbox) else {
+                return Poll::Pending;
+            };
+            if parcel.is_over(now) {
+                parcel.fail(CallError::TimedOut);
+            } else {
+                parcel::run(parcel, bird, ctx, &self.pulse);
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// What one life and the answers in flight from it know of each other. All on one thread.
+pub struct Pulse {
+    /// No job is begun any more.
+    pub(crate) paused: Cell<bool>,
+    in_flight: Cell<usize>,
+    idle: Notify,
+    /// The life ended otherwise than by a crash.
+    gentle: Cell<bool>,
+    cut: Cell<bool>,
+    cut_short: Notify,
+}
+
+impl std::fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pulse").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            paused: Cell::new(false),
+            in_flight: Cell::new(0),
+            idle: Notify::new(),
+            gentle: Cell::new(false),
+            cut: Cell::new(false),
+            cut_short: Notify::new(),
+        })
+    }
+
+    /// Sees an answer home that isn't ready yet.
+    pub(crate) fn follow<R: 'static>(
+        self: &Rc<Self>,
+        answer: oneshot::Receiver<R>,
+        done: impl Finish<R>,
+    ) {
+        let flight = Flight::new(self.clone());
+        actix_rt::spawn(async move {
+            let pulse = &flight.0;
+            let cut = async {
+                let mut told = std::pin::pin!(pulse.cut_short.notified());
+                told.as_mut().enable();
+                if !pulse.cut.get() {
+                    told.await;
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = answer => done.finish(answer.map_err(|_| pulse.loss())),
+                () = cut => done.finish(Err(CallError::Interrupted)),
+            }
+        });
+    }
+
+    /// Ready when no answer is in flight.
+    pub(crate) async fn idle(&self) {
+        while self.in_flight.get() > 0 {
+            self.idle.notified().await;
+        }
+    }
+
+    /// The life has ended gently: what is lost with it was interrupted, not crashed.
+    pub(crate) fn ended(&self) {
+        self.gentle.set(true);
+    }
+
+    /// Ends what is still in flight as `Interrupted`.
+    pub(crate) fn cut(&self) {
+        self.gentle.set(true);
+        self.cut.set(true);
+        self.cut_short.notify_waiters();
+    }
+
+    const fn loss(&self) -> CallError {
+        if self.gentle.get() { CallError::Interrupted } else { CallError::Crashed }
+    }
+}
+
+/// One answer in flight.
+struct Flight(Rc<Pulse>);
+
+impl Flight {
+    fn new(pulse: Rc<Pulse>) -> Self {
+        pulse.in_flight.set(pulse.in_flight.get() + 1);
+        Self(pulse)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.idle.notify_one();
+    }
+}

@@ -1,0 +1,137 @@
+//! Threads and runtimes: the only place that makes them, so that a simulator can do without.
+//!
+//! A nest has a control thread, which carries an actix `System`, and one actix `Arbiter` for each
+//! worker. A bird that blocks its worker delays neither membership nor the birds of other workers.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::{Arbiter, System};
+use actix_rt::ArbiterHandle;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+/// Where tasks run. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Crew {
+    control: Handle,
+    workers: Arc<[Handle]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Crew {
+    fn new(control: Handle, workers: Vec<Handle>) -> Self {
+        Self { control, workers: workers.into(), next: Arc::default() }
+    }
+
+    /// All work on the runtime that calls this.
+    #[cfg(test)]
+    pub(crate) fn here() -> Self {
+        Self::new(Handle::current(), Vec::new())
+    }
+
+    /// The control thread's runtime.
+    pub(crate) const fn control(&self) -> &Handle {
+        &self.control
+    }
+
+    /// The workers' runtimes in turn.
+    pub(crate) fn worker(&self) -> &Handle {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let at = turn.checked_rem(self.workers.len()).unwrap_or(0);
+        self.workers.get(at).unwrap_or(&self.control)
+    }
+}
+
+/// The threads of one nest. They end when this is dropped or told to; nobody waits for them unless
+/// he asks to.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    system: System,
+    workers: Vec<ArbiterHandle>,
+    crew: Crew,
+    ended: watch::Receiver<bool>,
+}
+
+impl Threads {
+    /// Starts the control thread and this many workers.
+    pub(crate) async fn start(name: &str, workers: usize) -> io::Result<Self> {
+        let (ready, started) = oneshot::channel();
+        let (end, ended) = watch::channel(false);
+        std::thread::Builder::new().name(format!("flock {name}")).spawn(move || {
+            run(workers, ready);
+            end.send_replace(true);
+        })?;
+        let (system, workers, crew) =
+            started.await.map_err(|_| io::Error::other("the control thread didn't start"))?;
+        Ok(Self { system, workers, crew, ended })
+    }
+
+    /// Where tasks run.
+    pub(crate) const fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
+    /// The workers, for actors.
+    pub(crate) fn workers(&self) -> &[ArbiterHandle] {
+        &self.workers
+    }
+
+    /// Runs this on the control thread, where actors may be started.
+    pub(crate) async fn on_control<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.system.arbiter().spawn_fn(move || {
+            // Whoever asked may have gone; then nobody wants the answer.
+            let _ = answer.send(run());
+        });
+        answered.await.map_err(|_| io::Error::other("the control thread has ended"))
+    }
+
+    /// Tells all threads to end.
+    pub(crate) fn stop(&self) {
+        self.system.stop();
+    }
+
+    /// Becomes true when all threads have ended.
+    pub(crate) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+type Started = (System, Vec<ArbiterHandle>, Crew);
+
+fn run(workers: usize, ready: oneshot::Sender<Started>) {
+    let runner = System::new();
+    let control = runner.runtime().tokio_runtime().handle().clone();
+    let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
+    let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+    let (give, take) = std::sync::mpsc::channel();
+    for arbiter in &arbiters {
+        let give = give.clone();
+        arbiter.spawn_fn(move || {
+            // The receiver waits below for all of them.
+            let _ = give.send(Handle::current());
+        });
+    }
+    drop(give);
+    let crew = Crew::new(control, take.into_iter().collect());
+    if ready.send((System::current(), handles, crew)).is_ok() {
+        // The exit code is always 0: nobody stops this system with another.
+        let _ = runner.run();
+    }
+    for arbiter in arbiters {
+        arbiter.stop();
+        // A worker that panicked has ended as well.
+        let _ = arbiter.join();
+    }
+}

@@ -1,0 +1,317 @@
+//! The data plane's one handle: everything that a call touches hangs on [`Shared`].
+//!
+//! The driver of the core makes one per nest, carries out the core's effects on birds by it
+//! ([`Shared::hatch`], [`Shared::end`], …), and spawns [`Shared::sweep_forever`] on its own thread.
+//!
+//! - `effects`: what the core wants done with birds.
+//! - `send`: the way of a call out of here, or into a bird's inbox.
+//! - `receive`: what comes over the links.
+//! - `sweep`: deadlines, second tries, and entries that age.
+
+mod effects;
+mod receive;
+mod send;
+mod sweep;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use actix_rt::ArbiterHandle;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use flock_proto::{
+    BirdName, CallId, Dot, Fence, Hlc, NestId, NestName, Pending, SpeciesId, Time, View, Why,
+};
+
+use crate::bird::SpeciesTable;
+use crate::call::CallError;
+use crate::core::Core;
+use crate::data_link::{DataLink, LinkId, Links, NestHandle};
+use crate::parcel::Parcel;
+use crate::slot::{Settle, lock};
+use crate::supervisor::BirdSupervisor;
+use crate::table::{Phase, Table};
+use crate::wall::Wall;
+
+pub(crate) use send::Refused;
+
+/// Knobs of the data plane.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Calls and casts that may wait at one bird.
+    pub(crate) inbox: usize,
+    /// So many crashes within `restart_window` ground a bird.
+    pub(crate) restarts: u32,
+    /// The window of the restart limit.
+    pub(crate) restart_window: Duration,
+    /// A hatch that takes longer has failed.
+    pub(crate) hatch_timeout: Duration,
+    /// How long the end of a life waits for the answers in flight.
+    pub(crate) drain_timeout: Duration,
+    /// How long stragglers are forwarded after a bird moved.
+    pub(crate) forward_for: Duration,
+    /// The deadline of a call that names none, and how long a cast may be on its way.
+    pub(crate) call_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            inbox: 1024,
+            restarts: 5,
+            restart_window: Duration::from_secs(30),
+            hatch_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            forward_for: Duration::from_secs(30),
+            call_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What [`flock_proto::Effect::Hatch`] says.
+#[derive(Clone, Debug)]
+pub(crate) struct HatchOrder {
+    pub(crate) name: BirdName,
+    pub(crate) birth: Dot,
+    pub(crate) fence: Fence,
+    pub(crate) species: SpeciesId,
+    pub(crate) args: Bytes,
+    pub(crate) why: Why,
+    pub(crate) crashes: Vec<Duration>,
+}
+
+/// Names the core may be asked for at one time.
+const MAX_WAITING: usize = 16_384;
+
+/// Tables of pending calls, so that threads seldom meet at one.
+const SHARDS: u32 = 16;
+
+/// A call made here that waits for its outcome.
+struct PendingCall {
+    slot: Arc<dyn Settle>,
+    /// The link it went over, if it did.
+    link: Option<LinkId>,
+}
+
+/// A parcel that could go nowhere, to be tried again.
+struct Parked {
+    due: Time,
+    name: BirdName,
+    parcel: Parcel,
+}
+
+/// The data plane of one nest.
+pub(crate) struct Shared {
+    /// This nest's name.
+    pub(crate) name: NestName,
+    pub(crate) species: SpeciesTable,
+    pub(crate) settings: Settings,
+    pub(crate) nest: Arc<dyn NestHandle>,
+    view: ArcSwap<View>,
+    me: AtomicU64,
+    hlc: AtomicU64,
+    wall: Wall,
+    table: Table,
+    core: OnceLock<Arc<Core>>,
+    links: OnceLock<Arc<dyn Links>>,
+    workers: OnceLock<Vec<Addr<BirdSupervisor>>>,
+    pending: Vec<Mutex<Pending<PendingCall>>>,
+    parked: Mutex<VecDeque<Parked>>,
+    /// Names whose entries age: all but those with a life.
+    ageing: Mutex<Vec<Arc<crate::table::Entry>>>,
+    ageing_count: AtomicUsize,
+    closed: AtomicBool,
+    bad_frames: AtomicU64,
+    lost_casts: AtomicU64,
+}
+
+impl Shared {
+    /// A data plane that knows nobody yet. `wall` is the driver's own clock.
+    pub(crate) fn new(
+        name: NestName,
+        view: Arc<View>,
+        species: SpeciesTable,
+        settings: Settings,
+        wall: Wall,
+        nest: Arc<dyn NestHandle>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            species,
+            settings,
+            nest,
+            me: AtomicU64::new(view.me().0),
+            view: ArcSwap::new(view),
+            hlc: AtomicU64::new(0),
+            wall,
+            table: Table::new(),
+            core: OnceLock::new(),
+            links: OnceLock::new(),
+            workers: OnceLock::new(),
+            pending: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            parked: Mutex::default(),
+            ageing: Mutex::default(),
+            ageing_count: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            bad_frames: AtomicU64::new(0),
+            lost_casts: AtomicU64::new(0),
+        })
+    }
+
+    /// The nest itself, for the handles that birds get. Only the first call counts.
+    pub(crate) fn set_core(&self, core: Arc<Core>) {
+        let _ = self.core.set(core);
+    }
+
+    /// The nest itself; none where the data plane runs without one, as in its own tests.
+    pub(crate) fn core(&self) -> Option<&Arc<Core>> {
+        self.core.get()
+    }
+
+    /// The links, made after this because they need it as their sink. Only the first call counts.
+    pub(crate) fn set_links(&self, links: Arc<dyn Links>) {
+        let _ = self.links.set(links);
+    }
+
+    /// Starts a `BirdSupervisor` on each of these threads. To be called once, before any hatch.
+    pub(crate) fn start_workers(self: &Arc<Self>, workers: &[ArbiterHandle]) {
+        let supervisors = workers.iter().map(|worker| {
+            let shared = self.clone();
+            BirdSupervisor::start_in_arbiter(worker, move |_| BirdSupervisor::new(shared))
+        });
+        let _ = self.workers.set(supervisors.collect());
+    }
+
+    /// The moment on the nest's clock.
+    pub(crate) fn now(&self) -> Time {
+        self.wall.now()
+    }
+
+    /// A moment as tokio's timers want it.
+    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
+        self.wall.instant(time)
+    }
+
+    /// This nest's incarnation.
+    pub(crate) fn me(&self) -> NestId {
+        NestId(self.me.load(Ordering::Acquire))
+    }
+
+    /// The present view.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Frames that could not be read since start.
+    pub(crate) fn bad_frames(&self) -> u64 {
+        self.bad_frames.load(Ordering::Relaxed)
+    }
+
+    /// Casts that found no room since start.
+    pub(crate) fn lost_casts(&self) -> u64 {
+        self.lost_casts.load(Ordering::Relaxed)
+    }
+
+    /// Drops a cast that found no room.
+    pub(crate) fn lose(&self, parcel: Parcel) {
+        self.lost_casts.fetch_add(1, Ordering::Relaxed);
+        parcel.fail(CallError::Overloaded);
+    }
+
+    /// Birds with a running life in this process.
+    pub(crate) fn local_birds(&self) -> Vec<BirdName> {
+        let running = |entry: &Arc<crate::table::Entry>| entry.phase() == Phase::Running;
+        self.table.entries().into_iter().filter(running).map(|entry| entry.name.clone()).collect()
+    }
+
+    /// Calls made here that wait for their outcome.
+    pub(crate) fn pending_calls(&self) -> usize {
+        self.pending.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn hlc(&self) -> Hlc {
+        Hlc(self.hlc.load(Ordering::Relaxed))
+    }
+
+    fn link(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
+        self.links.get()?.data(to)
+    }
+
+    /// Notes a call, so that its deadline is kept and replies find it.
+    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
+        let shard = thread_shard();
+        let Some(table) = self.pending.get(shard as usize) else { return CallId::default() };
+        let id = lock(table).insert(deadline, PendingCall { slot, link: None });
+        CallId { slot: id.slot.saturating_mul(SHARDS).saturating_add(shard), ..id }
+    }
+
+    /// Runs `look` on the table that holds a call, and the call's id in it.
+    fn in_shard<R>(
+        &self,
+        id: CallId,
+        look: impl FnOnce(&mut Pending<PendingCall>, CallId) -> R,
+    ) -> Option<R> {
+        let table = self.pending.get((id.slot % SHARDS) as usize)?;
+        Some(look(&mut lock(table), CallId { slot: id.slot / SHARDS, ..id }))
+    }
+
+    /// The caller has its outcome, or has gone.
+    pub(crate) fn forget(&self, id: CallId) {
+        let call = self.in_shard(id, Pending::take);
+        drop(call);
+    }
+
+    /// The deadline of a call made here that still waits.
+    fn pending_deadline(&self, id: CallId) -> Option<Time> {
+        self.in_shard(id, |pending, id| pending.deadline(id)).flatten()
+    }
+
+    /// Notes that a call went over a link: when that breaks, its outcome is unknown.
+    fn sent_over(&self, id: CallId, link: Option<LinkId>) {
+        self.in_shard(id, |pending, id| {
+            if let Some(call) = pending.call_mut(id) {
+                call.link = link;
+            }
+        });
+    }
+
+    /// Ends a call made here with what came back.
+    fn settle(self: &Arc<Self>, id: CallId, outcome: Result<&[u8], CallError>) {
+        if let Some(call) = self.in_shard(id, Pending::take).flatten() {
+            match outcome {
+                Ok(bytes) => call.slot.answer(self, bytes),
+                Err(error) => call.slot.fail(error),
+            }
+        }
+    }
+
+    /// Ends calls made here, chosen by `which`, with an error.
+    fn fail_calls(&self, error: &CallError, which: impl Fn(CallId, Option<LinkId>) -> bool) {
+        for (number, shard) in (0u32..).zip(&self.pending) {
+            let gone = lock(shard).take_where(|id, call| {
+                which(CallId { slot: id.slot * SHARDS + number, ..id }, call.link)
+            });
+            for (_, call) in gone {
+                call.slot.fail(error.clone());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The table of pending calls that this thread uses.
+fn thread_shard() -> u32 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: u32 = NEXT.fetch_add(1, Ordering::Relaxed) as u32 % SHARDS;
+    }
+    MINE.with(|mine| *mine)
+}

@@ -1,0 +1,278 @@
+//! What the core wants done with birds, and what came of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View, Why};
+use tokio::sync::mpsc;
+
+use super::{HatchOrder, Shared};
+use crate::call::CallError;
+use crate::life::{End, LifeOrder};
+use crate::parcel::Parcel;
+use crate::supervisor::Raise;
+use crate::table::{Command, Entry, Life, Phase};
+
+/// How long an answer of the core on a grounded bird is good for, before it is asked again.
+const GROUNDED_FOR: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// `Effect::Hatch`: a life on the inbox of that name. A life of the same fence that is there
+    /// already is left alone; one of another fence ends first.
+    pub(crate) fn hatch(self: &Arc<Self>, order: HatchOrder) {
+        loop {
+            let (entry, _) = self.table.find_or_insert(&order.name, Phase::Hatching);
+            let mut gone = false;
+            let raise = entry.with(|state| match &state.life {
+                _ if state.phase == Phase::Gone => {
+                    gone = true;
+                    None
+                }
+                Some(life) if life.fence() == order.fence => None,
+                Some(life) => {
+                    let _ = life.commands.send(Command::End(EndWhy::Duplicate));
+                    state.next = Some(order.clone());
+                    None
+                }
+                None => {
+                    let (commands, receiver) = mpsc::unbounded_channel();
+                    let fence = Arc::new(AtomicU64::new(order.fence.0));
+                    state.life = Some(Life { fence: fence.clone(), commands });
+                    state.phase = Phase::Hatching;
+                    Some((fence, receiver))
+                }
+            });
+            if gone {
+                continue;
+            }
+            if let Some((fence, commands)) = raise {
+                let shared = self.clone();
+                self.raise(LifeOrder { shared, entry, order, fence, commands });
+            }
+            return;
+        }
+    }
+
+    fn raise(self: &Arc<Self>, order: LifeOrder) {
+        let workers = self.workers.get().map(Vec::as_slice).unwrap_or_default();
+        // The low bits: the ring has used up the high ones, so they hardly differ within a nest.
+        let worker = (order.entry.hash as usize).checked_rem(workers.len());
+        match worker.and_then(|worker| workers.get(worker)) {
+            Some(worker) => worker.do_send(Raise(order)),
+            None => self.cannot_live(order),
+        }
+    }
+
+    /// `Effect::End`. `Ended` follows in any case, for a life that isn't there at once.
+    pub(crate) fn end(self: &Arc<Self>, name: &BirdName, fence: Fence, why: EndWhy) {
+        let entry = self.table.find(name, name.hash64());
+        let told = entry.as_ref().is_some_and(|entry| {
+            entry.with(|state| match &state.life {
+                Some(life) if life.fence() == fence => {
+                    life.commands.send(Command::End(why)).is_ok()
+                }
+                _ => false,
+            })
+        });
+        if told {
+            return;
+        }
+        if let Some(entry) = entry {
+            let departed = entry.phase() == Phase::Departed;
+            if departed {
+                self.clear(&entry, why);
+            }
+        }
+        self.nest.tell(Input::Ended { name: name.clone(), fence });
+    }
+
+    /// `Effect::Depart`. A life that isn't there has told its end already.
+    pub(crate) fn depart(&self, name: &BirdName, fence: Fence) {
+        if let Some(entry) = self.table.find(name, name.hash64()) {
+            entry.with(|state| {
+                if let Some(life) = &state.life
+                    && life.fence() == fence
+                {
+                    let _ = life.commands.send(Command::Depart);
+                }
+            });
+        }
+    }
+
+    /// `Effect::SetFence`.
+    pub(crate) fn set_fence(&self, name: &BirdName, old: Fence, new: Fence) {
+        if let Some(entry) = self.table.find(name, name.hash64()) {
+            entry.with(|state| {
+                if let Some(life) = &state.life {
+                    let _ = life.fence.compare_exchange(
+                        old.0,
+                        new.0,
+                        Ordering::AcqRel,
+                        Ordering::Acquire,
+                    );
+                }
+            });
+        }
+    }
+
+    /// `Effect::Route`. Says nothing to a name whose bird lives here.
+    pub(crate) fn route(self: &Arc<Self>, name: &BirdName, route: Route) {
+        let Some(entry) = self.table.find(name, name.hash64()) else { return };
+        let now = self.now();
+        let error = match route {
+            Route::To(to) => {
+                let phase = Phase::Moved(to, now + self.settings.forward_for);
+                let parcels = self.turn(&entry, phase);
+                return self.redirect(&entry, parcels);
+            }
+            Route::Grounded { reason } => {
+                let phase = Phase::Grounded(reason.clone(), now + GROUNDED_FOR);
+                let parcels = self.turn(&entry, phase);
+                return fail_all(parcels, &CallError::Grounded { reason });
+            }
+            Route::UnknownSpecies(_) => CallError::UnknownSpecies,
+            _ => CallError::NoSuchBird,
+        };
+        fail_all(self.table.remove(&entry, |state| state.life.is_none()), &error);
+    }
+
+    /// `Effect::Publish`.
+    pub(crate) fn publish(&self, view: Arc<View>) {
+        self.view.store(view);
+    }
+
+    /// `Effect::Stamp`.
+    pub(crate) fn stamp(&self, hlc: Hlc) {
+        self.hlc.store(hlc.0, Ordering::Relaxed);
+    }
+
+    /// `Effect::Renamed`.
+    pub(crate) fn renamed(&self, id: NestId) {
+        self.me.store(id.0, Ordering::Release);
+    }
+
+    /// The nest is shut down: every call that waits ends as `Leaving`, every life ends.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for entry in self.table.entries() {
+            entry.with(|state| {
+                if let Some(life) = &state.life {
+                    let _ = life.commands.send(Command::End(EndWhy::Stopped));
+                }
+            });
+            fail_all(self.table.remove(&entry, |_| true), &CallError::Leaving);
+        }
+        let parked = std::mem::take(&mut *crate::slot::lock(&self.parked));
+        for parked in parked {
+            parked.parcel.fail(CallError::Leaving);
+        }
+        self.fail_calls(&CallError::Leaving, |_, _| true);
+    }
+
+    /// All lives of a bird on this nest are over. The table is set right first, so that whoever
+    /// hears of the end finds it so.
+    pub(crate) fn life_over(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        fence: Fence,
+        why: Why,
+        end: End,
+    ) {
+        let name = entry.name.clone();
+        let input = match end {
+            End::Itself => {
+                self.clear(entry, EndWhy::Stopped);
+                Input::Ended { name, fence }
+            }
+            End::Wanted(why) => {
+                self.clear(entry, why);
+                Input::Ended { name, fence }
+            }
+            End::HatchFailed(reason) => {
+                debug_assert_eq!(why, Why::Start, "only a start may fail at its first hatch");
+                self.clear(entry, EndWhy::Stopped);
+                Input::HatchFailed { name, fence, reason }
+            }
+            End::Departed(crashes) => {
+                self.end_life(entry, Phase::Departed);
+                self.watch_age(entry);
+                Input::Departed { name, fence, crashes }
+            }
+            End::Grounded { reason, crashes } => {
+                let phase = Phase::Grounded(reason.clone(), self.now() + GROUNDED_FOR);
+                let parcels = self.end_life(entry, phase);
+                self.watch_age(entry);
+                fail_all(parcels, &CallError::Grounded { reason: reason.clone() });
+                Input::Grounded { name, fence, reason, crashes }
+            }
+        };
+        self.nest.tell(input);
+        let next = entry.with(|state| state.next.take());
+        if let Some(order) = next {
+            self.hatch(order);
+        }
+    }
+
+    /// Takes the ended life out of its entry, which stays; parcels stay too for a departed bird.
+    fn end_life(&self, entry: &Arc<Entry>, phase: Phase) -> Vec<Parcel> {
+        entry.with(|state| {
+            state.life = None;
+            if state.phase == Phase::Gone {
+                return Vec::new();
+            }
+            let stay = phase == Phase::Departed;
+            state.phase = phase;
+            if stay { Vec::new() } else { state.parcels.drain(..).collect() }
+        })
+    }
+
+    /// Ends a name here. What waited is failed if the bird was stopped, and else looked at anew:
+    /// another life of the bird goes on, here or elsewhere.
+    fn clear(self: &Arc<Self>, entry: &Arc<Entry>, why: EndWhy) {
+        let replaced = entry.with(|state| {
+            state.life = None;
+            state.next.is_some()
+        });
+        if replaced {
+            return;
+        }
+        let parcels = self.table.remove(entry, |_| true);
+        if why == EndWhy::Stopped {
+            fail_all(parcels, &CallError::NoSuchBird);
+        } else {
+            self.redirect(entry, parcels);
+        }
+    }
+
+    /// A new phase for a name without a life; gives what waited. Nothing happens to one that has.
+    fn turn(&self, entry: &Arc<Entry>, phase: Phase) -> Vec<Parcel> {
+        let parcels = entry.with(|state| {
+            if state.life.is_some() || state.phase == Phase::Gone {
+                return Vec::new();
+            }
+            state.phase = phase;
+            state.parcels.drain(..).collect()
+        });
+        self.watch_age(entry);
+        parcels
+    }
+
+    /// Sends what waited on its way again, in order.
+    pub(super) fn redirect(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        parcels: impl IntoIterator<Item = Parcel>,
+    ) {
+        for mut parcel in parcels {
+            parcel.note_mut().redirected = true;
+            self.dispatch_or_fail(&entry.name, parcel);
+        }
+    }
+}
+
+pub(super) fn fail_all(parcels: impl IntoIterator<Item = Parcel>, error: &CallError) {
+    for parcel in parcels {
+        parcel.fail(error.clone());
+    }
+}

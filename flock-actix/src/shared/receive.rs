@@ -1,0 +1,203 @@
+//! What comes over the links.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use flock_proto::{
+    BirdName, CallHead, CallId, CallKind, DataFrame, NestId, ReplyHead, Step, pass_on,
+};
+
+use super::Shared;
+use crate::call::CallError;
+use crate::data_link::{DataLink, DataSink, LinkId};
+use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
+
+impl DataSink for Arc<Shared> {
+    fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]) {
+        match DataFrame::read(frame) {
+            Ok(DataFrame::Call(head, body)) => self.on_call(Some(link), &head, body),
+            Ok(DataFrame::Reply(head, body)) => self.on_reply(&head, body),
+            Err(_) => {
+                self.bad_frames.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]) {
+        let mut again: Vec<DataFrame<'_>> = Vec::new();
+        let mut rest = unwritten;
+        while let Some((frame, after)) = split_frame(rest) {
+            again.extend(DataFrame::read(frame));
+            rest = after;
+        }
+        let me = self.me();
+        let kept: Vec<CallId> = again.iter().filter_map(|frame| own_call(frame, me)).collect();
+        self.link_lost(link.id(), &kept);
+        for frame in again {
+            match frame {
+                DataFrame::Call(head, body) => self.on_unwritten(&head, body),
+                DataFrame::Reply(head, body) => self.on_reply(&head, body),
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn on_call(
+        self: &Arc<Self>,
+        link: Option<&Arc<dyn DataLink>>,
+        head: &CallHead<'_>,
+        body: &[u8],
+    ) {
+        if let CallKind::Retry { call } = head.kind
+            && head.dest == self.me()
+        {
+            return self.on_retry(head, call, body);
+        }
+        if head.dest != self.me() {
+            return self.on_transit(link, head, body);
+        }
+        if let Some((name, parcel)) = self.parcel(link, head, body) {
+            self.dispatch_or_fail(&name, parcel);
+        }
+    }
+
+    /// A frame for another nest, which this one relays, or whose sender knows this one by an
+    /// incarnation that is no more.
+    fn on_transit(
+        self: &Arc<Self>,
+        link: Option<&Arc<dyn DataLink>>,
+        head: &CallHead<'_>,
+        body: &[u8],
+    ) {
+        let step = pass_on(&self.view.load(), head.dest, head.hop);
+        if let Step::Forward { link: next, .. } = step
+            && let Some(next) = self.link(next)
+        {
+            let onward = CallHead { hop: head.hop + 1, hlc: self.hlc(), ..*head };
+            let mut bytes = Vec::with_capacity(65 + head.name.len());
+            onward.write(&mut bytes);
+            if next.append(&bytes, body).is_ok() {
+                return;
+            }
+        }
+        if !matches!(head.kind, CallKind::Retry { .. })
+            && let Some((name, Parcel::Encoded(call))) = self.parcel(link, head, body)
+        {
+            let _ = self.send_back(Parcel::Encoded(call), &name);
+        }
+    }
+
+    /// Our own call comes back undelivered: look anew where it belongs.
+    fn on_retry(self: &Arc<Self>, head: &CallHead<'_>, call: bool, body: &[u8]) {
+        let kind = if call { CallKind::Call } else { CallKind::Cast };
+        if call {
+            if self.pending_deadline(head.id).is_none() {
+                return;
+            }
+            self.sent_over(head.id, None);
+        }
+        let head = CallHead { kind, hop: 0, redirected: true, ..*head };
+        if let Some((name, parcel)) = self.parcel(None, &head, body)
+            && let Err(refused) = self.park(&name, parcel)
+        {
+            refused.into_parcel().fail(CallError::Overloaded);
+        }
+    }
+
+    /// A call frame that never left: route it as if it had just come.
+    fn on_unwritten(self: &Arc<Self>, head: &CallHead<'_>, body: &[u8]) {
+        match head.kind {
+            CallKind::Retry { .. } => self.on_transit(None, head, body),
+            kind if head.origin == self.me() => {
+                self.on_retry(head, kind == CallKind::Call, body);
+            }
+            _ => {
+                if let Some((name, parcel)) = self.parcel(None, head, body)
+                    && let Err(refused) = self.park(&name, parcel)
+                {
+                    refused.into_parcel().fail(CallError::Overloaded);
+                }
+            }
+        }
+    }
+
+    fn on_reply(self: &Arc<Self>, head: &ReplyHead, body: &[u8]) {
+        if head.dest != self.me() {
+            let onward = ReplyHead { hop: head.hop.saturating_add(1), ..*head };
+            let mut bytes = Vec::with_capacity(32);
+            onward.write(&mut bytes);
+            // A reply that can't go on is lost; its call ends by its deadline.
+            let _ = self.append_toward(None, head.dest, head.hop, &bytes, body);
+            return;
+        }
+        let text;
+        let outcome = if head.code == 0 {
+            Ok(body)
+        } else {
+            text = String::from_utf8_lossy(body);
+            Err(CallError::from_code(head.code, &text))
+        };
+        self.settle(head.id, outcome);
+    }
+
+    /// A call as it waits in inboxes. None if its name is no name: answered, and counted.
+    fn parcel(
+        self: &Arc<Self>,
+        link: Option<&Arc<dyn DataLink>>,
+        head: &CallHead<'_>,
+        body: &[u8],
+    ) -> Option<(BirdName, Parcel)> {
+        let is_call = head.kind == CallKind::Call;
+        let reply = ReplyTo {
+            shared: self.clone(),
+            link: link.cloned(),
+            origin: head.origin,
+            id: head.id,
+            redirected: head.redirected,
+            armed: is_call,
+        };
+        let Ok(name) = BirdName::new(head.name) else {
+            self.bad_frames.fetch_add(1, Ordering::Relaxed);
+            reply.send(Err(CallError::NoSuchBird));
+            return None;
+        };
+        let note = Note {
+            id: head.id,
+            deadline: self.now() + head.remaining,
+            species: head.species,
+            message: head.message,
+            origin: head.origin,
+            is_call,
+            hop: head.hop,
+            redirected: head.redirected,
+        };
+        let call =
+            EncodedCall { name: name.clone(), note, body: Bytes::copy_from_slice(body), reply };
+        Some((name, Parcel::Encoded(call)))
+    }
+
+    /// Calls that went over a link now lost end as `OutcomeUnknown`, but for these.
+    fn link_lost(&self, lost: LinkId, kept: &[CallId]) {
+        self.fail_calls(&CallError::OutcomeUnknown, |id, link| {
+            link == Some(lost) && !kept.contains(&id)
+        });
+    }
+}
+
+/// The call of this nest's own that a frame carries.
+fn own_call(frame: &DataFrame<'_>, me: NestId) -> Option<CallId> {
+    match frame {
+        DataFrame::Call(head, _) if head.origin == me && head.kind == CallKind::Call => {
+            Some(head.id)
+        }
+        _ => None,
+    }
+}
+
+/// The first frame of a buffer of frames with length prefixes, and what follows it.
+fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}

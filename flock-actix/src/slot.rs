@@ -1,0 +1,95 @@
+//! Where one call's outcome is put, exactly once, and where its caller waits for it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use serde::de::DeserializeOwned;
+
+use crate::call::CallError;
+use crate::codec;
+use crate::shared::Shared;
+
+/// Locks a mutex whose data is whole even if a thread panicked while it held the lock: no foreign
+/// code runs under any of this crate's locks.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A call that waits, whatever its result's type.
+pub(crate) trait Settle: Send + Sync {
+    /// Ends the call with an error, unless it is over.
+    fn fail(&self, error: CallError);
+
+    /// Ends the call with an answer that came as bytes, unless it is over.
+    fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]);
+}
+
+/// The outcome of one call.
+pub(crate) struct Slot<R>(Mutex<State<R>>);
+
+enum State<R> {
+    Waiting(Option<Waker>),
+    Done(Result<R, CallError>),
+    /// The outcome was taken, or the caller has gone.
+    Over,
+}
+
+impl<R> Slot<R> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(State::Waiting(None)))
+    }
+
+    /// Puts the outcome in, if the caller still waits and none is there.
+    pub(crate) fn settle(&self, outcome: Result<R, CallError>) {
+        let mut state = lock(&self.0);
+        if let State::Waiting(waker) = &mut *state {
+            let waker = waker.take();
+            *state = State::Done(outcome);
+            drop(state);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether the caller still waits for an outcome.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(*lock(&self.0), State::Waiting(_))
+    }
+
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
+        let mut state = lock(&self.0);
+        match &mut *state {
+            State::Waiting(waker) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            State::Done(_) => match std::mem::replace(&mut *state, State::Over) {
+                State::Done(outcome) => Poll::Ready(outcome),
+                _ => Poll::Pending,
+            },
+            State::Over => Poll::Ready(Err(CallError::Interrupted)),
+        }
+    }
+
+    /// The caller has gone; a job not begun won't be.
+    pub(crate) fn abandon(&self) {
+        let before = std::mem::replace(&mut *lock(&self.0), State::Over);
+        // A result may run foreign code when dropped: not under the lock.
+        drop(before);
+    }
+}
+
+impl<R: DeserializeOwned + Send> Settle for Slot<R> {
+    fn fail(&self, error: CallError) {
+        self.settle(Err(error));
+    }
+
+    fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]) {
+        if self.is_waiting() {
+            self.settle(codec::decode(shared, bytes));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The `BirdSupervisor`: one actor on each worker thread, which brings birds to life there.
+//!
+//! Each bird's lives are one task of that thread, spawned here; the task sees to restarts by
+//! itself, so that a bird that crashes for ever costs the supervisor nothing.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::life::LifeOrder;
+use crate::shared::Shared;
+
+/// Brings birds to life on its thread.
+pub(crate) struct BirdSupervisor {
+    shared: Arc<Shared>,
+}
+
+impl BirdSupervisor {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Actor for BirdSupervisor {
+    type Context = Context<Self>;
+}
+
+/// Bring this bird to life.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Raise(pub(crate) LifeOrder);
+
+impl Handler<Raise> for BirdSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Raise(order): Raise, _: &mut Context<Self>) {
+        let species = order.order.species;
+        match self.shared.species.live(species, order) {
+            Ok(lives) => {
+                actix_rt::spawn(lives);
+            }
+            Err(order) => self.shared.cannot_live(order),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the data plane against a stand-in for the core and links made of buffers.
+//!
+//! - `fake`: the stand-ins. `birds`: the birds of these tests.
+//! - `lives`: crashes, restarts, ends. `moves`: departures, fences, routes.
+//! - `calls`: calls within one nest. `responses`: inbox and mailbox alike. `remote`: two nests.
+
+mod birds;
+mod calls;
+mod fake;
+mod lives;
+mod moves;
+mod remote;
+mod responses;

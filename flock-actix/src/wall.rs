@@ -1,0 +1,32 @@
+//! The wall clock, read once; from then on time is counted.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use flock_proto::Time;
+
+/// Microseconds since the Unix epoch as they were at start, plus what a monotonic clock has counted
+/// since. So time never runs backwards within a nest, whatever is done to the machine's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wall {
+    epoch: Time,
+    start: Instant,
+}
+
+impl Wall {
+    /// A clock that starts now.
+    pub(crate) fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { epoch: Time::default() + since, start: Instant::now() }
+    }
+
+    /// The present moment.
+    pub(crate) fn now(&self) -> Time {
+        self.epoch + self.start.elapsed()
+    }
+
+    /// A moment of this clock as tokio's timers want it.
+    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
+        let ahead = time.since(self.epoch).min(std::time::Duration::from_secs(86_400 * 365));
+        tokio::time::Instant::from_std(self.start + ahead)
+    }
+}
