@@ -140,7 +140,7 @@ impl Lives {
         tokio::select! {
             biased;
             command = self.commands.recv() => Some(self.obeyed(or_end(command))),
-            () = tokio::time::sleep(self.crashes.backoff()) => None,
+            () = tokio::time::sleep(self.crashes.backoff(self.shared.settings.backoff)) => None,
         }
     }
 

@@ -211,7 +211,7 @@ where
 }
 
 /// A call or cast that came as bytes.
-pub struct EncodedCall {
+pub(crate) struct EncodedCall {
     pub(crate) name: BirdName,
     pub(crate) note: Note,
     pub(crate) body: Bytes,

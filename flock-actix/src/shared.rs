@@ -32,7 +32,7 @@ use crate::data_link::{DataLink, LinkId, Links, NestHandle};
 use crate::parcel::Parcel;
 use crate::slot::{Settle, lock};
 use crate::supervisor::BirdSupervisor;
-use crate::table::{Phase, Table};
+use crate::table::{Entry, Phase, Table};
 use crate::wall::Wall;
 
 pub(crate) use send::Refused;
@@ -46,6 +46,9 @@ pub(crate) struct Settings {
     pub(crate) restarts: u32,
     /// The window of the restart limit.
     pub(crate) restart_window: Duration,
+    /// How long a bird waits after its first crash before it lives again; it doubles with each
+    /// further one in the window, up to 200 times as long.
+    pub(crate) backoff: Duration,
     /// A hatch that takes longer has failed.
     pub(crate) hatch_timeout: Duration,
     /// How long the end of a life waits for the answers in flight.
@@ -62,6 +65,7 @@ impl Default for Settings {
             inbox: 1024,
             restarts: 5,
             restart_window: Duration::from_secs(30),
+            backoff: Duration::from_millis(50),
             hatch_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             forward_for: Duration::from_secs(30),
@@ -118,9 +122,15 @@ pub(crate) struct Shared {
     workers: OnceLock<Vec<Addr<BirdSupervisor>>>,
     pending: Vec<Mutex<Pending<PendingCall>>>,
     parked: Mutex<VecDeque<Parked>>,
-    /// Names whose entries age: all but those with a life.
-    ageing: Mutex<Vec<Arc<crate::table::Entry>>>,
-    ageing_count: AtomicUsize,
+    /// Entries without a life, looked at in each sweep; those that can wait go on to `resting`.
+    ageing: Mutex<Vec<Arc<Entry>>>,
+    /// Entries without a life, looked at about once a second.
+    resting: Mutex<Vec<Arc<Entry>>>,
+    sweeps: AtomicUsize,
+    /// About how many names the core was asked for.
+    waiting: AtomicUsize,
+    /// Incarnations that this nest had before it was renamed: calls made then still come back.
+    former: Mutex<Vec<NestId>>,
     closed: AtomicBool,
     bad_frames: AtomicU64,
     lost_casts: AtomicU64,
@@ -151,7 +161,10 @@ impl Shared {
             pending: (0..SHARDS).map(|_| Mutex::default()).collect(),
             parked: Mutex::default(),
             ageing: Mutex::default(),
-            ageing_count: AtomicUsize::new(0),
+            resting: Mutex::default(),
+            sweeps: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            former: Mutex::default(),
             closed: AtomicBool::new(false),
             bad_frames: AtomicU64::new(0),
             lost_casts: AtomicU64::new(0),
@@ -187,6 +200,11 @@ impl Shared {
         NestId(self.me.load(Ordering::Acquire))
     }
 
+    /// Whether this is, or was, this nest's incarnation.
+    fn is_me(&self, id: NestId) -> bool {
+        id == self.me() || lock(&self.former).contains(&id)
+    }
+
     /// The present view.
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.load_full()
@@ -202,15 +220,17 @@ impl Shared {
         self.lost_casts.load(Ordering::Relaxed)
     }
 
-    /// Drops a cast that found no room.
+    /// Ends a parcel that found no room: a call hears of it, a cast is counted.
     pub(crate) fn lose(&self, parcel: Parcel) {
-        self.lost_casts.fetch_add(1, Ordering::Relaxed);
+        if !parcel.note().is_call {
+            self.lost_casts.fetch_add(1, Ordering::Relaxed);
+        }
         parcel.fail(CallError::Overloaded);
     }
 
     /// Birds with a running life in this process.
     pub(crate) fn local_birds(&self) -> Vec<BirdName> {
-        let running = |entry: &Arc<crate::table::Entry>| entry.phase() == Phase::Running;
+        let running = |entry: &Arc<Entry>| entry.phase() == Phase::Running;
         self.table.entries().into_iter().filter(running).map(|entry| entry.name.clone()).collect()
     }
 

@@ -11,6 +11,7 @@ use super::{HatchOrder, Shared};
 use crate::call::CallError;
 use crate::life::{End, LifeOrder};
 use crate::parcel::Parcel;
+use crate::slot::lock;
 use crate::supervisor::Raise;
 use crate::table::{Command, Entry, Life, Phase};
 
@@ -21,7 +22,7 @@ impl Shared {
     /// `Effect::Hatch`: a life on the inbox of that name. A life of the same fence that is there
     /// already is left alone; one of another fence ends first.
     pub(crate) fn hatch(self: &Arc<Self>, order: HatchOrder) {
-        loop {
+        while !self.closed.load(Ordering::Acquire) {
             let (entry, _) = self.table.find_or_insert(&order.name, Phase::Hatching);
             let mut gone = false;
             let raise = entry.with(|state| match &state.life {
@@ -149,7 +150,8 @@ impl Shared {
 
     /// `Effect::Renamed`.
     pub(crate) fn renamed(&self, id: NestId) {
-        self.me.store(id.0, Ordering::Release);
+        let before = self.me.swap(id.0, Ordering::AcqRel);
+        lock(&self.former).push(NestId(before));
     }
 
     /// The nest is shut down: every call that waits ends as `Leaving`, every life ends.
@@ -163,7 +165,7 @@ impl Shared {
             });
             fail_all(self.table.remove(&entry, |_| true), &CallError::Leaving);
         }
-        let parked = std::mem::take(&mut *crate::slot::lock(&self.parked));
+        let parked = std::mem::take(&mut *lock(&self.parked));
         for parked in parked {
             parked.parcel.fail(CallError::Leaving);
         }
