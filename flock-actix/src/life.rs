@@ -48,9 +48,9 @@ pub(crate) enum End {
 }
 
 /// All lives of a bird of species `B`.
-pub(crate) fn live<B: Bird>(order: LifeOrder) -> LifeFuture {
+pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
     Box::pin(async move {
-        let mut lives = Lives::new(order);
+        let mut lives = Lives::new(*order);
         let end = lives.run::<B>().await;
         lives.shared.clone().life_over(&lives.entry, lives.fence(), lives.order.why, end);
     })

@@ -27,9 +27,12 @@ pub(super) enum Stopped {
     Crashed(String),
 }
 
+/// An actor in its context, ready to be polled.
+type Living<B> = Pin<Box<ContextFut<B, Context<B>>>>;
+
 pub(super) struct Body<B: Bird> {
     /// None once the life is over.
-    context: Option<Pin<Box<ContextFut<B, Context<B>>>>>,
+    context: Option<Living<B>>,
     pulse: Rc<Pulse>,
 }
 

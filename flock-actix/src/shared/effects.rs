@@ -60,7 +60,7 @@ impl Shared {
         // The low bits: the ring has used up the high ones, so they hardly differ within a nest.
         let worker = (order.entry.hash as usize).checked_rem(workers.len());
         match worker.and_then(|worker| workers.get(worker)) {
-            Some(worker) => worker.do_send(Raise(order)),
+            Some(worker) => worker.do_send(Raise(Box::new(order))),
             None => self.cannot_live(order),
         }
     }

@@ -80,9 +80,9 @@ impl Shared {
             }
         }
         if !matches!(head.kind, CallKind::Retry { .. })
-            && let Some((name, Parcel::Encoded(call))) = self.parcel(link, head, body)
+            && let Some((name, parcel)) = self.parcel(link, head, body)
         {
-            let _ = self.send_back(Parcel::Encoded(call), &name);
+            let _ = self.send_back(parcel, &name);
         }
     }
 
@@ -172,7 +172,7 @@ impl Shared {
         };
         let call =
             EncodedCall { name: name.clone(), note, body: Bytes::copy_from_slice(body), reply };
-        Some((name, Parcel::Encoded(call)))
+        Some((name, Parcel::Encoded(Box::new(call))))
     }
 
     /// The call of this nest's own that a frame carries.

@@ -232,7 +232,7 @@ impl Shared {
         };
         let mut room = [0; HEAD];
         let bytes = written(&mut room, |out| head.write(out));
-        let EncodedCall { body, reply, .. } = call;
+        let EncodedCall { body, reply, .. } = *call;
         // If even this can't be sent, the caller's own deadline ends the call.
         let _ = self.append_toward(reply.link.as_ref(), reply.origin, 0, bytes, &body);
         reply.disarm();

@@ -211,13 +211,13 @@ async fn a_crash_is_told_with_its_words() {
     let nest = alone();
     let wren = nest.start::<Probe>("teller", Plan::default()).await;
     let _ = wren.send(ActBoom).await;
-    nest.event(|event| match event {
-        Event::Crashed { bird, reason } if bird.as_str() == "teller" => {
-            Some(assert_eq!(reason, "panicked: boom"))
-        }
-        _ => None,
-    })
-    .await;
+    let words = nest
+        .event(|event| match event {
+            Event::Crashed { bird, reason } if bird.as_str() == "teller" => Some(reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(words, "panicked: boom");
 }
 
 #[actix::test]

@@ -86,9 +86,11 @@ async fn the_fence_of_a_running_life_can_be_raised() {
     nest.shared.set_fence(&name("fenced"), Fence(9), Fence(10));
     nest.shared.set_fence(&name("fenced"), Fence(1), Fence(11));
     assert_eq!(bird.send(Stop).await, Ok(()));
-    nest.told(|input| match input {
-        Input::Ended { fence, .. } => Some(assert_eq!(*fence, Fence(11))),
-        _ => None,
-    })
-    .await;
+    let fence = nest
+        .told(|input| match input {
+            Input::Ended { fence, .. } => Some(*fence),
+            _ => None,
+        })
+        .await;
+    assert_eq!(fence, Fence(11));
 }
