@@ -14,6 +14,7 @@ mod send;
 mod sweep;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -91,6 +92,9 @@ const MAX_WAITING: usize = 16_384;
 
 /// Tables of pending calls, so that threads seldom meet at one.
 const SHARDS: u32 = 16;
+
+/// Calls that may wait in one of these tables.
+const MAX_PENDING: usize = 1 << 18;
 
 /// A call made here that waits for its outcome.
 struct PendingCall {
@@ -190,11 +194,6 @@ impl Shared {
         self.wall.now()
     }
 
-    /// A moment as tokio's timers want it.
-    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
-        self.wall.instant(time)
-    }
-
     /// This nest's incarnation.
     pub(crate) fn me(&self) -> NestId {
         NestId(self.me.load(Ordering::Acquire))
@@ -247,12 +246,15 @@ impl Shared {
         self.links.get()?.data(to)
     }
 
-    /// Notes a call, so that its deadline is kept and replies find it.
-    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
+    /// Notes a call, so that its deadline is kept and replies find it. `None`: too many wait.
+    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> Option<CallId> {
         let shard = thread_shard();
-        let Some(table) = self.pending.get(shard as usize) else { return CallId::default() };
-        let id = lock(table).insert(deadline, PendingCall { slot, link: None });
-        CallId { slot: id.slot.saturating_mul(SHARDS).saturating_add(shard), ..id }
+        let mut table = lock(self.pending.get(shard as usize)?);
+        if table.len() >= MAX_PENDING {
+            return None;
+        }
+        let id = table.insert(deadline, PendingCall { slot, link: None });
+        Some(CallId { slot: id.slot * SHARDS + shard, ..id })
     }
 
     /// Runs `look` on the table that holds a call, and the call's id in it.
@@ -289,7 +291,10 @@ impl Shared {
     fn settle(self: &Arc<Self>, id: CallId, outcome: Result<&[u8], CallError>) {
         if let Some(call) = self.in_shard(id, Pending::take).flatten() {
             match outcome {
-                Ok(bytes) => call.slot.answer(self, bytes),
+                Ok(bytes) => {
+                    // A caller that has just gone leaves an answer to be dropped, by its own code.
+                    let _ = catch_unwind(AssertUnwindSafe(|| call.slot.answer(self, bytes)));
+                }
                 Err(error) => call.slot.fail(error),
             }
         }

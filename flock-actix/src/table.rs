@@ -202,9 +202,9 @@ impl Table {
         Self((0..SHARDS).map(|_| Shard::default()).collect())
     }
 
-    // The top bits choose the shard: the maps take the low ones.
+    // Bits from the middle choose the shard: the maps take the low and the top ones.
     fn shard(&self, hash: u64) -> Option<&Shard> {
-        self.0.get((hash >> 58) as usize % SHARDS)
+        self.0.get((hash >> 32) as usize % SHARDS)
     }
 
     pub(crate) fn find(&self, name: &BirdName, hash: u64) -> Option<Arc<Entry>> {

@@ -191,8 +191,10 @@ impl Shared {
     }
 
     /// Sets a parcel aside, to be tried again in a moment.
-    pub(super) fn park(&self, name: &BirdName, parcel: Parcel) -> Result<(), Refused> {
+    pub(super) fn park(&self, name: &BirdName, mut parcel: Parcel) -> Result<(), Refused> {
         let now = self.now();
+        // Others may overtake it.
+        parcel.note_mut().redirected = true;
         if parcel.is_over(now) {
             parcel.fail(CallError::TimedOut);
             return Ok(());
