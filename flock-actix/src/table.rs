@@ -22,6 +22,18 @@ pub(crate) enum Command {
     Depart,
 }
 
+impl Command {
+    /// The end that was asked for, if it was, among commands not yet obeyed.
+    pub(crate) fn pending_end(
+        commands: &mut mpsc::UnboundedReceiver<Self>,
+    ) -> Option<flock_proto::EndWhy> {
+        std::iter::from_fn(|| commands.try_recv().ok()).find_map(|command| match command {
+            Self::End(why) => Some(why),
+            Self::Depart => None,
+        })
+    }
+}
+
 /// What stands behind a name at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {

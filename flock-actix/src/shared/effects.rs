@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View, Why};
+use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View};
 use tokio::sync::mpsc;
 
 use super::{HatchOrder, Shared};
@@ -178,8 +178,8 @@ impl Shared {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         fence: Fence,
-        why: Why,
         end: End,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
     ) {
         let name = entry.name.clone();
         let input = match end {
@@ -192,7 +192,6 @@ impl Shared {
                 Input::Ended { name, fence }
             }
             End::HatchFailed(reason) => {
-                debug_assert_eq!(why, Why::Start, "only a start may fail at its first hatch");
                 self.clear(entry, EndWhy::Stopped);
                 Input::HatchFailed { name, fence, reason }
             }
@@ -209,7 +208,16 @@ impl Shared {
                 Input::Grounded { name, fence, reason, crashes }
             }
         };
+        let ended = matches!(input, Input::Ended { .. });
         self.nest.tell(input);
+        // An end that was asked for in the last moment. None comes later: the entry has let go of
+        // the life.
+        if let Some(why) = Command::pending_end(commands)
+            && !ended
+        {
+            self.clear(entry, why);
+            self.nest.tell(Input::Ended { name: entry.name.clone(), fence });
+        }
         let next = entry.with(|state| state.next.take());
         if let Some(order) = next {
             self.hatch(order);

@@ -22,7 +22,7 @@ const LOOK_AT_ALL: usize = 50;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Deadlines, second tries and ageing entries, until the data plane is dropped. The driver
+    /// Deadlines, second tries and ageing entries, until the data plane is closed or dropped. The driver
     /// spawns it on the control thread, where no bird can hold it up.
     pub(crate) fn sweep_forever(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         let weak = Arc::downgrade(self);
@@ -32,6 +32,9 @@ impl Shared {
             loop {
                 ticks.tick().await;
                 let Some(shared) = weak.upgrade() else { return };
+                if shared.closed.load(Ordering::Acquire) {
+                    return;
+                }
                 shared.sweep();
             }
         }
