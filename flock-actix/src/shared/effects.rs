@@ -122,6 +122,12 @@ impl Shared {
         let Some(entry) = self.table.find(name, name.hash64()) else { return };
         let now = self.now();
         let error = match route {
+            // Where the view says who owns the name, the view is all that is needed; and it changes
+            // when that does.
+            Route::To(_) if self.view.load().owner(entry.hash) != Some(self.me()) => {
+                let parcels = self.table.remove(&entry, |state| state.life.is_none());
+                return self.redirect(&entry, parcels);
+            }
             Route::To(to) => {
                 let phase = Phase::Moved(to, now + self.settings.forward_for);
                 let parcels = self.turn(&entry, phase);
@@ -140,7 +146,21 @@ impl Shared {
 
     /// `Effect::Publish`.
     pub(crate) fn publish(&self, view: Arc<View>) {
-        self.view.store(view);
+        let before = self.view.swap(view.clone());
+        if before.fingerprint() == view.fingerprint() {
+            return;
+        }
+        // An owner's forwarding to the nest that still runs the bird holds as long as the one owns
+        // the name and the other lives. After that the view knows better.
+        let me = view.me();
+        let ageing = lock(&self.ageing).clone();
+        for entry in ageing {
+            let Phase::Moved(to, _) = entry.phase() else { continue };
+            let owned = [&before, &view].iter().all(|v| v.owner(entry.hash) == Some(me));
+            if !owned || view.member(to).is_none() {
+                self.table.remove(&entry, |state| matches!(state.phase, Phase::Moved(..)));
+            }
+        }
     }
 
     /// `Effect::Stamp`.
