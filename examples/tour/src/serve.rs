@@ -1,5 +1,6 @@
 //! A nest of the tour, as its own process: does what it is told on standard input.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -112,11 +113,14 @@ async fn answer(flock: &Flock, command: Command) -> Answer {
             Answer::Local(flock.local_birds().await.iter().map(ToString::to_string).collect())
         }
         Command::Whereis(names) => {
-            let home = |name: String| {
-                let whereabouts = flock.whereis(&name).ok()??;
-                Some((name, whereabouts.nest.to_string()))
-            };
-            Answer::Homes(names.into_iter().filter_map(home).collect())
+            let mut homes = BTreeMap::new();
+            for name in names {
+                let found = flock.whereis(&name).await.ok().flatten();
+                if let Some(nest) = found.and_then(|whereabouts| whereabouts.nest) {
+                    homes.insert(name, nest.to_string());
+                }
+            }
+            Answer::Homes(homes)
         }
         Command::Nests => Answer::Nests(nests(flock).await),
         Command::Cut(names) => {

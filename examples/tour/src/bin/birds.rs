@@ -103,7 +103,7 @@ async fn run(join: Vec<String>, command: Command) -> anyhow::Result<bool> {
     let well = match command {
         Command::Start(users) => many(&flock, users, Deed::Start, "started").await,
         Command::Call(users) => many(&flock, users, Deed::Call, "answered").await,
-        Command::Whereis(name) => whereis(&flock, &name)?,
+        Command::Whereis(name) => whereis(&flock, &name).await?,
         Command::Stop(name) => stop(&flock, &name).await,
     };
     flock.leave().await?;
@@ -133,10 +133,11 @@ async fn many(flock: &Flock, users: usize, deed: Deed, done: &str) -> bool {
     well == users
 }
 
-fn whereis(flock: &Flock, name: &str) -> anyhow::Result<bool> {
-    let found = flock.whereis(name)?;
-    match &found {
-        Some(whereabouts) => println!("{name} lives at {}", whereabouts.nest),
+async fn whereis(flock: &Flock, name: &str) -> anyhow::Result<bool> {
+    let found = flock.whereis(name).await?;
+    match found.as_ref().map(|whereabouts| &whereabouts.nest) {
+        Some(Some(nest)) => println!("{name} lives at {nest}"),
+        Some(None) => println!("{name} waits for a nest that may own it"),
         None => println!("{name}: no such bird"),
     }
     Ok(found.is_some())
