@@ -24,6 +24,18 @@ pub(crate) use species::{LifeFuture, SpeciesTable};
 
 /// An actor that lives under a name, on whichever nest the ring gives it.
 ///
+/// A panic in its code ends one life of one bird: the call that panicked gets
+/// [`CallError::Crashed`](crate::CallError::Crashed), those that wait in the inbox are handled by
+/// the next life, and other birds of the thread notice nothing. No hook of actix runs on an actor
+/// that has panicked. Beyond that reach are `panic = "abort"`, a stack overflow, a message whose
+/// `Drop` panics while its handler does (Rust then aborts the process), and a handler that blocks
+/// its thread: other birds of that thread wait.
+///
+/// The context is actix's own, so `ctx.stop()` is a gentle end, after which the bird is gone and
+/// its name free. Calls through a [`BirdRef`](crate::BirdRef) go through the bird's inbox, which
+/// outlives its lives; messages sent to `ctx.address()` go through actix's mailbox, which doesn't.
+/// Order holds within each, not across both.
+///
 /// Implement it beside [`Actor`] and [`Handler`], and say with [`bird!`](crate::bird!) under which
 /// wire name the species goes and which messages it hears:
 ///

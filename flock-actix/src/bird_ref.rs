@@ -103,7 +103,9 @@ impl<B> BirdRef<B> {
         let Some(shared) = &self.home else { return Reply(State::Failed(CallError::Unbound)) };
         let deadline = shared.now() + within.unwrap_or(shared.settings.call_deadline);
         let slot = Arc::new(Slot::new());
-        let id = shared.expect(deadline, slot.clone());
+        let Some(id) = shared.expect(deadline, slot.clone()) else {
+            return Reply(State::Failed(CallError::Overloaded));
+        };
         let note = self.note::<M>(shared, id, deadline, true);
         let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, Some(slot.clone()))));
         let mut room = None;

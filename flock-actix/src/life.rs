@@ -48,11 +48,12 @@ pub(crate) enum End {
 }
 
 /// All lives of a bird of species `B`.
-pub(crate) fn live<B: Bird>(order: LifeOrder) -> LifeFuture {
+pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
     Box::pin(async move {
-        let mut lives = Lives::new(order);
+        let mut lives = Lives::new(*order);
         let end = lives.run::<B>().await;
-        lives.shared.clone().life_over(&lives.entry, lives.fence(), lives.order.why, end);
+        let (shared, fence) = (lives.shared.clone(), lives.fence());
+        shared.life_over(&lives.entry, fence, end, &mut lives.commands);
     })
 }
 
@@ -117,10 +118,7 @@ impl Lives {
 
     fn obeyed(&mut self, command: Command) -> End {
         // An end that was asked for during a departure wins: nobody wants the bird elsewhere now.
-        let command = match self.commands.try_recv() {
-            Ok(Command::End(why)) => Command::End(why),
-            _ => command,
-        };
+        let command = Command::pending_end(&mut self.commands).map_or(command, Command::End);
         match command {
             Command::End(why) => End::Wanted(why),
             Command::Depart => End::Departed(self.crashes.ages(self.shared.now())),
@@ -140,7 +138,7 @@ impl Lives {
         tokio::select! {
             biased;
             command = self.commands.recv() => Some(self.obeyed(or_end(command))),
-            () = tokio::time::sleep(self.crashes.backoff()) => None,
+            () = tokio::time::sleep(self.crashes.backoff(self.shared.settings.backoff)) => None,
         }
     }
 
@@ -226,13 +224,14 @@ async fn hatch<B: Bird>(
 impl Shared {
     /// A bird of a species that this build doesn't know can't hatch.
     pub(crate) fn cannot_live(self: &Arc<Self>, order: LifeOrder) {
-        let LifeOrder { entry, order, fence, .. } = order;
+        let LifeOrder { entry, order, fence, mut commands, .. } = order;
         let SpeciesId(id) = order.species;
         let reason = format!("species {id:x} is unknown here");
         let end = match order.why {
             Why::Start => End::HatchFailed(reason),
             _ => End::Grounded { reason, crashes: 0 },
         };
-        self.life_over(&entry, Fence(fence.load(Ordering::Acquire)), order.why, end);
+        let fence = Fence(fence.load(Ordering::Acquire));
+        self.life_over(&entry, fence, end, &mut commands);
     }
 }

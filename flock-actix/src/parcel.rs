@@ -29,7 +29,7 @@ pub(crate) enum Parcel {
     /// Made in this process, never encoded so far.
     Typed(Box<dyn TypedParcel>),
     /// Came over a link, or was encoded for one and came back.
-    Encoded(EncodedCall),
+    Encoded(Box<EncodedCall>),
 }
 
 /// What both kinds of parcel know of their call.
@@ -211,7 +211,7 @@ where
 }
 
 /// A call or cast that came as bytes.
-pub struct EncodedCall {
+pub(crate) struct EncodedCall {
     pub(crate) name: BirdName,
     pub(crate) note: Note,
     pub(crate) body: Bytes,
@@ -255,7 +255,7 @@ pub(crate) fn run<B: Bird>(parcel: Parcel, bird: &mut B, ctx: &mut Context<B>, p
                 return call.reply.send(Err(wrong_species::<B>()));
             }
             match B::EARS.iter().find(|ear| ear.id() == call.note.message) {
-                Some(ear) => ear.hear(bird, ctx, pulse, call),
+                Some(ear) => ear.hear(bird, ctx, pulse, *call),
                 None => call.reply.send(Err(CallError::NotHeard)),
             }
         }

@@ -61,7 +61,7 @@ impl<B: Bird> ActorFuture<B> for Pump {
 }
 
 /// What one life and the answers in flight from it know of each other. All on one thread.
-pub struct Pulse {
+pub(crate) struct Pulse {
     /// No job is begun any more.
     pub(crate) paused: Cell<bool>,
     in_flight: Cell<usize>,

@@ -14,6 +14,7 @@ mod send;
 mod sweep;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -33,7 +34,7 @@ use crate::data_link::{DataLink, LinkId, Links, NestHandle};
 use crate::parcel::Parcel;
 use crate::slot::{Settle, lock};
 use crate::supervisor::BirdSupervisor;
-use crate::table::{Phase, Table};
+use crate::table::{Entry, Phase, Table};
 use crate::wall::Wall;
 
 pub(crate) use send::Refused;
@@ -47,6 +48,9 @@ pub(crate) struct Settings {
     pub(crate) restarts: u32,
     /// The window of the restart limit.
     pub(crate) restart_window: Duration,
+    /// How long a bird waits after its first crash before it lives again; it doubles with each
+    /// further one in the window, up to 200 times as long.
+    pub(crate) backoff: Duration,
     /// A hatch that takes longer has failed.
     pub(crate) hatch_timeout: Duration,
     /// How long the end of a life waits for the answers in flight.
@@ -63,6 +67,7 @@ impl Default for Settings {
             inbox: 1024,
             restarts: 5,
             restart_window: Duration::from_secs(30),
+            backoff: Duration::from_millis(50),
             hatch_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             forward_for: Duration::from_secs(30),
@@ -88,6 +93,9 @@ const MAX_WAITING: usize = 16_384;
 
 /// Tables of pending calls, so that threads seldom meet at one.
 const SHARDS: u32 = 16;
+
+/// Calls that may wait in one of these tables.
+const MAX_PENDING: usize = 1 << 18;
 
 /// A call made here that waits for its outcome.
 struct PendingCall {
@@ -120,9 +128,15 @@ pub(crate) struct Shared {
     workers: OnceLock<Vec<Addr<BirdSupervisor>>>,
     pending: Vec<Mutex<Pending<PendingCall>>>,
     parked: Mutex<VecDeque<Parked>>,
-    /// Names whose entries age: all but those with a life.
-    ageing: Mutex<Vec<Arc<crate::table::Entry>>>,
-    ageing_count: AtomicUsize,
+    /// Entries without a life, looked at in each sweep; those that can wait go on to `resting`.
+    ageing: Mutex<Vec<Arc<Entry>>>,
+    /// Entries without a life, looked at about once a second.
+    resting: Mutex<Vec<Arc<Entry>>>,
+    sweeps: AtomicUsize,
+    /// About how many names the core was asked for.
+    waiting: AtomicUsize,
+    /// Incarnations that this nest had before it was renamed: calls made then still come back.
+    former: Mutex<Vec<NestId>>,
     closed: AtomicBool,
     bad_frames: AtomicU64,
     lost_casts: AtomicU64,
@@ -154,7 +168,10 @@ impl Shared {
             pending: (0..SHARDS).map(|_| Mutex::default()).collect(),
             parked: Mutex::default(),
             ageing: Mutex::default(),
-            ageing_count: AtomicUsize::new(0),
+            resting: Mutex::default(),
+            sweeps: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            former: Mutex::default(),
             closed: AtomicBool::new(false),
             bad_frames: AtomicU64::new(0),
             lost_casts: AtomicU64::new(0),
@@ -190,14 +207,14 @@ impl Shared {
         self.wall.now()
     }
 
-    /// A moment as tokio's timers want it.
-    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
-        self.wall.instant(time)
-    }
-
     /// This nest's incarnation.
     pub(crate) fn me(&self) -> NestId {
         NestId(self.me.load(Ordering::Acquire))
+    }
+
+    /// Whether this is, or was, this nest's incarnation.
+    fn is_me(&self, id: NestId) -> bool {
+        id == self.me() || lock(&self.former).contains(&id)
     }
 
     /// The present view.
@@ -215,15 +232,17 @@ impl Shared {
         self.lost_casts.load(Ordering::Relaxed)
     }
 
-    /// Drops a cast that found no room.
+    /// Ends a parcel that found no room: a call hears of it, a cast is counted.
     pub(crate) fn lose(&self, parcel: Parcel) {
-        self.lost_casts.fetch_add(1, Ordering::Relaxed);
+        if !parcel.note().is_call {
+            self.lost_casts.fetch_add(1, Ordering::Relaxed);
+        }
         parcel.fail(CallError::Overloaded);
     }
 
     /// Birds with a running life in this process.
     pub(crate) fn local_birds(&self) -> Vec<BirdName> {
-        let running = |entry: &Arc<crate::table::Entry>| entry.phase() == Phase::Running;
+        let running = |entry: &Arc<Entry>| entry.phase() == Phase::Running;
         self.table.entries().into_iter().filter(running).map(|entry| entry.name.clone()).collect()
     }
 
@@ -240,12 +259,15 @@ impl Shared {
         self.links.get()?.data(to)
     }
 
-    /// Notes a call, so that its deadline is kept and replies find it.
-    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
+    /// Notes a call, so that its deadline is kept and replies find it. `None`: too many wait.
+    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> Option<CallId> {
         let shard = thread_shard();
-        let Some(table) = self.pending.get(shard as usize) else { return CallId::default() };
-        let id = lock(table).insert(deadline, PendingCall { slot, link: None });
-        CallId { slot: id.slot.saturating_mul(SHARDS).saturating_add(shard), ..id }
+        let mut table = lock(self.pending.get(shard as usize)?);
+        if table.len() >= MAX_PENDING {
+            return None;
+        }
+        let id = table.insert(deadline, PendingCall { slot, link: None });
+        Some(CallId { slot: id.slot * SHARDS + shard, ..id })
     }
 
     /// Runs `look` on the table that holds a call, and the call's id in it.
@@ -282,7 +304,10 @@ impl Shared {
     fn settle(self: &Arc<Self>, id: CallId, outcome: Result<&[u8], CallError>) {
         if let Some(call) = self.in_shard(id, Pending::take).flatten() {
             match outcome {
-                Ok(bytes) => call.slot.answer(self, bytes),
+                Ok(bytes) => {
+                    // A caller that has just gone leaves an answer to be dropped, by its own code.
+                    let _ = catch_unwind(AssertUnwindSafe(|| call.slot.answer(self, bytes)));
+                }
                 Err(error) => call.slot.fail(error),
             }
         }

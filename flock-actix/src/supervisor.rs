@@ -28,7 +28,7 @@ impl Actor for BirdSupervisor {
 /// Bring this bird to life.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Raise(pub(crate) LifeOrder);
+pub(crate) struct Raise(pub(crate) Box<LifeOrder>);
 
 impl Handler<Raise> for BirdSupervisor {
     type Result = ();
@@ -39,7 +39,7 @@ impl Handler<Raise> for BirdSupervisor {
             Ok(lives) => {
                 actix_rt::spawn(lives);
             }
-            Err(order) => self.shared.cannot_live(order),
+            Err(order) => self.shared.cannot_live(*order),
         }
     }
 }

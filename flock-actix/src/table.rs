@@ -22,6 +22,18 @@ pub(crate) enum Command {
     Depart,
 }
 
+impl Command {
+    /// The end that was asked for, if it was, among commands not yet obeyed.
+    pub(crate) fn pending_end(
+        commands: &mut mpsc::UnboundedReceiver<Self>,
+    ) -> Option<flock_proto::EndWhy> {
+        std::iter::from_fn(|| commands.try_recv().ok()).find_map(|command| match command {
+            Self::End(why) => Some(why),
+            Self::Depart => None,
+        })
+    }
+}
+
 /// What stands behind a name at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -202,9 +214,9 @@ impl Table {
         Self((0..SHARDS).map(|_| Shard::default()).collect())
     }
 
-    // The top bits choose the shard: the maps take the low ones.
+    // Bits from the middle choose the shard: the maps take the low and the top ones.
     fn shard(&self, hash: u64) -> Option<&Shard> {
-        self.0.get((hash >> 58) as usize % SHARDS)
+        self.0.get((hash >> 32) as usize % SHARDS)
     }
 
     pub(crate) fn find(&self, name: &BirdName, hash: u64) -> Option<Arc<Entry>> {

@@ -23,10 +23,4 @@ impl Wall {
     pub(crate) fn now(&self) -> Time {
         self.epoch + self.start.elapsed()
     }
-
-    /// A moment of this clock as tokio's timers want it.
-    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
-        let ahead = time.since(self.epoch).min(std::time::Duration::from_secs(86_400 * 365));
-        tokio::time::Instant::from_std(self.start + ahead)
-    }
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::membership::{Roster, Swim, SwimOut};
 use crate::registry::{Registry, Vector};
 use crate::ring;
-use crate::wire::{Listed, Seal};
+use crate::wire::{Listed, Response, Seal};
 use crate::{
     BirdName, Clock, Config, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestState, ReqId,
     Rng, Time, View,
@@ -127,6 +127,8 @@ pub struct Nest {
     answered: BTreeSet<ReqId>,
     served: BTreeMap<(NestId, u64), Served>,
     served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
+    /// What was answered lately, and until when that is worth knowing.
+    answered_late: BTreeMap<(NestId, u64), (Time, Response)>,
     /// Names that hatch next because somebody revived them.
     reviving: BTreeSet<BirdName>,
 
@@ -204,6 +206,7 @@ impl Nest {
             answered: BTreeSet::new(),
             served: BTreeMap::new(),
             served_names: BTreeMap::new(),
+            answered_late: BTreeMap::new(),
             reviving: BTreeSet::new(),
             timers: Timers {
                 redial: now + config.redial_every,

@@ -13,7 +13,7 @@ pub enum Local {
     Unknown,
     /// The bird is here, or its calls wait here.
     Here,
-    /// The bird moved from here to this nest a while ago.
+    /// The core said that this nest still runs the bird.
     Moved(NestId),
 }
 
@@ -42,13 +42,13 @@ pub enum Step {
 ///
 /// `hop` is how often it was passed on so far: 0 for one that was made here.
 pub fn route(view: &View, local: Local, hash: u64, hop: u8) -> Step {
-    let dest = match local {
-        Local::Here => return Step::Deliver,
-        Local::Moved(to) => to,
-        Local::Unknown => match view.owner(hash) {
-            Some(owner) => owner,
-            None => return Step::Wait,
-        },
+    let owner = view.owner(hash);
+    let dest = match (local, owner) {
+        (Local::Here, _) => return Step::Deliver,
+        // Only the owner knows better than the view: the bird still lives elsewhere.
+        (Local::Moved(to), Some(owner)) if owner == view.me() => to,
+        (_, Some(owner)) => owner,
+        (_, None) => return Step::Wait,
     };
     if dest == view.me() {
         return Step::Want;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn stragglers_follow_a_bird_that_moved() {
+    fn an_owner_sends_calls_to_the_nest_that_still_runs_the_bird() {
         let view = view(NestState::Up, Via::Link);
         let mine = owned_by(&view, ME);
         let step = route(&view, Local::Moved(OTHER), mine, 1);

@@ -76,7 +76,7 @@ pub(crate) type LifeFuture = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone, Copy)]
 struct Species {
     name: &'static str,
-    live: fn(LifeOrder) -> LifeFuture,
+    live: fn(Box<LifeOrder>) -> LifeFuture,
 }
 
 /// The species that a nest can hatch.
@@ -106,7 +106,11 @@ impl SpeciesTable {
     }
 
     /// The life of a bird of this species.
-    pub(crate) fn live(&self, id: SpeciesId, order: LifeOrder) -> Result<LifeFuture, LifeOrder> {
+    pub(crate) fn live(
+        &self,
+        id: SpeciesId,
+        order: Box<LifeOrder>,
+    ) -> Result<LifeFuture, Box<LifeOrder>> {
         match self.0.get(&id) {
             Some(species) => Ok((species.live)(order)),
             None => Err(order),

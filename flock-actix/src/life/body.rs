@@ -13,7 +13,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use actix::dev::ContextFut;
-use actix::{ActorContext, AsyncContext, Context};
+use actix::{ActorContext, ActorState, AsyncContext, Context};
 
 use crate::bird::Bird;
 use crate::codec::panic_text;
@@ -27,9 +27,12 @@ pub(super) enum Stopped {
     Crashed(String),
 }
 
+/// An actor in its context, ready to be polled.
+type Living<B> = Pin<Box<ContextFut<B, Context<B>>>>;
+
 pub(super) struct Body<B: Bird> {
     /// None once the life is over.
-    context: Option<Pin<Box<ContextFut<B, Context<B>>>>>,
+    context: Option<Living<B>>,
     pulse: Rc<Pulse>,
 }
 
@@ -95,8 +98,14 @@ impl<B: Bird> Body<B> {
                 Poll::Ready(Ok(()))
             }
             Err(panic) => {
+                // Past `stopping()` the end is settled: a panic in `stopped()` must not bring the
+                // bird back.
+                let stopped = context.ctx().state() == ActorState::Stopped;
+                if stopped {
+                    self.pulse.ended();
+                }
                 self.bury();
-                Poll::Ready(Err(panic_text(&*panic)))
+                Poll::Ready(if stopped { Ok(()) } else { Err(panic_text(&*panic)) })
             }
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flock_proto::{Rng, Time};
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// The longest wait, as a multiple of the first.
+const LAST_BACKOFF: u32 = 200;
 
 /// A bird's crashes within the window of its limit.
 #[derive(Debug)]
@@ -68,9 +68,9 @@ impl CrashLog {
 
     /// How long to wait before the next life: twice as long with each crash in the window, give
     /// or take a quarter, so that birds that crashed together don't come back together.
-    pub(super) fn backoff(&mut self) -> Duration {
+    pub(super) fn backoff(&mut self, first: Duration) -> Duration {
         let doublings = self.count().saturating_sub(1).min(16);
-        let whole = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LAST_BACKOFF);
+        let whole = first.saturating_mul((1 << doublings).min(LAST_BACKOFF));
         let percent = 75 + self.rng.below(51) as u32;
         whole * percent / 100
     }
@@ -112,7 +112,7 @@ mod tests {
         for crash in 0..20u32 {
             log.note(at(0));
             let whole = (50u128 << crash).min(10_000);
-            let backoff = log.backoff().as_millis();
+            let backoff = log.backoff(Duration::from_millis(50)).as_millis();
             assert!((whole * 3 / 4..=whole * 5 / 4).contains(&backoff), "{crash}: {backoff}");
         }
     }

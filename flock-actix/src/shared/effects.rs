@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View, Why};
+use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View};
 use tokio::sync::mpsc;
 
 use super::{HatchOrder, Shared};
 use crate::call::CallError;
 use crate::life::{End, LifeOrder};
 use crate::parcel::Parcel;
+use crate::slot::lock;
 use crate::supervisor::Raise;
 use crate::table::{Command, Entry, Life, Phase};
 
@@ -21,7 +22,7 @@ impl Shared {
     /// `Effect::Hatch`: a life on the inbox of that name. A life of the same fence that is there
     /// already is left alone; one of another fence ends first.
     pub(crate) fn hatch(self: &Arc<Self>, order: HatchOrder) {
-        loop {
+        while !self.closed.load(Ordering::Acquire) {
             let (entry, _) = self.table.find_or_insert(&order.name, Phase::Hatching);
             let mut gone = false;
             let raise = entry.with(|state| match &state.life {
@@ -59,7 +60,7 @@ impl Shared {
         // The low bits: the ring has used up the high ones, so they hardly differ within a nest.
         let worker = (order.entry.hash as usize).checked_rem(workers.len());
         match worker.and_then(|worker| workers.get(worker)) {
-            Some(worker) => worker.do_send(Raise(order)),
+            Some(worker) => worker.do_send(Raise(Box::new(order))),
             None => self.cannot_live(order),
         }
     }
@@ -121,6 +122,12 @@ impl Shared {
         let Some(entry) = self.table.find(name, name.hash64()) else { return };
         let now = self.now();
         let error = match route {
+            // Where the view says who owns the name, the view is all that is needed; and it changes
+            // when that does.
+            Route::To(_) if self.view.load().owner(entry.hash) != Some(self.me()) => {
+                let parcels = self.table.remove(&entry, |state| state.life.is_none());
+                return self.redirect(&entry, parcels);
+            }
             Route::To(to) => {
                 let phase = Phase::Moved(to, now + self.settings.forward_for);
                 let parcels = self.turn(&entry, phase);
@@ -139,7 +146,21 @@ impl Shared {
 
     /// `Effect::Publish`.
     pub(crate) fn publish(&self, view: Arc<View>) {
-        self.view.store(view);
+        let before = self.view.swap(view.clone());
+        if before.fingerprint() == view.fingerprint() {
+            return;
+        }
+        // An owner's forwarding to the nest that still runs the bird holds as long as the one owns
+        // the name and the other lives. After that the view knows better.
+        let me = view.me();
+        let ageing = lock(&self.ageing).clone();
+        for entry in ageing {
+            let Phase::Moved(to, _) = entry.phase() else { continue };
+            let owned = [&before, &view].iter().all(|v| v.owner(entry.hash) == Some(me));
+            if !owned || view.member(to).is_none() {
+                self.table.remove(&entry, |state| matches!(state.phase, Phase::Moved(..)));
+            }
+        }
     }
 
     /// `Effect::Stamp`.
@@ -149,7 +170,8 @@ impl Shared {
 
     /// `Effect::Renamed`.
     pub(crate) fn renamed(&self, id: NestId) {
-        self.me.store(id.0, Ordering::Release);
+        let before = self.me.swap(id.0, Ordering::AcqRel);
+        lock(&self.former).push(NestId(before));
     }
 
     /// The nest is shut down: every call that waits ends as `Leaving`, every life ends.
@@ -163,7 +185,7 @@ impl Shared {
             });
             fail_all(self.table.remove(&entry, |_| true), &CallError::Leaving);
         }
-        let parked = std::mem::take(&mut *crate::slot::lock(&self.parked));
+        let parked = std::mem::take(&mut *lock(&self.parked));
         for parked in parked {
             parked.parcel.fail(CallError::Leaving);
         }
@@ -176,8 +198,8 @@ impl Shared {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         fence: Fence,
-        why: Why,
         end: End,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
     ) {
         let name = entry.name.clone();
         let input = match end {
@@ -190,7 +212,6 @@ impl Shared {
                 Input::Ended { name, fence }
             }
             End::HatchFailed(reason) => {
-                debug_assert_eq!(why, Why::Start, "only a start may fail at its first hatch");
                 self.clear(entry, EndWhy::Stopped);
                 Input::HatchFailed { name, fence, reason }
             }
@@ -207,7 +228,16 @@ impl Shared {
                 Input::Grounded { name, fence, reason, crashes }
             }
         };
+        let ended = matches!(input, Input::Ended { .. });
         self.nest.tell(input);
+        // An end that was asked for in the last moment. None comes later: the entry has let go of
+        // the life.
+        if let Some(why) = Command::pending_end(commands)
+            && !ended
+        {
+            self.clear(entry, why);
+            self.nest.tell(Input::Ended { name: entry.name.clone(), fence });
+        }
         let next = entry.with(|state| state.next.take());
         if let Some(order) = next {
             self.hatch(order);

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flock_proto::{
-    BirdName, CallHead, CallId, CallKind, DataFrame, NestId, ReplyHead, Step, pass_on,
-};
+use flock_proto::{BirdName, CallHead, CallId, CallKind, DataFrame, ReplyHead, Step, pass_on};
 
 use super::Shared;
+use super::send::{HEAD, written};
 use crate::call::CallError;
 use crate::data_link::{DataLink, DataSink, LinkId};
 use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
@@ -31,8 +30,7 @@ impl DataSink for Arc<Shared> {
             again.extend(DataFrame::read(frame));
             rest = after;
         }
-        let me = self.me();
-        let kept: Vec<CallId> = again.iter().filter_map(|frame| own_call(frame, me)).collect();
+        let kept: Vec<CallId> = again.iter().filter_map(|frame| self.own_call(frame)).collect();
         self.link_lost(link.id(), &kept);
         for frame in again {
             match frame {
@@ -51,11 +49,11 @@ impl Shared {
         body: &[u8],
     ) {
         if let CallKind::Retry { call } = head.kind
-            && head.dest == self.me()
+            && self.is_me(head.dest)
         {
             return self.on_retry(head, call, body);
         }
-        if head.dest != self.me() {
+        if !self.is_me(head.dest) {
             return self.on_transit(link, head, body);
         }
         if let Some((name, parcel)) = self.parcel(link, head, body) {
@@ -76,16 +74,15 @@ impl Shared {
             && let Some(next) = self.link(next)
         {
             let onward = CallHead { hop: head.hop + 1, hlc: self.hlc(), ..*head };
-            let mut bytes = Vec::with_capacity(65 + head.name.len());
-            onward.write(&mut bytes);
-            if next.append(&bytes, body).is_ok() {
+            let mut room = [0; HEAD];
+            if next.append(written(&mut room, |out| onward.write(out)), body).is_ok() {
                 return;
             }
         }
         if !matches!(head.kind, CallKind::Retry { .. })
-            && let Some((name, Parcel::Encoded(call))) = self.parcel(link, head, body)
+            && let Some((name, parcel)) = self.parcel(link, head, body)
         {
-            let _ = self.send_back(Parcel::Encoded(call), &name);
+            let _ = self.send_back(parcel, &name);
         }
     }
 
@@ -102,7 +99,7 @@ impl Shared {
         if let Some((name, parcel)) = self.parcel(None, &head, body)
             && let Err(refused) = self.park(&name, parcel)
         {
-            refused.into_parcel().fail(CallError::Overloaded);
+            self.lose(refused.into_parcel());
         }
     }
 
@@ -110,26 +107,26 @@ impl Shared {
     fn on_unwritten(self: &Arc<Self>, head: &CallHead<'_>, body: &[u8]) {
         match head.kind {
             CallKind::Retry { .. } => self.on_transit(None, head, body),
-            kind if head.origin == self.me() => {
+            kind if self.is_me(head.origin) => {
                 self.on_retry(head, kind == CallKind::Call, body);
             }
             _ => {
                 if let Some((name, parcel)) = self.parcel(None, head, body)
                     && let Err(refused) = self.park(&name, parcel)
                 {
-                    refused.into_parcel().fail(CallError::Overloaded);
+                    self.lose(refused.into_parcel());
                 }
             }
         }
     }
 
     fn on_reply(self: &Arc<Self>, head: &ReplyHead, body: &[u8]) {
-        if head.dest != self.me() {
+        if !self.is_me(head.dest) {
             let onward = ReplyHead { hop: head.hop.saturating_add(1), ..*head };
-            let mut bytes = Vec::with_capacity(32);
-            onward.write(&mut bytes);
+            let mut room = [0; HEAD];
+            let bytes = written(&mut room, |out| onward.write(out));
             // A reply that can't go on is lost; its call ends by its deadline.
-            let _ = self.append_toward(None, head.dest, head.hop, &bytes, body);
+            let _ = self.append_toward(None, head.dest, head.hop, bytes, body);
             return;
         }
         let text;
@@ -175,7 +172,17 @@ impl Shared {
         };
         let call =
             EncodedCall { name: name.clone(), note, body: Bytes::copy_from_slice(body), reply };
-        Some((name, Parcel::Encoded(call)))
+        Some((name, Parcel::Encoded(Box::new(call))))
+    }
+
+    /// The call of this nest's own that a frame carries.
+    fn own_call(&self, frame: &DataFrame<'_>) -> Option<CallId> {
+        match frame {
+            DataFrame::Call(head, _) if head.kind == CallKind::Call => {
+                self.is_me(head.origin).then_some(head.id)
+            }
+            _ => None,
+        }
     }
 
     /// Calls that went over a link now lost end as `OutcomeUnknown`, but for these.
@@ -183,16 +190,6 @@ impl Shared {
         self.fail_calls(&CallError::OutcomeUnknown, |id, link| {
             link == Some(lost) && !kept.contains(&id)
         });
-    }
-}
-
-/// The call of this nest's own that a frame carries.
-fn own_call(frame: &DataFrame<'_>, me: NestId) -> Option<CallId> {
-    match frame {
-        DataFrame::Call(head, _) if head.origin == me && head.kind == CallKind::Call => {
-            Some(head.id)
-        }
-        _ => None,
     }
 }
 

@@ -22,7 +22,15 @@ const PARK_FOR: Duration = Duration::from_millis(20);
 const MAX_PARKED: usize = 16_384;
 
 /// Room for any head: the fixed part and a name of 255 bytes.
-const HEAD: usize = 65 + 255;
+pub(super) const HEAD: usize = 65 + 255;
+
+/// What `write` puts into `room`, which is large enough for any head.
+pub(super) fn written(room: &mut [u8; HEAD], write: impl FnOnce(&mut &mut [u8])) -> &[u8] {
+    let mut rest = room.as_mut_slice();
+    write(&mut rest);
+    let length = HEAD - rest.len();
+    room.get(..length).unwrap_or_default()
+}
 
 /// Why a parcel comes back, and what to wait for before it is tried again.
 pub(crate) enum Refused {
@@ -46,7 +54,7 @@ impl Shared {
     /// Sends a parcel on its way; one that finds no room fails.
     pub(crate) fn dispatch_or_fail(self: &Arc<Self>, name: &BirdName, parcel: Parcel) {
         if let Err(refused) = self.dispatch(name, name.hash64(), parcel) {
-            refused.into_parcel().fail(CallError::Overloaded);
+            self.lose(refused.into_parcel());
         }
     }
 
@@ -108,7 +116,7 @@ impl Shared {
 
     /// Has a parcel wait here for what the core says of its bird.
     fn want(self: &Arc<Self>, name: &BirdName, parcel: Parcel) -> Result<(), Push> {
-        if self.ageing_count.load(Ordering::Relaxed) >= MAX_WAITING {
+        if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
             return Err(Push::Full(parcel));
         }
         let now = self.now();
@@ -122,6 +130,7 @@ impl Shared {
         });
         let pushed = entry.push(parcel, self.settings.inbox, now);
         if fresh {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.watch_age(&entry);
             self.nest.tell(Input::Wanted { name: name.clone() });
         }
@@ -141,7 +150,7 @@ impl Shared {
     ) -> Result<(), Refused> {
         let Some(link) = self.link(link) else { return self.park(name, parcel) };
         let note = *parcel.note();
-        let own = note.origin == self.me();
+        let own = self.is_me(note.origin);
         if own && link.is_over_high_water() {
             return Err(Refused::Link(parcel, link));
         }
@@ -159,13 +168,13 @@ impl Shared {
             message: note.message,
             name: name.as_str(),
         };
-        let mut bytes = Vec::with_capacity(HEAD);
-        head.write(&mut bytes);
+        let mut room = [0; HEAD];
+        let bytes = written(&mut room, |out| head.write(out));
         if own && note.is_call {
             // Before the frame is on its way: it may break with the link at once.
             self.sent_over(note.id, Some(link.id()));
         }
-        match parcel.with_body(&mut |body| link.append(&bytes, body)) {
+        match parcel.with_body(&mut |body| link.append(bytes, body)) {
             Ok(Ok(())) => parcel.let_go(),
             Ok(Err(refused)) => {
                 if own && note.is_call {
@@ -182,8 +191,10 @@ impl Shared {
     }
 
     /// Sets a parcel aside, to be tried again in a moment.
-    pub(super) fn park(&self, name: &BirdName, parcel: Parcel) -> Result<(), Refused> {
+    pub(super) fn park(&self, name: &BirdName, mut parcel: Parcel) -> Result<(), Refused> {
         let now = self.now();
+        // Others may overtake it.
+        parcel.note_mut().redirected = true;
         if parcel.is_over(now) {
             parcel.fail(CallError::TimedOut);
             return Ok(());
@@ -204,7 +215,7 @@ impl Shared {
         name: &BirdName,
     ) -> Result<(), Refused> {
         let call = match parcel {
-            Parcel::Encoded(call) if call.note.origin != self.me() => call,
+            Parcel::Encoded(call) if !self.is_me(call.note.origin) => call,
             own => return self.park(name, own),
         };
         let head = CallHead {
@@ -221,18 +232,18 @@ impl Shared {
             message: call.note.message,
             name: name.as_str(),
         };
-        let mut bytes = Vec::with_capacity(HEAD);
-        head.write(&mut bytes);
-        let EncodedCall { body, reply, .. } = call;
+        let mut room = [0; HEAD];
+        let bytes = written(&mut room, |out| head.write(out));
+        let EncodedCall { body, reply, .. } = *call;
         // If even this can't be sent, the caller's own deadline ends the call.
-        let _ = self.append_toward(reply.link.as_ref(), reply.origin, 0, &bytes, &body);
+        let _ = self.append_toward(reply.link.as_ref(), reply.origin, 0, bytes, &body);
         reply.disarm();
         Ok(())
     }
 
     /// Sends a reply, or gives it to a caller in this process.
     pub(crate) fn reply(self: &Arc<Self>, to: &ReplyTo, code: u8, payload: &[u8]) {
-        if to.origin == self.me() {
+        if self.is_me(to.origin) {
             let text = String::from_utf8_lossy(payload);
             let outcome =
                 if code == 0 { Ok(payload) } else { Err(CallError::from_code(code, &text)) };
@@ -246,13 +257,14 @@ impl Shared {
             id: to.id,
             dest: to.origin,
         };
-        let mut bytes = Vec::with_capacity(HEAD);
-        head(code).write(&mut bytes);
-        let sent = self.append_toward(to.link.as_ref(), to.origin, 0, &bytes, payload);
+        let mut room = [0; HEAD];
+        let send = |bytes: &[u8], payload: &[u8]| {
+            self.append_toward(to.link.as_ref(), to.origin, 0, bytes, payload)
+        };
+        let sent = send(written(&mut room, |out| head(code).write(out)), payload);
         if sent == Err(LinkError::Full) {
-            bytes.clear();
-            head(CallError::Overloaded.code()).write(&mut bytes);
-            let _ = self.append_toward(to.link.as_ref(), to.origin, 0, &bytes, &[]);
+            let overloaded = head(CallError::Overloaded.code());
+            let _ = send(written(&mut room, |out| overloaded.write(out)), &[]);
         }
     }
 

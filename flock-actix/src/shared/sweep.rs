@@ -15,11 +15,14 @@ use crate::table::{Entry, Phase};
 /// How exactly deadlines are kept.
 const EVERY: Duration = Duration::from_millis(20);
 
+/// One sweep in so many looks at the entries for which nobody waits, too.
+const LOOK_AT_ALL: usize = 50;
+
 /// How often the core is asked again about a name for which calls wait.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Deadlines, second tries and ageing entries, until the data plane is dropped. The driver
+    /// Deadlines, second tries and ageing entries, until the data plane is closed or dropped. The driver
     /// spawns it on the control thread, where no bird can hold it up.
     pub(crate) fn sweep_forever(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         let weak = Arc::downgrade(self);
@@ -29,6 +32,9 @@ impl Shared {
             loop {
                 ticks.tick().await;
                 let Some(shared) = weak.upgrade() else { return };
+                if shared.closed.load(Ordering::Acquire) {
+                    return;
+                }
                 shared.sweep();
             }
         }
@@ -67,24 +73,32 @@ impl Shared {
 
     /// From now on sweeps look at this entry, until a life takes it over or it goes.
     pub(super) fn watch_age(&self, entry: &Arc<Entry>) {
-        let mut ageing = lock(&self.ageing);
-        ageing.push(entry.clone());
-        self.ageing_count.store(ageing.len(), Ordering::Relaxed);
+        lock(&self.ageing).push(entry.clone());
     }
 
     fn age(self: &Arc<Self>, now: Time) {
-        let entries = std::mem::take(&mut *lock(&self.ageing));
+        let mut entries = std::mem::take(&mut *lock(&self.ageing));
+        let look_at_all = self.sweeps.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_AT_ALL);
+        if look_at_all {
+            entries.append(&mut lock(&self.resting));
+        }
+        let (mut waiting, mut resting) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
             // One that aged twice is here twice.
-            if seen.insert(Arc::as_ptr(&entry)) && self.ages_on(&entry, now) {
-                kept.push(entry);
+            if !seen.insert(Arc::as_ptr(&entry)) {
+                continue;
+            }
+            let rests = !matches!(entry.phase(), Phase::Waiting(_));
+            if rests && !look_at_all {
+                resting.push(entry);
+            } else if self.ages_on(&entry, now) {
+                if rests { &mut resting } else { &mut waiting }.push(entry);
             }
         }
-        let mut ageing = lock(&self.ageing);
-        ageing.append(&mut kept);
-        self.ageing_count.store(ageing.len(), Ordering::Relaxed);
+        self.waiting.store(waiting.len(), Ordering::Relaxed);
+        lock(&self.ageing).append(&mut waiting);
+        lock(&self.resting).append(&mut resting);
     }
 
     /// Looks at one entry without a life; `false` once there is nothing more to look at.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::bird::{Bird, Hatching, SpeciesTable};
 use crate::bird_ref::BirdRef;
-use crate::{HatchWhy, bird};
+use crate::{FenceHandle, HatchWhy, bird};
 
 pub(super) fn add_all(species: &mut SpeciesTable) {
     species.add::<Probe>().expect("a free name");
@@ -29,6 +29,7 @@ pub(super) enum Fault {
     StoppedPanic,
     DropPanic,
     ArgsPanic,
+    StoppingPanic,
     Stubborn,
 }
 
@@ -83,6 +84,7 @@ pub(super) struct Probe {
     name: String,
     total: u64,
     fault: Fault,
+    fence: Option<FenceHandle>,
 }
 
 impl Actor for Probe {
@@ -93,6 +95,7 @@ impl Actor for Probe {
     }
 
     fn stopping(&mut self, _: &mut Context<Self>) -> Running {
+        assert_ne!(self.fault, Fault::StoppingPanic, "stopping");
         if self.fault == Fault::Stubborn { Running::Continue } else { Running::Stop }
     }
 
@@ -124,7 +127,7 @@ impl Bird for Probe {
         }
         assert_eq!(bird.attempt() > 1, bird.why() == HatchWhy::Crash);
         tokio::task::yield_now().await;
-        Ok(Self { name, total: 0, fault })
+        Ok(Self { name, total: 0, fault, fence: Some(bird.fence()) })
     }
 }
 
@@ -162,6 +165,10 @@ pub(super) struct AtomicBoom;
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(super) struct Stop;
+/// Asks for the fence that the bird sees.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "Option<u64>")]
+pub(super) struct ReadFence;
 /// Notes its number in the bird's diary.
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
@@ -223,7 +230,7 @@ impl Drop for Flawed {
 }
 
 bird!(Probe as "probe" {
-    Add, Later, ActLater, Atomic, Boom, FutureBoom, ActBoom, AtomicBoom, Stop, Note, Echo, Flawed,
+    Add, Later, ActLater, Atomic, Boom, FutureBoom, ActBoom, AtomicBoom, Stop, ReadFence, Note, Echo, Flawed,
 });
 
 impl Handler<Add> for Probe {
@@ -315,6 +322,13 @@ impl Handler<Stop> for Probe {
     }
 }
 
+impl Handler<ReadFence> for Probe {
+    type Result = Option<u64>;
+    fn handle(&mut self, _: ReadFence, _: &mut Context<Self>) -> Option<u64> {
+        self.fence.as_ref().map(|fence| fence.now().0)
+    }
+}
+
 impl Handler<Note> for Probe {
     type Result = ();
     fn handle(&mut self, Note(number): Note, _: &mut Context<Self>) {
@@ -399,6 +413,6 @@ impl Handler<Add> for Shy {
 impl Probe {
     /// Without a flock.
     pub(super) fn plain(name: &str) -> Self {
-        Self { name: name.into(), total: 0, fault: Fault::None }
+        Self { name: name.into(), total: 0, fault: Fault::None, fence: None }
     }
 }

@@ -247,10 +247,13 @@ pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// Where a nest takes frames from, each with the link it came over.
+type Reader = mpsc::UnboundedSender<(Arc<dyn DataLink>, Vec<u8>)>;
+
 /// Who reads at which nest.
 #[derive(Default)]
 pub(super) struct MemNet {
-    readers: Mutex<HashMap<NestId, mpsc::UnboundedSender<(Arc<dyn DataLink>, Vec<u8>)>>>,
+    readers: Mutex<HashMap<NestId, Reader>>,
 }
 
 /// One nest's links.
@@ -302,7 +305,7 @@ pub(super) struct MemLink {
     id: LinkId,
     peer: NestId,
     state: Mutex<(Mode, Vec<Vec<u8>>)>,
-    reader: mpsc::UnboundedSender<(Arc<dyn DataLink>, Vec<u8>)>,
+    reader: Reader,
     other: OnceLock<Weak<Self>>,
     /// Keeps the far end alive; only the near end holds it.
     far: OnceLock<Arc<Self>>,

@@ -211,13 +211,13 @@ async fn a_crash_is_told_with_its_words() {
     let nest = alone();
     let wren = nest.start::<Probe>("teller", Plan::default()).await;
     let _ = wren.send(ActBoom).await;
-    nest.event(|event| match event {
-        Event::Crashed { bird, reason } if bird.as_str() == "teller" => {
-            Some(assert_eq!(reason, "panicked: boom"))
-        }
-        _ => None,
-    })
-    .await;
+    let words = nest
+        .event(|event| match event {
+            Event::Crashed { bird, reason } if bird.as_str() == "teller" => Some(reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(words, "panicked: boom");
 }
 
 #[actix::test]
@@ -293,4 +293,34 @@ async fn an_unknown_species_grounds_or_fails_the_hatch() {
     nest.answer_wanted(|_| Some(Route::UnknownSpecies(flock_proto::SpeciesId(7))));
     let alien = nest.bird::<Probe>("alien");
     assert_eq!(alien.send(Add(1)).await, Err(CallError::UnknownSpecies));
+}
+
+#[actix::test]
+async fn a_thousand_panics_lose_no_call_and_disturb_no_neighbour() {
+    let nest = with_settings(crate::shared::Settings {
+        restarts: u32::MAX,
+        backoff: Duration::from_micros(1),
+        ..settings()
+    });
+    let mut mad = Vec::new();
+    for n in 0..25 {
+        let fault = if n % 2 == 0 { Fault::StoppedPanic } else { Fault::DropPanic };
+        mad.push(nest.start::<Probe>(&format!("mad-{n}"), plan(fault, usize::MAX)).await);
+    }
+    let calm = nest.start::<Probe>("calm", Plan::default()).await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        for bird in &mad {
+            calls.push((bird.send(Boom::Handler).into_future(), false));
+            calls.push((bird.send(Add(1)).into_future(), true));
+            calls.push((bird.send(AtomicBoom).into_future(), false));
+        }
+    }
+    for total in 1..=500 {
+        assert_eq!(calm.send(Add(1)).await, Ok(total));
+    }
+    for (call, sane) in calls {
+        assert_eq!(call.await, if sane { Ok(1) } else { Err(CallError::Crashed) });
+    }
+    assert_eq!(nest.shared.pending_calls(), 0);
 }

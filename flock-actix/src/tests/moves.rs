@@ -85,10 +85,59 @@ async fn the_fence_of_a_running_life_can_be_raised() {
     let bird = nest.start::<Probe>("fenced", Plan::default()).await;
     nest.shared.set_fence(&name("fenced"), Fence(9), Fence(10));
     nest.shared.set_fence(&name("fenced"), Fence(1), Fence(11));
+    assert_eq!(bird.send(ReadFence).await, Ok(Some(11)), "the bird sees it, too");
     assert_eq!(bird.send(Stop).await, Ok(()));
-    nest.told(|input| match input {
-        Input::Ended { fence, .. } => Some(assert_eq!(*fence, Fence(11))),
-        _ => None,
-    })
-    .await;
+    let fence = nest
+        .told(|input| match input {
+            Input::Ended { fence, .. } => Some(*fence),
+            _ => None,
+        })
+        .await;
+    assert_eq!(fence, Fence(11));
+}
+
+#[actix::test]
+async fn a_bird_departs_from_its_back_off_and_from_its_hatch() {
+    let nest = with_settings(crate::shared::Settings {
+        backoff: std::time::Duration::from_secs(600),
+        ..settings()
+    });
+    let bird = nest.start::<Probe>("backing-off", Plan::default()).await;
+    assert_eq!(bird.send(Boom::Handler).await, Err(CallError::Crashed));
+    nest.shared.depart(&name("backing-off"), Fence(1));
+    assert_eq!(departed(&nest, "backing-off").await, 1);
+
+    nest.shared.hatch(nest.order::<Probe>("hatching", &plan(Fault::HatchForEver, 9), 1));
+    until("it hatches", || diary("hatching").len() == 1).await;
+    nest.shared.depart(&name("hatching"), Fence(1));
+    assert_eq!(departed(&nest, "hatching").await, 0);
+}
+
+#[actix::test]
+async fn a_bird_that_crashes_while_it_departs_has_departed_and_takes_the_crash_along() {
+    let nest = alone();
+    let bird = nest.start::<Probe>("crash-away", Plan::default()).await;
+    let slow = bird.send(Later("crash-away".into())).into_future();
+    until("it is begun", || diary("crash-away").len() == 2).await;
+    nest.shared.depart(&name("crash-away"), Fence(1));
+    assert_eq!(slow.await, Err(CallError::Interrupted), "nobody opened its gate in time");
+    assert_eq!(departed(&nest, "crash-away").await, 0);
+    let faulty = nest.start::<Probe>("crash-stopping", plan(Fault::StoppingPanic, 9)).await;
+    assert_eq!(faulty.send(Add(1)).await, Ok(1));
+    nest.shared.depart(&name("crash-stopping"), Fence(1));
+    assert_eq!(departed(&nest, "crash-stopping").await, 1);
+}
+
+#[actix::test]
+async fn calls_that_wait_for_the_core_follow_a_new_view() {
+    use flock_proto::Via;
+    let nests = planes(2, settings());
+    nests[0].answer_wanted(|_| None);
+    let bird = name_of(&nests[0], 2, "follower");
+    nests[1].start::<Probe>(bird.as_str(), Plan::default()).await;
+    nests[0].shared.publish(view(NestId(1), &[NestId(1)], |_| Via::Link));
+    let waiting = nests[0].bird::<Probe>(bird.as_str()).send(Add(3)).into_future();
+    nests[0].told(|input| matches!(input, Input::Wanted { .. }).then_some(())).await;
+    nests[0].shared.publish(view(NestId(1), &[NestId(1), NestId(2)], |_| Via::Link));
+    assert_eq!(waiting.await, Ok(3));
 }

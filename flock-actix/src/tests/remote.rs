@@ -161,13 +161,14 @@ async fn a_lost_link_leaves_the_outcome_unknown_but_what_never_left_is_sent_anew
 #[actix::test]
 async fn a_call_sent_to_the_wrong_nest_is_passed_on() {
     let nests = planes(3, settings());
-    let bird = name_of(&nests[0], 3, "far-passed");
-    nests[2].start::<Probe>(bird.as_str(), Plan::default()).await;
     // The first nest doesn't know of the third yet, so it takes the second for the owner.
     let two = view(NestId(1), &[NestId(1), NestId(2)], |_| Via::Link);
-    if two.owner(bird.hash64()) == Some(NestId(2)) {
-        nests[0].shared.publish(two);
-    }
+    let bird = (0..)
+        .map(|n| name_of(&nests[0], 3, &format!("far-passed-{n}")))
+        .find(|bird| two.owner(bird.hash64()) == Some(NestId(2)))
+        .expect("some name goes from the second nest to the third");
+    nests[2].start::<Probe>(bird.as_str(), Plan::default()).await;
+    nests[0].shared.publish(two);
     let far: BirdRef<Probe> = nests[0].bird(bird.as_str());
     assert_eq!(far.send(Add(1)).await, Ok(1));
 }
@@ -241,4 +242,14 @@ async fn bytes_that_are_no_frame_are_counted_and_dropped() {
     }
     assert_eq!(nests[0].shared.bad_frames(), 4);
     assert_eq!(far.send(Add(1)).await, Ok(1));
+}
+
+#[actix::test]
+async fn a_call_outlives_the_renaming_of_the_nest_that_made_it() {
+    let (nests, far) = pair("far-renamed").await;
+    let slow = far.send(Later("far-renamed".into())).into_future();
+    until("it is begun", || diary(far.name().as_str()).len() == 2).await;
+    nests[0].shared.renamed(NestId(77));
+    gate("far-renamed").notify_one();
+    assert_eq!(slow.await, Ok(0));
 }

@@ -262,9 +262,9 @@ impl Nest {
             return;
         }
         let Some(route) = self.route_of(name) else { return };
-        self.wanted.remove(name);
+        let asked = self.wanted.remove(name);
         match &route {
-            Route::To(nest) if routed == Some(*nest) => return,
+            Route::To(nest) if routed == Some(*nest) && !asked => return,
             Route::To(nest) if self.owns(name.hash64()) => {
                 self.routed.insert(name.clone(), *nest);
             }

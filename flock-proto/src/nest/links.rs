@@ -279,6 +279,7 @@ impl Nest {
         }
         self.note_unlinked();
         self.forget_late_requests();
+        self.ask_missing_seals();
         let joining: Vec<NestId> = self
             .view
             .members()

@@ -3,6 +3,8 @@
 //! An answer goes out once the thing is done (the bird hatched, the life ended) and two nests hold
 //! the operation: owner and asker, or owner and somebody else.
 
+use std::time::Duration;
+
 use super::Nest;
 use super::birds::Phase;
 use crate::wire::{Frame, MAX_HOPS, Outcome, Request, Response, Wish};
@@ -10,6 +12,9 @@ use crate::{BirdName, Cause, Dot, NestId, Time};
 
 /// Requests that one nest keeps at a time for all askers; more are left to the askers' retries.
 const SERVED_CAP: usize = 1 << 20;
+
+/// How long after its deadline a request's answer is remembered: copies may be that late.
+const LATE: Duration = Duration::from_secs(5);
 
 /// A request under way at the owner.
 #[derive(Debug)]
@@ -37,6 +42,11 @@ impl Nest {
         if let Some(known) = self.served.get_mut(&key) {
             known.request.known = request.known;
             return;
+        }
+        if let Some((_, response)) = self.answered_late.get(&key) {
+            // A copy that was held up on the way, or the answer was lost: it is not done twice.
+            let response = response.clone();
+            return self.send_response(key.0, response);
         }
         let hash = request.name.hash64();
         if !self.owns(hash) {
@@ -242,18 +252,26 @@ impl Nest {
         if delta.is_some() {
             self.told.insert(key.0, self.registry.last_dot().seq);
         }
+        let until = served.deadline + LATE;
         self.forget_request(name, key);
         let response = Response { id: key.1, outcome, op, delta };
-        if key.0 == self.id {
+        let kept = Response { delta: None, ..response.clone() };
+        self.answered_late.insert(key, (until, kept));
+        self.send_response(key.0, response);
+    }
+
+    fn send_response(&mut self, to: NestId, response: Response) {
+        if to == self.id {
             self.on_response(self.id, response);
         } else {
-            self.send(key.0, &Frame::Response(response));
+            self.send(to, &Frame::Response(response));
         }
     }
 
     /// Forgets requests whose askers have given up.
     pub(super) fn forget_late_requests(&mut self) {
         let now = self.now;
+        self.answered_late.retain(|_, (until, _)| *until > now);
         let late: Vec<_> = self
             .served
             .iter()

@@ -24,7 +24,7 @@ impl Nest {
             self.members_changed = false;
             self.view_at = Time::NEVER;
             if next.members() != self.view.members() {
-                self.enter(next, false);
+                self.enter(next);
             }
             return;
         }
@@ -36,13 +36,13 @@ impl Nest {
             // The joins wait; everything else about the members is news for the routers already.
             let held_back = self.view.revised(self.members_held_back(next.members()));
             if held_back.members() != self.view.members() {
-                self.enter(held_back, false);
+                self.enter(held_back);
             }
             return;
         }
         self.members_changed = false;
         self.view_at = Time::NEVER;
-        self.enter(next, true);
+        self.enter(next);
     }
 
     fn members_now(&self) -> Vec<Member> {
@@ -90,14 +90,15 @@ impl Nest {
         for member in &mut members {
             let up_before =
                 self.view.member(member.id).is_some_and(|m| m.state != NestState::Joining);
-            if !up_before && member.state == NestState::Up {
+            if !up_before {
                 member.state = NestState::Joining;
             }
         }
         members
     }
 
-    fn enter(&mut self, next: View, new_ring: bool) {
+    fn enter(&mut self, next: View) {
+        let new_ring = next.fingerprint() != self.view.fingerprint();
         let before = std::mem::replace(&mut self.view, Arc::new(next));
         let view = self.view.clone();
         self.tell_members(&before, &view);
@@ -218,9 +219,12 @@ impl Nest {
         }
         self.seal_seq += 1;
         let listing = self.listing_for(to);
+        let view = self.view.fingerprint();
+        let wanted = self.seals.get(&to).is_none_or(|seal| seal.view != view);
         let seal = Seal {
-            view: self.view.fingerprint(),
+            view,
             seq: self.seal_seq,
+            wanted,
             vector: self.registry.vector().clone(),
             listing,
         };
@@ -243,15 +247,31 @@ impl Nest {
             .collect()
     }
 
+    /// Seals anew towards those whose own seal is missing: one of the two may have been lost.
+    pub(super) fn ask_missing_seals(&mut self) {
+        let view = self.view.clone();
+        for member in view.members() {
+            let missing =
+                self.seals.get(&member.id).is_none_or(|seal| seal.view != view.fingerprint());
+            if missing && member.state != NestState::Joining {
+                self.send_seal(member.id);
+            }
+        }
+    }
+
     pub(super) fn on_seal(&mut self, from: NestId, seal: Seal) {
         if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
             return;
         }
         self.vectors.insert(from, seal.vector.clone());
         let fits = seal.view == self.view.fingerprint();
+        let wanted = seal.wanted;
         self.seals.insert(from, seal);
         if fits {
             self.apply_seal(from);
+            if wanted {
+                self.send_seal(from);
+            }
         }
         // A bird that was refused departs again once its owner has sealed our view.
         let waiting: Vec<_> = self.snaps.keys().cloned().collect();

@@ -49,7 +49,6 @@ pub(super) enum Later {
     Resolve(SimCall),
     DialDone(String),
     LinkGone(u64, usize),
-    DeadLink(NestId),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +68,8 @@ pub(super) struct Entry {
     pub(super) state: State,
     pub(super) birth: Option<Dot>,
     pub(super) fence: Fence,
+    /// The fence it hatched with: reports about an earlier life name another one.
+    pub(super) first_fence: Fence,
     pub(super) crashes: Vec<Time>,
     pub(super) queue: VecDeque<SimCall>,
 }
@@ -79,6 +80,7 @@ impl Entry {
             state: State::Waiting,
             birth: None,
             fence: Fence(0),
+            first_fence: Fence(0),
             crashes: Vec::new(),
             queue: VecDeque::new(),
         }
@@ -99,4 +101,20 @@ pub(super) const CRASH_WINDOW: Duration = Duration::from_secs(30);
 pub(super) struct Body {
     pub(super) table: BTreeMap<BirdName, Entry>,
     pub(super) view: Option<Arc<View>>,
+}
+
+impl Body {
+    /// Routes by a new view. An owner's forwarding to the nest that still runs the bird is void
+    /// when that nest is gone, or the name isn't ours any more: then the view knows better.
+    pub(super) fn enter(&mut self, view: Arc<View>) {
+        let before = self.view.replace(view.clone());
+        let me = view.me();
+        self.table.retain(|name, entry| {
+            let State::Moved(to) = entry.state else { return true };
+            let hash = name.hash64();
+            let was_mine = before.as_ref().is_some_and(|old| old.owner(hash) == Some(me));
+            let is_mine = view.owner(hash) == Some(me);
+            view.member(to).is_some() && was_mine && is_mine
+        });
+    }
 }

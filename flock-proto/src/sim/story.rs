@@ -125,6 +125,8 @@ impl Teller {
     fn gather(&mut self) {
         for _ in 0..self.story.nests {
             self.world.add_host();
+            let pause = Duration::from_micros(1 + self.world.rng.below(20_000));
+            self.world.run(pause);
         }
         let nests = self.story.nests;
         let gathered = self.world.run_until(Duration::from_secs(15), |w| w.up().len() == nests);

@@ -23,7 +23,6 @@ const START: Time = Time::from_micros(1_700_000_000_000_000);
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: NestName,
-    seeds: Vec<String>,
     pub(super) nest: Option<Nest>,
     pub(super) body: Body,
     /// Its clock is ahead of the world's by so much.
@@ -53,6 +52,8 @@ pub struct World {
     pub(super) checks: Checks,
     /// Events by their debug names, counted.
     pub events: BTreeMap<&'static str, u64>,
+    /// Everything whose debug form holds this text is printed.
+    trace: Option<String>,
 }
 
 impl World {
@@ -74,6 +75,7 @@ impl World {
             ended: BTreeMap::new(),
             checks: Checks::default(),
             events: BTreeMap::new(),
+            trace: std::env::var("FLOCK_SIM_TRACE").ok(),
         }
     }
 
@@ -91,14 +93,12 @@ impl World {
         format!("10.0.0.{host}:7000")
     }
 
-    /// Adds a host and starts a nest on it; its seeds are the first two hosts.
+    /// Adds a host and starts a nest on it.
     pub fn add_host(&mut self) -> usize {
         let index = self.hosts.len();
         let name = NestName::new(&format!("nest-{index}")).unwrap_or_else(|e| unreachable!("{e}"));
-        let seeds = (0..index.min(2)).map(Self::address).collect();
         self.hosts.push(Host {
             name,
-            seeds,
             nest: None,
             body: Body::default(),
             skew: Duration::ZERO,
@@ -118,7 +118,7 @@ impl World {
             address: Self::address(host),
             weight: 1,
             species: BTreeSet::from([SPECIES]),
-            seeds: if host == 0 { self.seeds_of_first() } else { self.hosts[host].seeds.clone() },
+            seeds: self.seeds_for(host),
         };
         let now = self.now + self.hosts[host].skew;
         let seed = self.rng.next_u64();
@@ -127,9 +127,13 @@ impl World {
         self.carry_out(host);
     }
 
-    /// The first nest forms the flock; when it comes again it looks for the others.
-    fn seeds_of_first(&self) -> Vec<String> {
-        (1..self.hosts.len().min(3)).map(Self::address).collect()
+    /// Two fixed seeds, as people configure them, and one nest that runs: with all seeds down and
+    /// everybody else gone in good order, nobody could know where to look.
+    fn seeds_for(&mut self, host: usize) -> Vec<String> {
+        let mut seeds: BTreeSet<usize> = (0..self.hosts.len().min(2)).collect();
+        let running = self.running();
+        seeds.extend(self.rng.pick(&running));
+        seeds.into_iter().filter(|&seed| seed != host).map(Self::address).collect()
     }
 
     /// The process dies: no goodbye, its state is lost.
@@ -205,9 +209,12 @@ impl World {
         }
     }
 
-    /// The process stands still for a while.
+    /// The process stands still for a while. Not again soon after: several freezes in a row are
+    /// one long one, and a nest that is frozen for longer than SWIM suspects is rightly held dead.
     pub fn freeze(&mut self, host: usize, span: Duration) {
-        self.hosts[host].frozen_until = self.now + span;
+        if self.now.since(self.hosts[host].frozen_until) > Duration::from_secs(6) {
+            self.hosts[host].frozen_until = self.now + span;
+        }
     }
 
     /// The nest leaves in good order.
@@ -316,6 +323,7 @@ impl World {
 
     /// Takes a call one step on its way from this host.
     fn resolve(&mut self, host: usize, call: SimCall) {
+        self.note(host, "call", &call);
         let Some(nest) = &self.hosts[host].nest else { return };
         let me = nest.id();
         if let Some(entry) = self.hosts[host].body.table.get_mut(&call.name) {
@@ -503,6 +511,7 @@ impl World {
         let (host, incarnation) = link.ends[side];
         let from = link.ends[1 - side].1;
         if link.open[side] && self.id_of(host) == Some(incarnation) {
+            self.note_frame(host, &frame);
             self.feed(host, Input::Frame { from, frame });
         }
     }
@@ -533,13 +542,16 @@ impl World {
             }
             Later::DialDone(address) => self.finish_dial(host, address),
             Later::LinkGone(link, side) => self.on_link_gone(link, side),
-            Later::DeadLink(_) => {}
         }
+    }
+
+    fn first_fence(&self, host: usize, name: &BirdName) -> Option<Fence> {
+        self.hosts[host].body.table.get(name).map(|entry| entry.first_fence)
     }
 
     fn is_life(&self, host: usize, name: &BirdName, fence: Fence, state: &State) -> bool {
         let entry = self.hosts[host].body.table.get(name);
-        entry.is_some_and(|entry| entry.state == *state && entry.fence >= fence)
+        entry.is_some_and(|entry| entry.state == *state && entry.first_fence == fence)
     }
 
     fn on_hatch_done(&mut self, host: usize, name: BirdName, fence: Fence, ok: bool) {
@@ -644,6 +656,7 @@ impl World {
 
     pub(super) fn feed(&mut self, host: usize, input: Input) {
         let now = self.local(host);
+        self.note(host, "<-", &input);
         if let Some(nest) = &mut self.hosts[host].nest {
             nest.handle(now, input);
             self.carry_out(host);
@@ -655,6 +668,7 @@ impl World {
         let id = nest.id();
         let effects: Vec<Effect> = nest.drain().collect();
         for effect in effects {
+            self.note(host, "->", &effect);
             match effect {
                 Effect::Send { to, frame } => self.send_frame(host, to, frame),
                 Effect::Dial { address } => {
@@ -667,11 +681,13 @@ impl World {
                 }
                 Effect::End { name, fence, .. } => {
                     self.set_state(host, &name, State::Ending);
+                    let fence = self.first_fence(host, &name).unwrap_or(fence);
                     let delay = Duration::from_millis(1 + self.rng.below(20));
                     self.at(delay, host, id, Later::Ended(name, fence));
                 }
                 Effect::Depart { name, fence } => {
                     self.set_state(host, &name, State::Departing);
+                    let fence = self.first_fence(host, &name).unwrap_or(fence);
                     let delay = Duration::from_millis(1 + self.rng.below(50));
                     self.at(delay, host, id, Later::Departed(name, fence));
                 }
@@ -683,10 +699,33 @@ impl World {
                 }
                 Effect::Route { name, route } => self.on_route(host, &name, route),
                 Effect::Answer { req, answer } => self.on_answer(host, req, answer),
-                Effect::Publish(view) => self.hosts[host].body.view = Some(view),
+                Effect::Publish(view) => self.hosts[host].body.enter(view),
                 Effect::Tell(event) => self.on_event(&event),
                 Effect::Renamed { .. } | Effect::Stamp(_) => {}
             }
+        }
+    }
+
+    /// Prints what a trace asks for.
+    fn note(&self, host: usize, arrow: &str, what: &dyn std::fmt::Debug) {
+        if let Some(wanted) = &self.trace {
+            let text = format!("{what:?}");
+            self.print(host, arrow, wanted, &text);
+        }
+    }
+
+    /// Prints a frame, if a trace asks for it.
+    fn note_frame(&self, host: usize, frame: &[u8]) {
+        if let (Some(wanted), Ok(frame)) = (&self.trace, crate::wire::Frame::decode(frame)) {
+            let text = format!("{frame:?}");
+            self.print(host, "<~", wanted, &text);
+        }
+    }
+
+    fn print(&self, host: usize, arrow: &str, wanted: &str, text: &str) {
+        if text.contains(wanted) {
+            let at = self.elapsed();
+            eprintln!("{at:>14?} host {host} {arrow} {text:.300}");
         }
     }
 
@@ -772,6 +811,8 @@ impl World {
         entry.state = State::Hatching;
         entry.birth = Some(birth);
         entry.fence = fence;
+        entry.first_fence = fence;
+        entry.first_fence = fence;
         entry.crashes = crashes
             .iter()
             .map(|ago| Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64)))
@@ -789,7 +830,14 @@ impl World {
         let waiting: Vec<SimCall> = entry.queue.drain(..).collect();
         match route {
             Route::To(to) => {
-                entry.state = State::Moved(to);
+                let me = self.hosts[host].body.view.as_ref().map(|view| view.me());
+                let owner =
+                    self.hosts[host].body.view.as_ref().and_then(|view| view.owner(name.hash64()));
+                if owner == me {
+                    self.set_state(host, name, State::Moved(to));
+                } else {
+                    self.hosts[host].body.table.remove(name);
+                }
                 for call in waiting {
                     self.forward(host, to, call);
                 }

@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::{Delta, SnapshotChunk, Vector};
@@ -155,10 +155,11 @@ fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
     from.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut from).map_err(|e| FrameError::Body(e.to_string()))?;
-    if !from.get_ref().is_empty() {
-        return Err(FrameError::Body("bytes follow the body".into()));
+    // The deserializer doesn't tell where it stands: there must be nothing more to read.
+    match IgnoredAny::deserialize(&mut from) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(FrameError::Body("bytes follow the body".into())),
     }
-    Ok(value)
 }
 
 impl Header {
@@ -302,6 +303,9 @@ pub struct Seal {
     pub seq: u64,
     /// What the author knows.
     pub vector: Vector,
+    /// The author lacks the receiver's seal for this view: it may have held it for dead for a
+    /// while, which the other had no reason to notice.
+    pub wanted: bool,
     /// What it runs or holds of the names that the view gives to the receiver.
     pub listing: Vec<Listed>,
 }
