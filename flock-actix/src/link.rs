@@ -7,7 +7,8 @@
 //! - `hello`: what two nests say before anything else, and its limits.
 //! - `out`: the buffer that frames are put into, and the task that empties it.
 //! - `pipe`: one open connection, control or data, with its reader and its end.
-//! - `links`: all links of this nest: who may come in, which of two stays, who is hung up.
+//! - `links`: all links of this nest: which of two stays, who is hung up.
+//! - `judge`: who may come in.
 //! - `dial`, `accept`: the two ways in which a link comes to be.
 //! - `cutter`: partitions at will, for tests.
 
@@ -16,6 +17,7 @@ mod cutter;
 mod dial;
 mod frame;
 mod hello;
+mod judge;
 mod links;
 mod out;
 mod pipe;

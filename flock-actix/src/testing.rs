@@ -91,9 +91,10 @@ impl TestFlock {
         // The first one has nobody to wait for.
         let wait = if seeds.is_empty() { Duration::from_millis(20) } else { PATIENCE };
         let builder = Flock::builder(&self.flock).name(name).seeds(seeds).form_after(wait);
-        match (self.describe)(builder).join().await {
-            Ok(nest) => self.nests.push(Some(nest)),
-            Err(e) => panic!("{name} doesn't start: {e}"),
+        match tokio::time::timeout(PATIENCE, (self.describe)(builder).join()).await {
+            Ok(Ok(nest)) => self.nests.push(Some(nest)),
+            Ok(Err(e)) => panic!("{name} doesn't start: {e}"),
+            Err(_) => panic!("{name} isn't up after {PATIENCE:?}"),
         }
         self.nests.len() - 1
     }

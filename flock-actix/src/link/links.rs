@@ -1,4 +1,4 @@
-//! All links of this nest: who may come in, which of two stays, who is hung up.
+//! All links of this nest: which of two stays, what is read from them, who is hung up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, View};
 use tokio::task::AbortHandle;
 
-use super::frame::{Cut, Kind, WIRE};
-use super::hello::{Hello, Identity, LinkKind, Reason, Refuse};
+use super::frame::{Cut, Kind};
+use super::hello::{Hello, Identity, LinkKind};
 use super::out::NotTaken;
 use super::pipe::{Pipe, ReadEnd};
 use super::{ControlSink, Counts, Cutter, count, lock};
@@ -58,7 +58,7 @@ const MAX_KNOWN: usize = 10_000;
 
 /// All links of this nest.
 pub(crate) struct Links {
-    me: Mutex<Identity>,
+    pub(super) me: Mutex<Identity>,
     clock: AtomicU64,
     pub(super) plan: Plan,
     pub(super) crew: Crew,
@@ -68,19 +68,19 @@ pub(crate) struct Links {
     view: ArcSwap<View>,
     /// Data links for this nest's own calls. Read with every call, written with every dial.
     outgoing: ArcSwap<BTreeMap<NestId, Arc<Pipe>>>,
-    open: Mutex<Open>,
+    pub(super) open: Mutex<Open>,
     pub(crate) counts: Counts,
     this: std::sync::Weak<Self>,
 }
 
 #[derive(Default)]
-struct Open {
-    control: BTreeMap<NestId, Arc<Pipe>>,
+pub(super) struct Open {
+    pub(super) control: BTreeMap<NestId, Arc<Pipe>>,
     /// Replaced control links that still write what they have, and data links that peers dialled.
     others: Vec<Arc<Pipe>>,
-    dialling: BTreeSet<String>,
+    pub(super) dialling: BTreeSet<String>,
     /// The latest incarnation known of each name.
-    known: BTreeMap<NestName, NestId>,
+    pub(super) known: BTreeMap<NestName, NestId>,
     failed: BTreeMap<NestId, Instant>,
     tasks: Vec<AbortHandle>,
     closed: bool,
@@ -191,43 +191,6 @@ impl Links {
 
     pub(super) fn end_dial(&self, address: &str) {
         lock(&self.open).dialling.remove(address);
-    }
-
-    /// Whether whoever says this hello may come in.
-    pub(super) fn judge(&self, hello: &Hello) -> Result<(), Refuse> {
-        let me = lock(&self.me).clone();
-        if hello.flock != me.flock {
-            return Err(Refuse::new(Reason::OtherFlock, format!("this is flock {}", me.flock)));
-        }
-        if !(hello.min..=hello.max).contains(&WIRE) {
-            let why = format!("this nest speaks version {WIRE} of the wire");
-            return Err(Refuse::new(Reason::Version, why));
-        }
-        if hello.id == me.id {
-            return Err(Refuse::new(Reason::Myself, "this is the nest that dialled"));
-        }
-        let taken = || Refuse::new(Reason::NameTaken, format!("a nest {} lives", hello.nest));
-        if hello.nest == me.nest {
-            return Err(taken());
-        }
-        let open = lock(&self.open);
-        let lives = |link: &Arc<Pipe>| {
-            link.peer.name == hello.nest
-                && link.peer.id != hello.id
-                && link.is_fresh(self.plan.fresh)
-        };
-        if open.control.values().any(lives) {
-            return Err(taken());
-        }
-        if let Some(&above) = open.known.get(&hello.nest).filter(|&&known| known > hello.id) {
-            let why = "a later incarnation is known";
-            return Err(Refuse { code: Reason::Outdated, why: why.into(), above });
-        }
-        let both_dial = open.dialling.contains(&hello.address);
-        if hello.link == LinkKind::Control && both_dial && me.id < hello.id {
-            return Err(Refuse::new(Reason::Busy, "this nest dialled at the same time"));
-        }
-        Ok(())
     }
 
     /// A pipe to whoever said this hello.

@@ -1,0 +1,48 @@
+//! Who may come in.
+
+use std::sync::Arc;
+
+use super::frame::WIRE;
+use super::hello::{Hello, LinkKind, Reason, Refuse};
+use super::links::Links;
+use super::lock;
+use super::pipe::Pipe;
+
+impl Links {
+    /// Whether whoever says this hello may come in.
+    pub(super) fn judge(&self, hello: &Hello) -> Result<(), Refuse> {
+        let me = lock(&self.me).clone();
+        if hello.flock != me.flock {
+            return Err(Refuse::new(Reason::OtherFlock, format!("this is flock {}", me.flock)));
+        }
+        if !(hello.min..=hello.max).contains(&WIRE) {
+            let why = format!("this nest speaks version {WIRE} of the wire");
+            return Err(Refuse::new(Reason::Version, why));
+        }
+        if hello.id == me.id {
+            return Err(Refuse::new(Reason::Myself, "this is the nest that dialled"));
+        }
+        let taken = || Refuse::new(Reason::NameTaken, format!("a nest {} lives", hello.nest));
+        if hello.nest == me.nest {
+            return Err(taken());
+        }
+        let open = lock(&self.open);
+        let lives = |link: &Arc<Pipe>| {
+            link.peer.name == hello.nest
+                && link.peer.id != hello.id
+                && link.is_fresh(self.plan.fresh)
+        };
+        if open.control.values().any(lives) {
+            return Err(taken());
+        }
+        if let Some(&above) = open.known.get(&hello.nest).filter(|&&known| known > hello.id) {
+            let why = "a later incarnation is known";
+            return Err(Refuse { code: Reason::Outdated, why: why.into(), above });
+        }
+        let both_dial = open.dialling.contains(&hello.address);
+        if hello.link == LinkKind::Control && both_dial && me.id < hello.id {
+            return Err(Refuse::new(Reason::Busy, "this nest dialled at the same time"));
+        }
+        Ok(())
+    }
+}
