@@ -35,6 +35,8 @@ pub enum Input {
     LinkOpened {
         /// Who is at its other end.
         peer: Peer,
+        /// The address of the [`Effect::Dial`] that opened it; none if the peer dialled.
+        dialled: Option<String>,
     },
     /// The control link to this nest is gone.
     LinkClosed {

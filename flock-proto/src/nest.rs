@@ -34,8 +34,8 @@ use crate::registry::{Registry, Vector};
 use crate::ring;
 use crate::wire::{Listed, Response, Seal};
 use crate::{
-    BirdName, Clock, Config, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestState, ReqId,
-    Rng, Time, View,
+    BirdName, Clock, Config, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
+    NestState, ReqId, Rng, Time, View,
 };
 
 use asking::Ask;
@@ -67,6 +67,9 @@ pub struct Nest {
     roster: Roster,
     links: BTreeMap<NestId, Link>,
     dialing: BTreeMap<String, Time>,
+    /// The nest that was found at an address. A seed may be written otherwise than its nest
+    /// advertises itself.
+    found_at: BTreeMap<String, NestName>,
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
@@ -168,6 +171,7 @@ impl Nest {
             roster: Roster::default(),
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
+            found_at: BTreeMap::new(),
             deaths: BTreeMap::new(),
             probing: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -235,7 +239,7 @@ impl Nest {
         }
         match input {
             Input::Frame { from, frame } => self.on_frame(from, &frame),
-            Input::LinkOpened { peer } => self.on_link_opened(peer),
+            Input::LinkOpened { peer, dialled } => self.on_link_opened(peer, dialled),
             Input::LinkClosed { peer } => self.on_link_closed(peer),
             Input::DialFailed { address, refused, why } => {
                 self.on_dial_failed(&address, refused, why);

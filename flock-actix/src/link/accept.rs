@@ -97,7 +97,7 @@ impl Links {
         match hello.link {
             LinkKind::Control => {
                 let pipe = self.pipe(&hello, false);
-                self.open_control(&pipe, (reading, writing), cut);
+                self.open_control(&pipe, None, (reading, writing), cut);
             }
             LinkKind::Data => self.move_to_worker(&hello, reading, writing, cut),
         }

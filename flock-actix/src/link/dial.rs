@@ -52,7 +52,7 @@ impl Links {
             match greeted {
                 Ok(Greeted { by, halves, cut }) => {
                     let pipe = links.pipe(&by, true);
-                    links.open_control(&pipe, halves, cut);
+                    links.open_control(&pipe, Some(address.clone()), halves, cut);
                     links.end_dial(&address);
                 }
                 Err(failed) => {

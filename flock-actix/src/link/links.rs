@@ -205,7 +205,13 @@ impl Links {
 
     /// Opens a control link whose handshake is done, unless one that was dialled at the same time
     /// from the other end is to stay. The one that it replaces writes what it has, and ends.
-    pub(super) fn open_control(&self, pipe: &Arc<Pipe>, halves: (Reading, Writing), cut: Cut) {
+    pub(super) fn open_control(
+        &self,
+        pipe: &Arc<Pipe>,
+        dialled: Option<String>,
+        halves: (Reading, Writing),
+        cut: Cut,
+    ) {
         let me = lock(&self.me).id;
         let peer = &pipe.peer;
         let mut open = lock(&self.open);
@@ -237,7 +243,7 @@ impl Links {
             self.bury(&old);
             self.control.on_input(Input::LinkClosed { peer: old.peer.id });
         }
-        self.control.on_input(Input::LinkOpened { peer: peer.clone() });
+        self.control.on_input(Input::LinkOpened { peer: peer.clone(), dialled });
         self.run(pipe, halves, cut);
         if let Some(replaced) = replaced {
             self.drain(replaced);

@@ -158,10 +158,11 @@ impl Nest {
     }
 
     pub(super) fn on_hatched(&mut self, name: BirdName, fence: Fence) {
-        if let Some(bird) = self.birds.get_mut(&name) {
-            if fence >= bird.first_fence && bird.phase == Phase::Hatching {
-                bird.phase = Phase::Running;
-            }
+        if let Some(bird) = self.birds.get_mut(&name)
+            && fence >= bird.first_fence
+            && bird.phase == Phase::Hatching
+        {
+            bird.phase = Phase::Running;
         }
         self.dirty.insert(name);
     }

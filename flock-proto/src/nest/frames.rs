@@ -111,12 +111,12 @@ impl Nest {
         if self.clock.observe(self.now, stamp) {
             return;
         }
-        if self.skewed.insert(author) {
-            if let Some(card) = self.roster.card(author) {
-                let ahead_ms = ahead_ms(stamp, self.now);
-                let nest = card.name.clone();
-                self.tell(Event::ClockSkew { nest, ahead_ms });
-            }
+        if self.skewed.insert(author)
+            && let Some(card) = self.roster.card(author)
+        {
+            let ahead_ms = ahead_ms(stamp, self.now);
+            let nest = card.name.clone();
+            self.tell(Event::ClockSkew { nest, ahead_ms });
         }
     }
 

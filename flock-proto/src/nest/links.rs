@@ -61,12 +61,18 @@ impl Nest {
         self.out.push(Effect::Dial { address });
     }
 
-    pub(super) fn on_link_opened(&mut self, peer: Peer) {
+    pub(super) fn on_link_opened(&mut self, peer: Peer, dialled: Option<String>) {
         let Peer { id, name, address } = peer;
         if id == self.id {
             return;
         }
         self.dialing.remove(&address);
+        if let Some(dialled) = dialled {
+            self.dialing.remove(&dialled);
+            if self.me.seeds.contains(&dialled) {
+                self.found_at.insert(dialled, name.clone());
+            }
+        }
         self.first_contact.get_or_insert(self.now);
         self.links_changed = true;
         self.deaths.remove(&id);
@@ -259,7 +265,11 @@ impl Nest {
             if alive.contains(&card.id) { &mut wanted } else { &mut missing }
                 .push(card.address.clone());
         }
-        missing.extend(self.me.seeds.iter().filter(|s| !linked.contains(s.as_str())).cloned());
+        let is_linked = |seed: &str| {
+            let found = self.found_at.get(seed);
+            linked.contains(seed) || self.links.values().any(|link| Some(&link.name) == found)
+        };
+        missing.extend(self.me.seeds.iter().filter(|seed| !is_linked(seed)).cloned());
         for _ in 0..2 {
             wanted.extend(self.rng.pick(&missing).cloned());
         }

@@ -59,10 +59,10 @@ impl Nest {
     /// A bird is no longer on its way: the next may go.
     pub(super) fn release_window(&mut self, name: &BirdName) {
         for (nest, window) in &mut self.in_flight {
-            if window.remove(name) {
-                if let Some(next) = self.queue.get_mut(nest).and_then(BTreeSet::pop_first) {
-                    self.dirty.insert(next);
-                }
+            if window.remove(name)
+                && let Some(next) = self.queue.get_mut(nest).and_then(BTreeSet::pop_first)
+            {
+                self.dirty.insert(next);
             }
         }
         self.in_flight.retain(|_, window| !window.is_empty());
@@ -165,11 +165,11 @@ impl Nest {
         if !self.is_my_snap(&refused.life) {
             return;
         }
-        if let Some(snap) = self.snaps.get_mut(&name) {
-            if snap.sent_to == Some(from) {
-                snap.sent_to = None;
-                self.dirty.insert(name);
-            }
+        if let Some(snap) = self.snaps.get_mut(&name)
+            && snap.sent_to == Some(from)
+        {
+            snap.sent_to = None;
+            self.dirty.insert(name);
         }
     }
 

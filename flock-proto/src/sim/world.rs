@@ -315,9 +315,9 @@ impl World {
     }
 
     fn end_call(&mut self, id: u64, end: CallEnd) {
-        if self.calls.remove(&id).is_none() || self.ended.insert(id, end).is_some() {
-            // The caller gave up before; the answer is late, not double.
-            return;
+        // One that is gone was given up before; its answer is late, not double.
+        if self.calls.remove(&id).is_some() {
+            self.ended.insert(id, end);
         }
     }
 
@@ -591,8 +591,9 @@ impl World {
 
     fn finish_dial(&mut self, host: usize, address: String) {
         let target = (0..self.hosts.len()).find(|&i| Self::address(i) == address);
+        let at = address.clone();
         let fail = |refused: bool, why: &str| Input::DialFailed {
-            address: address.clone(),
+            address: at.clone(),
             refused,
             why: why.to_owned(),
         };
@@ -615,8 +616,8 @@ impl World {
         }
         self.net.add([(host, id), (target, other)]);
         let (a, b) = (self.peer(host, id), self.peer(target, other));
-        self.feed(host, Input::LinkOpened { peer: b });
-        self.feed(target, Input::LinkOpened { peer: a });
+        self.feed(host, Input::LinkOpened { peer: b, dialled: Some(address) });
+        self.feed(target, Input::LinkOpened { peer: a, dialled: None });
     }
 
     fn peer(&self, host: usize, id: NestId) -> Peer {
