@@ -175,7 +175,7 @@ pub struct Outgoing<B, M> {
 }
 
 impl<B, M> Outgoing<B, M> {
-    /// How long to wait for the answer; by default ten seconds. Then the call ends as
+    /// How long to wait for the answer; by default five seconds. Then the call ends as
     /// [`CallError::TimedOut`]. Links carry at most 71 minutes of it.
     pub const fn deadline(mut self, within: Duration) -> Self {
         self.deadline = Some(within);

@@ -38,6 +38,7 @@ pub struct Builder {
     insecure: bool,
     config: Config,
     settings: Settings,
+    clock_ahead: Duration,
 }
 
 impl Builder {
@@ -55,6 +56,7 @@ impl Builder {
             insecure: false,
             config: Config::default(),
             settings: Settings::default(),
+            clock_ahead: Duration::ZERO,
         }
     }
 
@@ -116,10 +118,17 @@ impl Builder {
         self
     }
 
-    /// So many crashes `within` this span ground a bird. Default: 5 in 30 s.
-    pub const fn restarts(mut self, crashes: u32, within: Duration) -> Self {
-        self.settings.restarts = crashes;
+    /// A bird is restarted so many times `within` this span; one crash more grounds it. Default: 5
+    /// in 30 s.
+    pub const fn restarts(mut self, restarts: u32, within: Duration) -> Self {
+        self.settings.restarts = restarts;
         self.settings.restart_window = within;
+        self
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) const fn wrong_clock(mut self, ahead: Duration) -> Self {
+        self.clock_ahead = ahead;
         self
     }
 
@@ -206,7 +215,7 @@ impl Builder {
         shown: String,
         joining: oneshot::Sender<bool>,
     ) -> (Arc<Shared>, Arc<Core>, Arc<Links>, actix::Addr<Router>) {
-        let wall = Wall::new();
+        let wall = Wall::ahead_by(self.clock_ahead);
         let me = Me {
             name: name.clone(),
             address: shown.clone(),

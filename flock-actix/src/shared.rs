@@ -44,7 +44,7 @@ pub(crate) use send::Refused;
 pub(crate) struct Settings {
     /// Calls and casts that may wait at one bird.
     pub(crate) inbox: usize,
-    /// So many crashes within `restart_window` ground a bird.
+    /// So many restarts within `restart_window` are allowed; one crash more grounds a bird.
     pub(crate) restarts: u32,
     /// The window of the restart limit.
     pub(crate) restart_window: Duration,
@@ -71,7 +71,7 @@ impl Default for Settings {
             hatch_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             forward_for: Duration::from_secs(30),
-            call_deadline: Duration::from_secs(10),
+            call_deadline: Duration::from_secs(5),
         }
     }
 }

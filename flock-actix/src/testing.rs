@@ -34,6 +34,13 @@ impl Flock {
     }
 }
 
+impl Builder {
+    /// A nest whose clock is ahead of the machine's by this much.
+    pub const fn clock_ahead(self, ahead: Duration) -> Self {
+        self.wrong_clock(ahead)
+    }
+}
+
 type Describe = Box<dyn Fn(Builder) -> Builder + Send + Sync>;
 
 /// Several nests in one process, named `nest-0`, `nest-1`, …

@@ -1,6 +1,6 @@
 //! The wall clock, read once; from then on time is counted.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flock_proto::Time;
 
@@ -14,9 +14,15 @@ pub(crate) struct Wall {
 
 impl Wall {
     /// A clock that starts now.
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
+        Self::ahead_by(Duration::ZERO)
+    }
+
+    /// A clock that starts now and is wrong by so much: for tests.
+    pub(crate) fn ahead_by(wrong: Duration) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { epoch: Time::default() + since, start: Instant::now() }
+        Self { epoch: Time::default() + since + wrong, start: Instant::now() }
     }
 
     /// The present moment.

@@ -18,8 +18,8 @@ pub(super) struct CrashLog {
 }
 
 impl CrashLog {
-    /// Starts from the crashes the bird had before it came here. `limit` crashes within `window`
-    /// are too many.
+    /// Starts from the crashes the bird had before it came here. `limit` restarts within `window`
+    /// are allowed: one crash more is too many.
     pub(super) fn new(
         limit: u32,
         window: Duration,
@@ -42,8 +42,8 @@ impl CrashLog {
     /// Counts a crash.
     pub(super) fn note(&mut self, now: Time) {
         self.times.push_back(now);
-        // No more than the limit is ever of interest.
-        while self.times.len() > self.limit.max(1)
+        // No more than the one too many is ever of interest.
+        while self.times.len() > self.limit.saturating_add(1)
             || self.times.front().is_some_and(|&first| now.since(first) >= self.window)
         {
             self.times.pop_front();
@@ -53,7 +53,7 @@ impl CrashLog {
     /// Counts a crash; `false` if it is one too many.
     pub(super) fn survives(&mut self, now: Time) -> bool {
         self.note(now);
-        self.times.len() < self.limit
+        self.times.len() <= self.limit
     }
 
     /// Crashes within the window, as of the last one.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_limit_counts_crashes_within_its_window_only() {
-        let mut log = CrashLog::new(3, 10 * SECOND, at(100), &[], 1);
+        let mut log = CrashLog::new(2, 10 * SECOND, at(100), &[], 1);
         assert!(log.survives(at(100)));
         assert!(log.survives(at(101)));
         assert!(log.survives(at(112)), "the first two are forgotten");
@@ -98,11 +98,19 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_five_allows_five_restarts_and_none_allows_none() {
+        let mut log = CrashLog::new(5, 30 * SECOND, at(100), &[], 1);
+        let survived = (0..6).map(|n| log.survives(at(100 + n))).collect::<Vec<_>>();
+        assert_eq!(survived, [true, true, true, true, true, false]);
+        assert!(!CrashLog::new(0, 30 * SECOND, at(100), &[], 1).survives(at(100)));
+    }
+
+    #[test]
     fn a_bird_that_moves_takes_its_crashes_along() {
-        let mut log = CrashLog::new(3, 10 * SECOND, at(100), &[9 * SECOND, 2 * SECOND], 1);
+        let mut log = CrashLog::new(2, 10 * SECOND, at(100), &[9 * SECOND, 2 * SECOND], 1);
         assert_eq!(log.ages(at(100)), [9 * SECOND, 2 * SECOND]);
         assert!(!log.survives(at(100)));
-        let mut late = CrashLog::new(3, 10 * SECOND, at(100), &[11 * SECOND, 2 * SECOND], 1);
+        let mut late = CrashLog::new(2, 10 * SECOND, at(100), &[11 * SECOND, 2 * SECOND], 1);
         assert!(late.survives(at(100)));
     }
 

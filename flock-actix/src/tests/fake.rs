@@ -74,7 +74,7 @@ impl Drop for Plane {
 }
 
 pub(super) fn settings() -> Settings {
-    Settings { restarts: 3, drain_timeout: Duration::from_millis(300), ..Settings::default() }
+    Settings { restarts: 2, drain_timeout: Duration::from_millis(300), ..Settings::default() }
 }
 
 pub(super) fn alone() -> Plane {
