@@ -13,6 +13,7 @@ use crate::bird::{Bird, SpeciesTable};
 use crate::core::{Core, Rest};
 use crate::data_link::{DataLink, DataSink};
 use crate::error::StartError;
+use crate::events::{Events, Hub};
 use crate::flock::Flock;
 use crate::link::{Identity, Links, Plan};
 use crate::nest_actor::{NestActor, Parts};
@@ -39,6 +40,7 @@ pub struct Builder {
     config: Config,
     settings: Settings,
     clock_ahead: Duration,
+    events: Arc<Hub>,
 }
 
 impl Builder {
@@ -57,6 +59,7 @@ impl Builder {
             config: Config::default(),
             settings: Settings::default(),
             clock_ahead: Duration::ZERO,
+            events: Arc::default(),
         }
     }
 
@@ -124,6 +127,12 @@ impl Builder {
         self.settings.restarts = restarts;
         self.settings.restart_window = within;
         self
+    }
+
+    /// Events from the very start, those on the way to the flock included: seeds that don't answer,
+    /// peers that refuse this nest.
+    pub fn events(&self) -> Events {
+        self.events.listen()
     }
 
     #[cfg(feature = "testing")]
@@ -224,14 +233,16 @@ impl Builder {
             seeds: self.seeds.clone(),
         };
         let seed = RandomState::new().hash_one(&shown);
-        let nest = Nest::new(me, self.config, seed, wall.now());
+        let nest = Nest::new(me, self.config.clone(), seed, wall.now());
         let context = Context::<NestActor>::new();
-        let core = Arc::new(Core::new(context.address()));
+        let core = Arc::new(Core::new(context.address(), self.events));
         let (view, settings) = (nest.view(), self.settings);
         let shared = Shared::new(name.clone(), view, self.species, settings, wall, core.clone());
         shared.set_core(core.clone());
         let identity = Identity { flock: self.flock, nest: name, id: nest.id(), address: shown };
-        let plan = Plan { loopback_only: !self.insecure, ..Plan::default() };
+        let max_skew = self.config.max_clock_skew;
+        let loopback_only = !self.insecure;
+        let plan = Plan { loopback_only, wall, max_skew, ..Plan::default() };
         let sink = Arc::new(ToShared(Arc::downgrade(&shared)));
         let links = Links::new(identity, plan, crew.clone(), core.clone(), sink);
         shared.set_links(links.clone());

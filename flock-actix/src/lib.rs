@@ -62,8 +62,6 @@
 //! - `wall`: the clock.
 //! - `testing` (feature): several nests in one process.
 
-#![allow(dead_code, reason = "the driver, which calls most of it, is not wired up yet")]
-
 mod bird;
 mod bird_ref;
 mod builder;
@@ -105,7 +103,7 @@ pub use flock::Flock;
 pub use flock_proto::{
     BirdName, Cause, Dot, Event, Fence, Hlc, NameError, NestName, NestState, SpeciesId,
 };
-pub use look::{BirdInfo, NestInfo, Whereabouts};
+pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
 pub use request::{Request, Start, StartOrGet};
 pub use router::Router;
 
