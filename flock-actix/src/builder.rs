@@ -141,8 +141,10 @@ impl Builder {
         self
     }
 
-    /// Starts the nest and joins the flock; resolves when the nest is up. Dropping the future, or
-    /// later the last [`Flock`], shuts the nest down.
+    /// Starts the nest and joins the flock; resolves when the nest is up and owns its share of the
+    /// names. While no seed answers it keeps trying, and after [`form_after`](Self::form_after) it
+    /// is a flock by itself (without seeds, at once); the two join when they meet. Dropping the
+    /// future, or later the last [`Flock`], shuts the nest down.
     pub async fn join(self) -> Result<Flock, StartError> {
         self.start(true).await
     }
