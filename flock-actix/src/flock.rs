@@ -18,6 +18,9 @@ use crate::request::{Request, Start, StartOrGet, Wish};
 use crate::router::Router;
 use crate::shared::Shared;
 
+/// How long a nest that has left waits for its goodbyes to be written.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// How long a nest that leaves may take to hand over its birds.
 const LEAVE: Duration = Duration::from_secs(60);
 
@@ -123,6 +126,9 @@ impl Flock {
             other => return Err(self.refusal(other)),
         }
         let core = self.core().ok_or(RequestError::Closed)?;
+        if let Some(links) = core.rest().and_then(|rest| rest.links.upgrade()) {
+            links.written(GOODBYE).await;
+        }
         core.shut();
         if self.keeper.is_some() {
             // A bird that waited for its own thread to end would wait for ever.

@@ -1,11 +1,10 @@
 //! Threads and runtimes: the only place that makes them, so that a simulator can do without.
 //!
-//! A nest has a control thread, which carries an actix `System`, and one actix `Arbiter` for each
-//! worker. A bird that blocks its worker delays neither membership nor the birds of other workers.
+//! A nest has a control thread, which carries an actix `System`; a data thread, which reads and
+//! writes the links that carry calls; and one actix `Arbiter` for each worker. A bird that blocks its
+//! worker delays neither membership nor calls to the birds of other workers.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Arbiter, System};
 use actix_rt::ArbiterHandle;
@@ -16,19 +15,14 @@ use tokio::sync::{oneshot, watch};
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
     control: Handle,
-    workers: Arc<[Handle]>,
-    next: Arc<AtomicUsize>,
+    data: Handle,
 }
 
 impl Crew {
-    fn new(control: Handle, workers: Vec<Handle>) -> Self {
-        Self { control, workers: workers.into(), next: Arc::default() }
-    }
-
     /// All work on the runtime that calls this.
     #[cfg(test)]
     pub(crate) fn here() -> Self {
-        Self::new(Handle::current(), Vec::new())
+        Self { control: Handle::current(), data: Handle::current() }
     }
 
     /// The control thread's runtime.
@@ -36,11 +30,10 @@ impl Crew {
         &self.control
     }
 
-    /// The workers' runtimes in turn.
-    pub(crate) fn worker(&self) -> &Handle {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let at = turn.checked_rem(self.workers.len()).unwrap_or(0);
-        self.workers.get(at).unwrap_or(&self.control)
+    /// The data thread's runtime. Links on the workers would save a hop between threads, and a
+    /// bird that blocks would hold up the calls of all others whose link is there.
+    pub(crate) const fn data(&self) -> &Handle {
+        &self.data
     }
 }
 
@@ -115,23 +108,22 @@ fn run(workers: usize, ready: oneshot::Sender<Started>) {
     let control = runner.runtime().tokio_runtime().handle().clone();
     let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+    let wire = Arbiter::new();
     let (give, take) = std::sync::mpsc::channel();
-    for arbiter in &arbiters {
-        let give = give.clone();
-        arbiter.spawn_fn(move || {
-            // The receiver waits below for all of them.
-            let _ = give.send(Handle::current());
-        });
-    }
-    drop(give);
-    let crew = Crew::new(control, take.into_iter().collect());
+    wire.spawn_fn(move || {
+        // The receiver waits below.
+        let _ = give.send(Handle::current());
+    });
+    // An arbiter that can't even say where it is has not started: nobody gets a nest then.
+    let Ok(data) = take.recv() else { return };
+    let crew = Crew { control, data };
     if ready.send((System::current(), handles, crew)).is_ok() {
         // The exit code is always 0: nobody stops this system with another.
         let _ = runner.run();
     }
-    for arbiter in arbiters {
+    for arbiter in arbiters.into_iter().chain([wire]) {
         arbiter.stop();
-        // A worker that panicked has ended as well.
+        // A thread that panicked has ended as well.
         let _ = arbiter.join();
     }
 }

@@ -201,7 +201,8 @@ async fn a_grounded_bird_is_revived_from_any_nest_and_has_its_restarts_again() {
         for _ in 0..2 {
             assert_eq!(robin.send(Boom).await, Err(CallError::Crashed));
         }
-        let grounded = || async { matches!(robin.send(Add(0)).await, Err(CallError::Grounded { .. })) };
+        let grounded =
+            || async { matches!(robin.send(Add(0)).await, Err(CallError::Grounded { .. })) };
         flock.eventually(PATIENCE, grounded).await;
         assert_eq!(nest.revive("robin").await, Ok(()));
         let life = || async { robin.send(Tell).await.ok().and_then(Result::ok) };

@@ -147,6 +147,27 @@ impl Links {
         self.bury_all(true);
     }
 
+    /// Resolves when all that was put on links has been written, or `within` has passed. A nest that
+    /// leaves waits for this: its goodbye is the last thing that it writes.
+    pub(crate) async fn written(&self, within: Duration) {
+        let Some(links) = self.this() else { return };
+        let waits = self.crew.control().spawn(async move {
+            let end = Instant::now() + within;
+            while Instant::now() < end && !links.are_idle() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        // An error says that the control thread has ended, and the links with it.
+        let _ = waits.await;
+    }
+
+    fn are_idle(&self) -> bool {
+        let open = lock(&self.open);
+        let outgoing = self.outgoing.load();
+        let mut all = open.control.values().chain(&open.others).chain(outgoing.values());
+        all.all(|link| link.is_idle())
+    }
+
     /// Where nests listen, for data links.
     pub(crate) fn publish(&self, view: Arc<View>) {
         self.view.store(view);

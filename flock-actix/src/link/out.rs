@@ -109,6 +109,12 @@ impl Out {
         high
     }
 
+    /// Everything that was taken has been written.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.phase == Phase::Closed || (state.buffer.is_empty() && state.writing == 0)
+    }
+
     /// Resolves when less than a quarter of the limit waits, or the link is closed.
     pub(crate) async fn drained(&self) {
         loop {

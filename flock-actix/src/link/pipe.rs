@@ -91,6 +91,11 @@ impl Pipe {
         tasks.push(task);
     }
 
+    /// Everything that was put into it has been written.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.out.is_idle()
+    }
+
     /// Takes nothing more, writes what waits, and tells the peer that this was all.
     pub(crate) fn finish(&self) {
         self.out.finish();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flock_proto::{BirdName, CallHead, CallId, CallKind, DataFrame, ReplyHead, Step, pass_on};
+use flock_proto::{
+    BirdName, CallHead, CallId, CallKind, DataFrame, NestId, ReplyHead, Step, pass_on,
+};
 
 use super::Shared;
 use super::send::{HEAD, written};
@@ -36,8 +38,9 @@ impl DataSink for Arc<Shared> {
             again.extend(DataFrame::read(frame));
             rest = after;
         }
-        let kept: Vec<CallId> = again.iter().filter_map(|frame| self.own_call(frame)).collect();
+        let kept: Vec<(NestId, CallId)> = again.iter().filter_map(call_of).collect();
         self.link_lost(link.id(), &kept);
+        self.tell_callers(link.id(), &kept);
         for frame in again {
             match frame {
                 DataFrame::Call(head, body) => self.on_unwritten(&head, body),
@@ -82,6 +85,10 @@ impl Shared {
             let onward = CallHead { hop: head.hop + 1, hlc: self.hlc(), ..*head };
             let mut room = [0; HEAD];
             if next.append(written(&mut room, |out| onward.write(out)), body).is_ok() {
+                if head.kind == CallKind::Call {
+                    let deadline = self.now() + head.remaining;
+                    self.passed_on(next.id(), head.origin, head.id, deadline);
+                }
                 return;
             }
         }
@@ -181,21 +188,20 @@ impl Shared {
         Some((name, Parcel::Encoded(Box::new(call))))
     }
 
-    /// The call of this nest's own that a frame carries.
-    fn own_call(&self, frame: &DataFrame<'_>) -> Option<CallId> {
-        match frame {
-            DataFrame::Call(head, _) if head.kind == CallKind::Call => {
-                self.is_me(head.origin).then_some(head.id)
-            }
-            _ => None,
-        }
-    }
-
     /// Calls that went over a link now lost end as `OutcomeUnknown`, but for these.
-    fn link_lost(&self, lost: LinkId, kept: &[CallId]) {
+    fn link_lost(&self, lost: LinkId, kept: &[(NestId, CallId)]) {
         self.fail_calls(&CallError::OutcomeUnknown, |id, link| {
-            link == Some(lost) && !kept.contains(&id)
+            let stays = |call: &(NestId, CallId)| call.1 == id && self.is_me(call.0);
+            link == Some(lost) && !kept.iter().any(stays)
         });
+    }
+}
+
+/// The call that a frame carries.
+fn call_of(frame: &DataFrame<'_>) -> Option<(NestId, CallId)> {
+    match frame {
+        DataFrame::Call(head, _) if head.kind == CallKind::Call => Some((head.origin, head.id)),
+        _ => None,
     }
 }
 
