@@ -106,11 +106,11 @@ impl Core {
     /// Closes all sockets at once, ends every call and life, and tells the threads to end.
     pub(crate) fn shut(&self) {
         let Some(rest) = self.rest.get() else { return };
-        if let Some(links) = rest.links.upgrade() {
-            links.close();
-        }
         if let Some(shared) = rest.shared.upgrade() {
             shared.close();
+        }
+        if let Some(links) = rest.links.upgrade() {
+            links.close();
         }
         self.events.close();
         rest.threads.stop();

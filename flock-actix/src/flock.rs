@@ -18,7 +18,8 @@ use crate::request::{Request, Start, StartOrGet, Wish};
 use crate::router::Router;
 use crate::shared::Shared;
 
-/// How long a nest that has left waits for its goodbyes to be written.
+/// How long a nest that has left waits for its goodbyes to be written, and for calls that were on
+/// their way to it.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How long a nest that leaves may take to hand over its birds.
@@ -127,7 +128,8 @@ impl Flock {
         }
         let core = self.core().ok_or(RequestError::Closed)?;
         if let Some(links) = core.rest().and_then(|rest| rest.links.upgrade()) {
-            links.written(GOODBYE).await;
+            let shared = self.shared().clone();
+            links.parted(GOODBYE, move || shared.holds_parcels()).await;
         }
         core.shut();
         if self.keeper.is_some() {

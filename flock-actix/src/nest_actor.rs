@@ -106,6 +106,7 @@ impl NestActor {
                 tracing::info!(%peer, "hung up: {why}");
                 self.links.hang_up(peer);
             }
+            Effect::Release { peer } => self.links.release(peer),
             Effect::Renamed { id } => {
                 self.shared.renamed(id);
                 self.links.rename(id);

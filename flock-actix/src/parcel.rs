@@ -96,6 +96,14 @@ impl Parcel {
         }
     }
 
+    /// The link that it came over, if it came over one.
+    pub(crate) fn came_over(&self) -> Option<&Arc<dyn DataLink>> {
+        match self {
+            Self::Typed(_) => None,
+            Self::Encoded(call) => call.reply.link.as_ref(),
+        }
+    }
+
     /// It is another's to answer from now on: it went over a link.
     pub(crate) fn let_go(self) {
         let _ = catch_unwind(AssertUnwindSafe(|| match self {

@@ -103,6 +103,8 @@ struct PendingCall {
     slot: Arc<dyn Settle>,
     /// The link it went over, if it did.
     link: Option<LinkId>,
+    /// How often others passed it on, as far as they said.
+    step: u8,
 }
 
 /// A parcel that could go nowhere, to be tried again.
@@ -246,6 +248,12 @@ impl Shared {
         parcel.fail(CallError::Overloaded);
     }
 
+    /// Calls or casts wait here, for a bird or for the way to one.
+    pub(crate) fn holds_parcels(&self) -> bool {
+        let waits = |entry: &Arc<Entry>| entry.with(|state| !state.parcels.is_empty());
+        !lock(&self.parked).is_empty() || self.table.entries().iter().any(waits)
+    }
+
     /// Birds with a running life in this process.
     pub(crate) fn local_birds(&self) -> Vec<BirdName> {
         let running = |entry: &Arc<Entry>| entry.phase() == Phase::Running;
@@ -286,7 +294,7 @@ impl Shared {
         if table.len() >= MAX_PENDING {
             return None;
         }
-        let id = table.insert(deadline, PendingCall { slot, link: None });
+        let id = table.insert(deadline, PendingCall { slot, link: None, step: 0 });
         Some(CallId { slot: id.slot * SHARDS + shard, ..id })
     }
 

@@ -267,6 +267,12 @@ pub enum Effect {
         /// In words.
         why: String,
     },
+    /// This nest has left in good order: write what waits for it, and hear it out until it closes
+    /// its links. No `LinkClosed` follows.
+    Release {
+        /// The nest.
+        peer: NestId,
+    },
     /// From now on this nest is known by another incarnation; say so in every hello.
     Renamed {
         /// The new incarnation.

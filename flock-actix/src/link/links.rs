@@ -57,6 +57,13 @@ impl Default for Plan {
     }
 }
 
+/// A nest that leaves waits for so many milliseconds without a peer: a link may have been on its
+/// way to it.
+const QUIET_MS: u32 = 20;
+
+/// How long answers may still be written to a peer that has closed its own direction.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// After a dial for data failed, the next one waits for so long.
 const REST: Duration = Duration::from_millis(50);
 
@@ -136,6 +143,19 @@ impl Links {
         ended.iter().for_each(|link| self.bury(link));
     }
 
+    /// Says nothing more to this nest, which has left, and hears it out: calls that it took may
+    /// still be answered, or passed on.
+    pub(crate) fn release(&self, peer: NestId) {
+        let mut open = lock(&self.open);
+        let mut parting: Vec<_> = open.control.remove(&peer).into_iter().collect();
+        parting.extend(self.take_outgoing(|id| id == peer));
+        open.others.extend(parting.iter().cloned());
+        drop(open);
+        for link in parting {
+            self.drain(link);
+        }
+    }
+
     /// From now on hellos name this incarnation; links of the former one are closed.
     pub(crate) fn rename(&self, id: NestId) {
         lock(&self.me).id = id;
@@ -147,22 +167,31 @@ impl Links {
         self.bury_all(true);
     }
 
-    /// Resolves when all that was put on links has been written, or `within` has passed. A nest that
-    /// leaves waits for this: its goodbye is the last thing that it writes.
-    pub(crate) async fn written(&self, within: Duration) {
+    /// Resolves when all that was put on links has been written, no peer has calls to send any more
+    /// and this nest isn't `busy` with some, or `within` has passed. A nest that leaves waits for this: its goodbye is the last thing
+    /// that it writes, and calls that were under way to it are passed on.
+    pub(crate) async fn parted(&self, within: Duration, busy: impl Fn() -> bool + Send + 'static) {
         let Some(links) = self.this() else { return };
         let waits = self.crew.control().spawn(async move {
             let end = Instant::now() + within;
-            while Instant::now() < end && !links.are_idle() {
+            let mut quiet = 0;
+            while quiet < QUIET_MS && Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(1)).await;
+                let quiet_now = links.have_parted() && !busy();
+                quiet = if quiet_now { quiet + 1 } else { 0 };
             }
         });
         // An error says that the control thread has ended, and the links with it.
         let _ = waits.await;
     }
 
-    fn are_idle(&self) -> bool {
+    fn have_parted(&self) -> bool {
         let open = lock(&self.open);
+        // Peers close their ends once they have heard the goodbye.
+        let calls = |link: &Arc<Pipe>| link.kind == LinkKind::Data && !link.dialled;
+        if !open.control.is_empty() || open.others.iter().any(calls) {
+            return false;
+        }
         let outgoing = self.outgoing.load();
         let mut all = open.control.values().chain(&open.others).chain(outgoing.values());
         all.all(|link| link.is_idle())
@@ -301,6 +330,14 @@ impl Links {
             };
             if let ReadEnd::TooLong(e) = end {
                 links.on_bad(&link, e.to_string());
+            } else if link.kind == LinkKind::Data {
+                // The peer sends no more calls; what answers them may still wait to be written.
+                let written = async {
+                    while !link.is_idle() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                let _ = tokio::time::timeout(LAST_WORDS, written).await;
             }
             links.on_end(&link);
         });

@@ -2,17 +2,21 @@
 //! outcome is unknown, and needn't wait for its deadline.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use flock_proto::{CallId, NestId, ReplyHead, Time};
+use flock_proto::{CallHead, CallId, NestId, ReplyHead, Time};
 
 use super::{Shared, send};
 use crate::call::CallError;
-use crate::data_link::LinkId;
+use crate::data_link::{DataLink, LinkId};
 use crate::slot::lock;
 
 /// Calls remembered for each link; beyond that the oldest, which is likely answered, is forgotten.
 const KEPT: usize = 16_384;
+
+/// Said for the nest to which a call was passed on: with the link there, its track is lost.
+const NOBODY: NestId = NestId(0);
 
 /// A call passed on, which may have been answered since: replies take their own way.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +24,8 @@ struct PassedCall {
     deadline: Time,
     origin: NestId,
     id: CallId,
+    /// How often it had been passed on, this time included.
+    step: u8,
 }
 
 /// What was passed on, by link.
@@ -43,31 +49,72 @@ impl Passed {
 
 impl Shared {
     /// A call of another nest's went over this link.
-    pub(super) fn passed_on(&self, link: LinkId, origin: NestId, id: CallId, deadline: Time) {
-        let call = PassedCall { deadline, origin, id };
-        self.passed.note(link, call, self.now());
+    pub(super) fn passed_on(&self, link: LinkId, call: &CallHead<'_>) {
+        let now = self.now();
+        let deadline = now + call.remaining;
+        let call = PassedCall { deadline, origin: call.origin, id: call.id, step: call.hop };
+        self.passed.note(link, call, now);
+    }
+
+    /// Tells a call's origin to whom it went on: from now on that nest's link stands for it, and
+    /// the one it came over may close. A nest that leaves passes calls on to the last.
+    pub(super) fn tell_passed(&self, back: Option<&Arc<dyn DataLink>>, call: &CallHead<'_>) {
+        // Lost, it leaves the call to the link it came over, as if nobody had passed it on.
+        self.say_passed(back, call.origin, call.id, call.hop, call.dest);
+    }
+
+    fn say_passed(
+        &self,
+        back: Option<&Arc<dyn DataLink>>,
+        origin: NestId,
+        id: CallId,
+        step: u8,
+        to: NestId,
+    ) {
+        let hlc = self.hlc();
+        let head = ReplyHead { redirected: false, hop: 0, code: step, hlc, id, dest: origin };
+        let mut room = [0; send::HEAD];
+        let bytes = send::written(&mut room, |out| head.write_passed(to, out));
+        let _ = self.append_toward(back, origin, 0, bytes, &[]);
+    }
+
+    /// A call was passed on: this nest's own, or one whose origin this nest relays to.
+    pub(super) fn on_passed(self: &Arc<Self>, head: &ReplyHead, to: NestId) {
+        if !self.is_me(head.dest) {
+            let onward = ReplyHead { hop: head.hop.saturating_add(1), ..*head };
+            let mut room = [0; send::HEAD];
+            let bytes = send::written(&mut room, |out| onward.write_passed(to, out));
+            let _ = self.append_toward(None, head.dest, head.hop, bytes, &[]);
+            return;
+        }
+        let link = if to == NOBODY { None } else { self.link(to).map(|link| link.id()) };
+        let lost = self.in_shard(head.id, |pending, id| {
+            let Some(call) = pending.call_mut(id) else { return false };
+            if head.code > call.step && to != NOBODY {
+                (call.step, call.link) = (head.code, link);
+            }
+            // Whoever took it at that step may have passed it on since, and said so.
+            to == NOBODY && head.code >= call.step
+        });
+        if lost == Some(true) {
+            self.settle(head.id, Err(CallError::OutcomeUnknown));
+        }
     }
 
     /// A link is lost: tells those whose calls went over it, but for those in `kept`, which never
     /// left.
     pub(super) fn tell_callers(self: &Arc<Self>, link: LinkId, kept: &[(NestId, CallId)]) {
+        if self.closed.load(Ordering::Acquire) {
+            // It is this nest that goes; those who took the calls still answer them.
+            return;
+        }
         let now = self.now();
         for call in self.passed.take(link) {
             if call.deadline < now || kept.contains(&(call.origin, call.id)) {
                 continue;
             }
-            let head = ReplyHead {
-                redirected: false,
-                hop: 0,
-                code: CallError::OutcomeUnknown.code(),
-                hlc: self.hlc(),
-                id: call.id,
-                dest: call.origin,
-            };
-            let mut room = [0; send::HEAD];
-            let bytes = send::written(&mut room, |out| head.write(out));
             // If this doesn't arrive either, the caller's deadline ends the call.
-            let _ = self.append_toward(None, call.origin, 0, bytes, &[]);
+            self.say_passed(None, call.origin, call.id, call.step, NOBODY);
         }
     }
 }

@@ -25,6 +25,7 @@ impl DataSink for Arc<Shared> {
                 self.hear(head.hlc);
                 self.on_reply(&head, body);
             }
+            Ok(DataFrame::Passed(head, to)) => self.on_passed(&head, to),
             Err(_) => {
                 self.bad_frames.fetch_add(1, Ordering::Relaxed);
             }
@@ -45,6 +46,7 @@ impl DataSink for Arc<Shared> {
             match frame {
                 DataFrame::Call(head, body) => self.on_unwritten(&head, body),
                 DataFrame::Reply(head, body) => self.on_reply(&head, body),
+                DataFrame::Passed(head, to) => self.on_passed(&head, to),
             }
         }
     }
@@ -86,8 +88,8 @@ impl Shared {
             let mut room = [0; HEAD];
             if next.append(written(&mut room, |out| onward.write(out)), body).is_ok() {
                 if head.kind == CallKind::Call {
-                    let deadline = self.now() + head.remaining;
-                    self.passed_on(next.id(), head.origin, head.id, deadline);
+                    self.passed_on(next.id(), &onward);
+                    self.tell_passed(link, &onward);
                 }
                 return;
             }

@@ -177,7 +177,8 @@ impl Shared {
         match parcel.with_body(&mut |body| link.append(bytes, body)) {
             Ok(Ok(())) => {
                 if !own && note.is_call {
-                    self.passed_on(link.id(), note.origin, note.id, note.deadline);
+                    self.passed_on(link.id(), &head);
+                    self.tell_passed(parcel.came_over(), &head);
                 }
                 parcel.let_go();
             }

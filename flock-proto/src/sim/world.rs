@@ -698,7 +698,7 @@ impl World {
                     let delay = self.latency();
                     self.at(delay, host, id, Later::DialDone(address));
                 }
-                Effect::HangUp { peer, .. } => self.hang_up(host, peer),
+                Effect::HangUp { peer, .. } | Effect::Release { peer } => self.hang_up(host, peer),
                 Effect::Hatch { name, birth, fence, why, crashes, .. } => {
                     self.on_hatch(host, id, name, birth, fence, why, &crashes);
                 }

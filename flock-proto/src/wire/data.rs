@@ -17,6 +17,9 @@
 //! 56 u64 message
 //! 64 u8  length of the name, the name, the payload
 //! ```
+//!
+//! `Passed` is laid out as a reply whose code is the call's hop count and whose payload is the
+//! number of the nest that the call went on to.
 
 use std::time::Duration;
 
@@ -32,6 +35,7 @@ const CAST: u8 = 101;
 const REPLY: u8 = 102;
 const RETRY_CALL: u8 = 103;
 const RETRY_CAST: u8 = 104;
+const PASSED: u8 = 105;
 
 /// A redirect came between this call and an earlier one, so order doesn't hold across them.
 const REDIRECTED: u8 = 1;
@@ -113,6 +117,10 @@ pub enum DataFrame<'a> {
     Call(CallHead<'a>, &'a [u8]),
     /// A reply and its payload.
     Reply(ReplyHead, &'a [u8]),
+    /// To a call's origin: it was passed on to this nest, so the sender's link no longer stands for
+    /// it. The code is the call's hop count, by which the last of several such words is known. A
+    /// nest 0: the link over which the sender passed it on broke, so its track is lost.
+    Passed(ReplyHead, NestId),
 }
 
 /// Why bytes are no frame of the data plane.
@@ -146,7 +154,14 @@ impl<'a> DataFrame<'a> {
             CAST => CallKind::Cast,
             RETRY_CALL => CallKind::Retry { call: true },
             RETRY_CAST => CallKind::Retry { call: false },
-            REPLY => return at.reply(),
+            REPLY => {
+                let (head, payload) = at.reply()?;
+                return Ok(Self::Reply(head, payload));
+            }
+            PASSED => {
+                let (head, payload) = at.reply()?;
+                return Ok(Self::Passed(head, NestId(Reader(payload).u64()?)));
+            }
             other => return Err(HeadError::Kind(other)),
         };
         at.call(kind)
@@ -184,8 +199,18 @@ impl CallHead<'_> {
 impl ReplyHead {
     /// Appends the header; the payload is to follow.
     pub fn write(&self, out: &mut impl BufMut) {
+        self.write_as(REPLY, out);
+    }
+
+    /// Appends a whole frame that says to whom the call was passed on.
+    pub fn write_passed(&self, to: NestId, out: &mut impl BufMut) {
+        self.write_as(PASSED, out);
+        out.put_u64_le(to.0);
+    }
+
+    fn write_as(&self, kind: u8, out: &mut impl BufMut) {
         out.put_u8(WIRE_VERSION);
-        out.put_u8(REPLY);
+        out.put_u8(kind);
         out.put_u8(if self.redirected { REDIRECTED } else { 0 });
         out.put_u8(self.hop);
         out.put_u8(self.code);
@@ -217,7 +242,7 @@ impl<'a> Reader<'a> {
         Ok(DataFrame::Call(head, self.0))
     }
 
-    fn reply(mut self) -> Result<DataFrame<'a>, HeadError> {
+    fn reply(mut self) -> Result<(ReplyHead, &'a [u8]), HeadError> {
         let head = ReplyHead {
             redirected: self.u8()? & REDIRECTED != 0,
             hop: self.u8()?,
@@ -226,7 +251,7 @@ impl<'a> Reader<'a> {
             id: self.id()?,
             dest: NestId(self.u64()?),
         };
-        Ok(DataFrame::Reply(head, self.0))
+        Ok((head, self.0))
     }
 
     fn id(&mut self) -> Result<CallId, HeadError> {
@@ -317,6 +342,25 @@ mod tests {
             b"\x01\x66\0\x01\x09\x11\0\0\0\0\0\0\0\x07\0\0\0\x08\0\0\0\x21\0\0\0\0\0\0\0why";
         assert_eq!(out, golden);
         assert_eq!(DataFrame::read(golden), Ok(DataFrame::Reply(head, b"why")));
+    }
+
+    #[test]
+    fn word_of_passing_on_is_laid_out_as_version_1_says() {
+        let head = ReplyHead {
+            redirected: false,
+            hop: 0,
+            code: 2,
+            hlc: Hlc(0x11),
+            id: CallId { slot: 7, generation: 8 },
+            dest: NestId(0x21),
+        };
+        let mut out = Vec::new();
+        head.write_passed(NestId(0x31), &mut out);
+        let golden = b"\x01\x69\0\0\x02\x11\0\0\0\0\0\0\0\x07\0\0\0\x08\0\0\0\
+            \x21\0\0\0\0\0\0\0\x31\0\0\0\0\0\0\0";
+        assert_eq!(out, golden);
+        assert_eq!(DataFrame::read(golden), Ok(DataFrame::Passed(head, NestId(0x31))));
+        assert_eq!(DataFrame::read(&golden[..36]), Err(HeadError::Short));
     }
 
     #[test]
