@@ -50,6 +50,12 @@ pub(crate) trait Links: Send + Sync {
     /// it buffers, and when the dial fails it closes. `None`: this nest has no way to dial it, or
     /// has just failed to; asking again in a moment is right.
     fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>>;
+
+    /// A link that this neighbour dialled for its own calls, if there is one: what is put on it
+    /// reaches the neighbour before it sees that link end.
+    fn dialled_by(&self, _peer: NestId) -> Option<Arc<dyn DataLink>> {
+        None
+    }
 }
 
 /// What the links tell the data plane.

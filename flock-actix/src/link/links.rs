@@ -444,6 +444,15 @@ impl Links {
 }
 
 impl data_link::Links for Links {
+    fn dialled_by(&self, peer: NestId) -> Option<Arc<dyn DataLink>> {
+        let open = lock(&self.open);
+        let theirs = |link: &&Arc<Pipe>| {
+            link.kind == LinkKind::Data && !link.dialled && link.peer.id == peer
+        };
+        let link = open.others.iter().rfind(theirs)?.clone();
+        Some(link)
+    }
+
     fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
         if let Some(link) = self.outgoing.load().get(&to) {
             return Some(link.clone());

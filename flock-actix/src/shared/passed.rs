@@ -75,7 +75,11 @@ impl Shared {
         let head = ReplyHead { redirected: false, hop: 0, code: step, hlc, id, dest: origin };
         let mut room = [0; send::HEAD];
         let bytes = send::written(&mut room, |out| head.write_passed(to, out));
-        let _ = self.append_toward(back, origin, 0, bytes, &[]);
+        // On the origin's own link, which it sees end when this nest goes: it must hear this first.
+        let own = self.links.get().and_then(|links| links.dialled_by(origin));
+        if own.is_none_or(|link| link.append(bytes, &[]).is_err()) {
+            let _ = self.append_toward(back, origin, 0, bytes, &[]);
+        }
     }
 
     /// A call was passed on: this nest's own, or one whose origin this nest relays to.
