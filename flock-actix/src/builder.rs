@@ -13,6 +13,7 @@ use crate::bird::{Bird, SpeciesTable};
 use crate::core::{Core, Rest};
 use crate::data_link::{DataLink, DataSink};
 use crate::error::StartError;
+use crate::events::{Events, Hub};
 use crate::flock::Flock;
 use crate::link::{Identity, Links, Plan};
 use crate::nest_actor::{NestActor, Parts};
@@ -39,6 +40,7 @@ pub struct Builder {
     config: Config,
     settings: Settings,
     clock_ahead: Duration,
+    events: Arc<Hub>,
 }
 
 impl Builder {
@@ -57,6 +59,7 @@ impl Builder {
             config: Config::default(),
             settings: Settings::default(),
             clock_ahead: Duration::ZERO,
+            events: Arc::default(),
         }
     }
 
@@ -126,14 +129,22 @@ impl Builder {
         self
     }
 
+    /// Events from the very start, those on the way to the flock included: seeds that don't answer,
+    /// peers that refuse this nest.
+    pub fn events(&self) -> Events {
+        self.events.listen()
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) const fn wrong_clock(mut self, ahead: Duration) -> Self {
         self.clock_ahead = ahead;
         self
     }
 
-    /// Starts the nest and joins the flock; resolves when the nest is up. Dropping the future, or
-    /// later the last [`Flock`], shuts the nest down.
+    /// Starts the nest and joins the flock; resolves when the nest is up and owns its share of the
+    /// names. While no seed answers it keeps trying, and after [`form_after`](Self::form_after) it
+    /// is a flock by itself (without seeds, at once); the two join when they meet. Dropping the
+    /// future, or later the last [`Flock`], shuts the nest down.
     pub async fn join(self) -> Result<Flock, StartError> {
         self.start(true).await
     }
@@ -224,14 +235,16 @@ impl Builder {
             seeds: self.seeds.clone(),
         };
         let seed = RandomState::new().hash_one(&shown);
-        let nest = Nest::new(me, self.config, seed, wall.now());
+        let nest = Nest::new(me, self.config.clone(), seed, wall.now());
         let context = Context::<NestActor>::new();
-        let core = Arc::new(Core::new(context.address()));
+        let core = Arc::new(Core::new(context.address(), self.events));
         let (view, settings) = (nest.view(), self.settings);
         let shared = Shared::new(name.clone(), view, self.species, settings, wall, core.clone());
         shared.set_core(core.clone());
         let identity = Identity { flock: self.flock, nest: name, id: nest.id(), address: shown };
-        let plan = Plan { loopback_only: !self.insecure, ..Plan::default() };
+        let max_skew = self.config.max_clock_skew;
+        let loopback_only = !self.insecure;
+        let plan = Plan { loopback_only, wall, max_skew, ..Plan::default() };
         let sink = Arc::new(ToShared(Arc::downgrade(&shared)));
         let links = Links::new(identity, plan, crew.clone(), core.clone(), sink);
         shared.set_links(links.clone());

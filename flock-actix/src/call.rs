@@ -38,10 +38,12 @@ pub enum CallError {
     /// The deadline passed. The bird may still handle the call, or have handled it.
     #[error("the deadline passed; the bird may have handled the call")]
     TimedOut,
-    /// The link broke after the call was sent. The bird may have handled it.
+    /// The link broke after the call was sent. The bird may have handled it. (One that breaks
+    /// beyond a relay isn't seen here: then the call ends as `TimedOut`.)
     #[error("the link broke; the bird may have handled the call")]
     OutcomeUnknown,
-    /// The bird's inbox, or the buffer on the way to it, is full. Nothing was handled.
+    /// The bird's inbox, or the buffer on the way to it, is full: nothing was handled. Or, from
+    /// another nest, the answer found no room on its way back: then the bird has handled the call.
     #[error("the bird's inbox, or the way to it, is full")]
     Overloaded,
     /// This nest is shut down. The call may have been handled, if it was made before.

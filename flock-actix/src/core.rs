@@ -29,7 +29,7 @@ const OVERHEAD: usize = 128;
 pub(crate) struct Core {
     actor: Addr<NestActor>,
     queued: Arc<AtomicUsize>,
-    pub(crate) events: Hub,
+    pub(crate) events: Arc<Hub>,
     rest: OnceLock<Rest>,
 }
 
@@ -57,8 +57,8 @@ impl Drop for Place {
 }
 
 impl Core {
-    pub(crate) fn new(actor: Addr<NestActor>) -> Self {
-        Self { actor, queued: Arc::default(), events: Hub::default(), rest: OnceLock::new() }
+    pub(crate) fn new(actor: Addr<NestActor>, events: Arc<Hub>) -> Self {
+        Self { actor, queued: Arc::default(), events, rest: OnceLock::new() }
     }
 
     /// Only the first call counts.

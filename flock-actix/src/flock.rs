@@ -75,13 +75,19 @@ impl Flock {
         self.core()?.rest()?.address
     }
 
-    /// Starts a bird. Resolves after its first hatch, when two nests hold its record (or the one
-    /// that there is); fails with `AlreadyExists` if a bird of this name lives.
+    /// Starts a bird on the nest that owns the name. Resolves after its first hatch, when two nests
+    /// hold its record (or the one that there is): from then on every nest in contact can call it.
+    ///
+    /// Fails with [`RequestError::AlreadyExists`] if a bird of this name lives, whatever its species;
+    /// with [`RequestError::HatchFailed`] if its first hatch fails, and then the name is free; with
+    /// [`RequestError::TimedOut`] after ten seconds unless set, and then it may still take effect.
+    /// Every nest keeps `args` for as long as the bird lives: keep them small.
     pub fn start<B: Bird>(&self, name: &str, args: B::Args) -> Start<B> {
         Start::new(self.clone(), name, &args)
     }
 
-    /// Starts a bird or finds one of the same name and species; says whether it is new.
+    /// Starts a bird as [`start`](Self::start) does, or finds one of the same name and species;
+    /// says whether it is new. A bird that is found keeps its own args.
     pub fn start_or_get<B: Bird>(&self, name: &str, args: B::Args) -> StartOrGet<B> {
         StartOrGet::new(self.clone(), name, &args)
     }
@@ -95,18 +101,22 @@ impl Flock {
         BirdRef::new(name, Some(self.shared.clone()))
     }
 
-    /// Stops a bird. Resolves when its life has ended and its name is free.
+    /// Stops a bird, wherever it is. Resolves when its life has ended and its name is free;
+    /// [`RequestError::NoSuchBird`] if none lives. Calls that wait for it end as `NoSuchBird`, those
+    /// being handled have five seconds, then end as `Interrupted`.
     pub fn stop(&self, name: &str) -> Request {
         Request::new(self.clone(), name, Wish::Stop)
     }
 
-    /// Lets a grounded bird try again.
+    /// Lets a grounded bird try again. Resolves when that is written, before it hatches;
+    /// [`RequestError::NotGrounded`] if it isn't grounded.
     pub fn revive(&self, name: &str) -> Request {
         Request::new(self.clone(), name, Wish::Revive)
     }
 
     /// Hands all birds over to the other nests, says goodbye, and shuts this nest down; other
-    /// handles on it are then of no use. On an error the nest is still there.
+    /// handles on it are then of no use. What can't be handed over within 30 s is left to the
+    /// others, as if this nest had died. On an error the nest is still there.
     pub async fn leave(&self) -> Result<(), RequestError> {
         match self.ask(LEAVE, |req, _| Input::Leave { req }).await? {
             Answer::Left => {}

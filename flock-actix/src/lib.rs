@@ -1,5 +1,53 @@
 //! Named, supervised actix actors that live on a cluster: start by name, call from anywhere.
 //!
+//! A *bird* is an actor with a name. A *nest* is a process that runs birds, a *flock* all nests of
+//! one name that have found each other. The name alone says which nest a bird *hatches* on; any nest
+//! calls it.
+//!
+//! ```
+//! use actix::prelude::*;
+//! use flock_actix::{Bird, Flock, Hatching, bird};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Message, Serialize, Deserialize)]
+//! #[rtype(result = "String")]
+//! struct Greet(String);
+//!
+//! struct Parrot;
+//!
+//! impl Actor for Parrot {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! impl Handler<Greet> for Parrot {
+//!     type Result = String;
+//!     fn handle(&mut self, Greet(who): Greet, _: &mut Context<Self>) -> String {
+//!         format!("Hello, {who}!")
+//!     }
+//! }
+//!
+//! impl Bird for Parrot {
+//!     type Args = ();
+//!     async fn hatch(_: (), _: &Hatching) -> anyhow::Result<Self> {
+//!         Ok(Parrot)
+//!     }
+//! }
+//! bird!(Parrot as "parrot" { Greet });
+//!
+//! # #[actix::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // `.join()` in place of `.local()` opens a socket and looks for other nests.
+//! let flock = Flock::builder("zoo").species::<Parrot>().local().await?;
+//! let polly = flock.start::<Parrot>("polly", ()).await?;
+//! assert_eq!(polly.send(Greet("world".into())).await?, "Hello, world!");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Calls end exactly once, with the answer or a [`CallError`] that says what is then true; a bird
+//! sees each at most once. A crash, a move or a lost nest ends an actor's state: [`Bird::hatch`]
+//! builds it anew. What else is promised, and what is not, says the project's README.
+//!
 //! What lives where, in reading order:
 //!
 //! - `bird`: what a bird's author writes against.
@@ -11,9 +59,8 @@
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
 //! - `link`: those links. `net` and `rt`: the only places with sockets and threads.
+//! - `wall`: the clock.
 //! - `testing` (feature): several nests in one process.
-
-#![allow(dead_code, reason = "the driver, which calls most of it, is not wired up yet")]
 
 mod bird;
 mod bird_ref;
@@ -56,7 +103,7 @@ pub use flock::Flock;
 pub use flock_proto::{
     BirdName, Cause, Dot, Event, Fence, Hlc, NameError, NestName, NestState, SpeciesId,
 };
-pub use look::{BirdInfo, NestInfo, Whereabouts};
+pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
 pub use request::{Request, Start, StartOrGet};
 pub use router::Router;
 
@@ -66,3 +113,8 @@ pub mod __private {
     pub use crate::bird::{Ear, Plumage, all_distinct, last_segment};
     pub use flock_proto::MessageId;
 }
+
+/// The examples of the README, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

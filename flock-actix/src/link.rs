@@ -61,6 +61,13 @@ pub(crate) struct Counts {
     pub(crate) crowded: AtomicU64,
 }
 
+impl Counts {
+    /// Skipped, bad, refused, crowded.
+    pub(crate) fn read(&self) -> [u64; 4] {
+        [&self.skipped, &self.bad, &self.refused, &self.crowded].map(|n| n.load(Ordering::Relaxed))
+    }
+}
+
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -56,6 +56,31 @@ pub struct NestInfo {
     pub me: bool,
 }
 
+/// What a nest counts: nothing is dropped uncounted. All but `pending_calls` only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Frames that broke the rules or could not be read.
+    pub bad_frames: u64,
+    /// Frames of a kind that this version doesn't know, skipped.
+    pub unknown_frames: u64,
+    /// Handshakes that this nest refused.
+    pub refused: u64,
+    /// Strangers sent away because too many stood in the door.
+    pub crowded: u64,
+    /// Casts that found no room.
+    pub lost_casts: u64,
+    /// Calls made here that wait for their outcome at this moment.
+    pub pending_calls: u64,
+    /// Lives begun here; a restart after a crash doesn't count.
+    pub hatches: u64,
+    /// Birds handed over to other nests.
+    pub moves: u64,
+    /// Times that this nest's registry differed from another's though both knew the same
+    /// operations; each was repaired.
+    pub repairs: u64,
+}
+
 impl fmt::Display for NestInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = if self.share > 0.0 { (self.birds as f64 / self.share).round() } else { 0.0 };
@@ -110,6 +135,25 @@ impl Flock {
     /// shut down. Looks at every name.
     pub async fn nests(&self) -> Vec<NestInfo> {
         self.look(nests).await.unwrap_or_default()
+    }
+
+    /// What this nest has counted. All zero once it is shut down.
+    pub async fn counters(&self) -> Counters {
+        let Some(mind) = self.look(Nest::counters).await else { return Counters::default() };
+        let links = self.core().and_then(|c| c.rest()).and_then(|rest| rest.links.upgrade());
+        let [skipped, bad, refused, crowded] = links.map(|l| l.counts.read()).unwrap_or_default();
+        let shared = self.shared();
+        Counters {
+            bad_frames: bad + mind.bad_frames + shared.bad_frames(),
+            unknown_frames: skipped + mind.unknown_frames,
+            refused,
+            crowded,
+            lost_casts: shared.lost_casts(),
+            pending_calls: shared.pending_calls() as u64,
+            hatches: mind.hatches,
+            moves: mind.moves,
+            repairs: mind.repairs,
+        }
     }
 
     /// Resolves when the bird ends for good, with the reason. `NoSuchBird` if none lives as far as

@@ -110,8 +110,8 @@ impl NestActor {
                 self.shared.renamed(id);
                 self.links.rename(id);
             }
-            Effect::Hatch { name, birth, fence, species, args, why, crashes } => {
-                let order = HatchOrder { name, birth, fence, species, args, why, crashes };
+            Effect::Hatch { name, fence, species, args, why, crashes, .. } => {
+                let order = HatchOrder { name, fence, species, args, why, crashes };
                 self.shared.hatch(order);
             }
             Effect::End { name, fence, why } => self.shared.end(&name, fence, why),
@@ -121,10 +121,7 @@ impl NestActor {
             Effect::Answer { req, answer } => self.answer(req, answer),
             Effect::Publish(view) => self.publish(view),
             Effect::Tell(event) => self.tell(event),
-            Effect::Stamp(clock) => {
-                self.shared.stamp(clock);
-                self.links.stamp(clock);
-            }
+            Effect::Stamp(clock) => self.shared.stamp(clock),
             other => tracing::error!(?other, "an effect that this driver doesn't know"),
         }
     }

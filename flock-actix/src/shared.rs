@@ -24,7 +24,7 @@ use actix_rt::ArbiterHandle;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use flock_proto::{
-    BirdName, CallId, Dot, Fence, Hlc, NestId, NestName, Pending, SpeciesId, Time, View, Why,
+    BirdName, CallId, Fence, Hlc, NestId, NestName, Pending, SpeciesId, Time, View, Why,
 };
 
 use crate::bird::SpeciesTable;
@@ -80,7 +80,6 @@ impl Default for Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct HatchOrder {
     pub(crate) name: BirdName,
-    pub(crate) birth: Dot,
     pub(crate) fence: Fence,
     pub(crate) species: SpeciesId,
     pub(crate) args: Bytes,
@@ -121,6 +120,8 @@ pub(crate) struct Shared {
     view: ArcSwap<View>,
     me: AtomicU64,
     hlc: AtomicU64,
+    /// The greatest stamp that a frame of the data plane brought.
+    heard: AtomicU64,
     wall: Wall,
     table: Table,
     core: OnceLock<Arc<Core>>,
@@ -160,6 +161,7 @@ impl Shared {
             me: AtomicU64::new(view.me().0),
             view: ArcSwap::new(view),
             hlc: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             wall,
             table: Table::new(),
             core: OnceLock::new(),
@@ -249,6 +251,20 @@ impl Shared {
     /// Calls made here that wait for their outcome.
     pub(crate) fn pending_calls(&self) -> usize {
         self.pending.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Notes the stamp of a frame, for the core to observe.
+    fn hear(&self, stamp: Hlc) {
+        // Read first: nearly every frame brings a stamp that isn't new, and a write would be felt.
+        if stamp.0 > self.heard.load(Ordering::Relaxed) {
+            self.heard.fetch_max(stamp.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The greatest stamp heard since the last time, if the core doesn't know it.
+    fn news_of_stamps(&self) -> Option<Hlc> {
+        let heard = self.heard.swap(0, Ordering::Relaxed);
+        (heard > self.hlc.load(Ordering::Relaxed)).then_some(Hlc(heard))
     }
 
     fn hlc(&self) -> Hlc {

@@ -145,6 +145,11 @@ pub enum Input {
         /// How long ago each crash within the limit's window was.
         crashes: Vec<Duration>,
     },
+    /// A frame of the data plane carried this stamp.
+    Observed {
+        /// The clock of its sender.
+        stamp: Hlc,
+    },
     /// The deadline passed.
     Tick,
 }

@@ -134,7 +134,12 @@ number! {
     MessageId
 }
 number! {
-    /// A number that grows with each life of a bird, for guarding writes to an outside store.
+    /// A number that grows along the lives of a bird on nest after nest, for guarding writes to an
+    /// outside store. A restart after a crash on the same nest keeps it.
+    ///
+    /// It is a stamp of the nest's hybrid logical clock. So after a nest was lost without a word it
+    /// is greater only while clocks differ by less than the time that it took to notice; and during
+    /// a partition both sides give out fences. After a heal the life that stays gets one above both.
     Fence
 }
 number! {

@@ -11,6 +11,28 @@
 //! - `pending`, `routing`: the calls of the data plane, which never enter the core.
 //! - `sim` (feature): many nests in virtual time, for tests.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
+//!
+//! A nest without seeds is a flock by itself at once:
+//!
+//! ```
+//! use flock_proto::{Config, Effect, Me, Nest, NestName, Time};
+//!
+//! # fn main() -> Result<(), flock_proto::NameError> {
+//! let me = Me {
+//!     name: NestName::new("nest-1")?,
+//!     address: "127.0.0.1:7101".into(),
+//!     weight: 1,
+//!     species: Default::default(),
+//!     seeds: Vec::new(),
+//! };
+//! let now = Time::from_micros(1_800_000_000_000_000);
+//! let mut nest = Nest::new(me, Config::default(), 42, now);
+//! let effects: Vec<Effect> = nest.drain().collect();
+//! assert!(effects.iter().any(|effect| matches!(effect, Effect::Publish(_))));
+//! assert_eq!(nest.view().owner(7), Some(nest.id()));
+//! # Ok(())
+//! # }
+//! ```
 
 mod config;
 mod door;

@@ -55,6 +55,8 @@ pub struct Nest {
     now: Time,
     rng: Rng,
     clock: Clock,
+    /// The last stamp that the driver was told.
+    shown: Hlc,
     out: Vec<Effect>,
     counters: Counters,
 
@@ -161,6 +163,7 @@ impl Nest {
             registry: Registry::new(id, config.log_len),
             id,
             now,
+            shown: Hlc(0),
             out: Vec::new(),
             counters: Counters::default(),
             state: NestState::Joining,
@@ -261,6 +264,9 @@ impl Nest {
                 self.on_grounded(name, fence, reason, crashes);
             }
             Input::Departed { name, fence, crashes } => self.on_departed(name, fence, crashes),
+            // One from too far ahead is not taken over, and not told of: its nest's control frames
+            // say the same, and say whose it is.
+            Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),
             Input::Tick => self.on_tick(),
         }
         self.round();
@@ -346,6 +352,7 @@ impl Nest {
             }
         }
         self.schedule_flush();
+        self.show_stamp();
         self.try_leave();
         if self.roster.has_news() {
             self.tell_news();
@@ -354,6 +361,15 @@ impl Nest {
 
     fn tell(&mut self, event: Event) {
         self.out.push(Effect::Tell(event));
+    }
+
+    /// Lets the data plane carry the clock, too, wherever it has moved on.
+    fn show_stamp(&mut self) {
+        let last = self.clock.last();
+        if last > self.shown {
+            self.shown = last;
+            self.out.push(Effect::Stamp(last));
+        }
     }
 
     fn stamp(&mut self) -> Hlc {

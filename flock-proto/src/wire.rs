@@ -10,6 +10,6 @@ mod data;
 pub use control::{
     Acked, Card, Depart, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed, MAX_HOPS,
     Ops, Outcome, Probe, Probed, Ready, Refused, Request, Response, Roster, Seal, SnapshotWanted,
-    Status, Swim, WIRE_VERSION, Wish,
+    Status, Suspected, Swim, WIRE_VERSION, Wish,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};

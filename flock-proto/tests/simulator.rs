@@ -1,5 +1,4 @@
 //! Random stories of many nests, with the invariants checked after every event.
-#![cfg(feature = "sim")]
 
 use flock_proto::sim::{Deeds, Story, tell};
 
@@ -10,7 +9,7 @@ fn env(name: &str, default: u64) -> u64 {
 fn tell_all(test: &str, rough: bool) {
     let first = env("FLOCK_SIM_SEED", 1);
     let seeds =
-        if std::env::var("FLOCK_SIM_SEED").is_ok() { 1 } else { env("FLOCK_SIM_SEEDS", 100) };
+        if std::env::var("FLOCK_SIM_SEED").is_ok() { 1 } else { env("FLOCK_SIM_SEEDS", 200) };
     let mut deeds = Deeds::default();
     for seed in first..first + seeds {
         let story = Story { seed, nests: 2 + (seed % 4) as usize, chapters: 2, rough };
@@ -19,7 +18,7 @@ fn tell_all(test: &str, rough: bool) {
         assert!(
             broken.is_none(),
             "seed {seed}: {broken:?}\nreplay: FLOCK_SIM_SEED={seed} cargo test -p flock-proto \
-             --features sim --test simulator {test}"
+             --test simulator {test}"
         );
     }
     if seeds >= 50 {

@@ -72,7 +72,8 @@ impl Hatching {
         Flock::within(self.shared.clone())
     }
 
-    /// The fence of this life, to be read anew before each write that it guards.
+    /// The fence of the bird on this nest, to be read anew before each write that it guards. A life
+    /// after a crash on the same nest has the same. What it is good for, and what not: [`Fence`].
     pub fn fence(&self) -> FenceHandle {
         self.fence.clone()
     }
@@ -88,7 +89,8 @@ impl fmt::Debug for Hatching {
     }
 }
 
-/// The live fence of a bird. It grows when the bird survives a conflict, so read it at each use.
+/// The live fence of a bird. It grows when two lives of the bird have become one after a partition,
+/// so read it at each use.
 #[derive(Clone, Debug)]
 pub struct FenceHandle(pub(crate) Arc<AtomicU64>);
 

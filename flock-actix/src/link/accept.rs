@@ -124,6 +124,11 @@ impl Links {
                 count(&self.counts.refused);
                 self.control.on_event(Event::NameTaken(hello.nest.clone()));
             }
+            Reason::Clock => {
+                count(&self.counts.refused);
+                let ahead_ms = self.skew(hello).unwrap_or_default();
+                self.control.on_event(Event::ClockSkew { nest: hello.nest.clone(), ahead_ms });
+            }
             _ => self.refused(named(&hello.nest, &hello.address), refuse.why.clone()),
         }
     }

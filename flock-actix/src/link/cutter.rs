@@ -36,6 +36,7 @@ impl Default for Cutter {
 }
 
 impl Cutter {
+    #[cfg(any(test, feature = "testing"))]
     /// Cuts these nests off, by name and by the address they are dialled at.
     pub(crate) fn cut(
         &self,
@@ -50,6 +51,7 @@ impl Cutter {
         self.changed.send_replace(());
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// Undoes every cut.
     pub(crate) fn heal(&self) {
         *lock(&self.cut) = Cut::default();

@@ -87,7 +87,11 @@ impl Links {
             Failed::Refused(Refuse { code, why, above }) => {
                 let alarming = matches!(
                     code,
-                    Reason::OtherFlock | Reason::Version | Reason::Unreadable | Reason::Other(_)
+                    Reason::OtherFlock
+                        | Reason::Version
+                        | Reason::Unreadable
+                        | Reason::Clock
+                        | Reason::Other(_)
                 );
                 if alarming {
                     let why = format!("this nest was refused: {why}");

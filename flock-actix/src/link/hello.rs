@@ -58,6 +58,8 @@ pub(crate) enum Reason {
     Busy,
     /// The hello can't be read.
     Unreadable,
+    /// The clocks of the two are too far apart.
+    Clock,
     /// A reason of a later version.
     Other(u8),
 }
@@ -72,6 +74,7 @@ impl From<u8> for Reason {
             5 => Self::Myself,
             6 => Self::Busy,
             7 => Self::Unreadable,
+            8 => Self::Clock,
             other => Self::Other(other),
         }
     }
@@ -87,6 +90,7 @@ impl From<Reason> for u8 {
             Reason::Myself => 5,
             Reason::Busy => 6,
             Reason::Unreadable => 7,
+            Reason::Clock => 8,
             Reason::Other(code) => code,
         }
     }

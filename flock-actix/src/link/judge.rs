@@ -22,6 +22,10 @@ impl Links {
         if hello.id == me.id {
             return Err(Refuse::new(Reason::Myself, "this is the nest that dialled"));
         }
+        if let Some(ahead_ms) = self.skew(hello) {
+            let why = format!("its clock is {ahead_ms} ms ahead of this nest's");
+            return Err(Refuse::new(Reason::Clock, why));
+        }
         let taken = || Refuse::new(Reason::NameTaken, format!("a nest {} lives", hello.nest));
         if hello.nest == me.nest {
             return Err(taken());
@@ -44,5 +48,14 @@ impl Links {
             return Err(Refuse::new(Reason::Busy, "this nest dialled at the same time"));
         }
         Ok(())
+    }
+
+    /// By how many milliseconds a peer's clock is ahead (or, below zero, behind), if that is too
+    /// much.
+    pub(super) fn skew(&self, hello: &Hello) -> Option<i64> {
+        let (theirs, mine) = (hello.clock.time(), self.plan.wall.now());
+        let apart = theirs.since(mine).max(mine.since(theirs));
+        let millis = i64::try_from(apart.as_millis()).unwrap_or(i64::MAX);
+        (apart > self.plan.max_skew).then_some(if theirs > mine { millis } else { -millis })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use super::{ControlSink, Counts, Cutter, count, lock};
 use crate::data_link::{self, DataLink, DataSink};
 use crate::net::{Reading, Writing};
 use crate::rt::Crew;
+use crate::wall::Wall;
 
 /// Knobs of the links.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,11 @@ pub(crate) struct Plan {
     pub(crate) data_limit: usize,
     /// Strangers that may stand in the door at one time.
     pub(crate) half_open: usize,
+    /// This nest's clock.
+    pub(crate) wall: Wall,
+    /// A peer whose clock is further off than this is refused: stamps decide which of two records
+    /// wins, and fences grow by them.
+    pub(crate) max_skew: Duration,
 }
 
 impl Default for Plan {
@@ -46,6 +51,8 @@ impl Default for Plan {
             control_limit: 32 << 20,
             data_limit: 8 << 20,
             half_open: 64,
+            wall: Wall::ahead_by(Duration::ZERO),
+            max_skew: Duration::from_secs(10),
         }
     }
 }
@@ -59,7 +66,6 @@ const MAX_KNOWN: usize = 10_000;
 /// All links of this nest.
 pub(crate) struct Links {
     pub(super) me: Mutex<Identity>,
-    clock: AtomicU64,
     pub(super) plan: Plan,
     pub(super) crew: Crew,
     pub(super) cutter: Arc<Cutter>,
@@ -97,7 +103,6 @@ impl Links {
         let nobody = Arc::new(View::new(me.id, Vec::new()));
         Arc::new_cyclic(|this| Self {
             me: Mutex::new(me),
-            clock: AtomicU64::new(0),
             plan,
             crew,
             cutter: Arc::default(),
@@ -147,12 +152,8 @@ impl Links {
         self.view.store(view);
     }
 
-    /// The clock that hellos show.
-    pub(crate) fn stamp(&self, clock: Hlc) {
-        self.clock.store(clock.0, Ordering::Relaxed);
-    }
-
     /// For partitions at will.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) const fn cutter(&self) -> &Arc<Cutter> {
         &self.cutter
     }
@@ -167,7 +168,7 @@ impl Links {
     }
 
     pub(super) fn hello(&self, link: LinkKind, nonce: u64) -> Hello {
-        let clock = Hlc(self.clock.load(Ordering::Relaxed));
+        let clock = Hlc::at(self.plan.wall.now());
         lock(&self.me).hello(link, clock, nonce)
     }
 

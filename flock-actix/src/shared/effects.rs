@@ -165,7 +165,7 @@ impl Shared {
 
     /// `Effect::Stamp`.
     pub(crate) fn stamp(&self, hlc: Hlc) {
-        self.hlc.store(hlc.0, Ordering::Relaxed);
+        self.hlc.fetch_max(hlc.0, Ordering::Relaxed);
     }
 
     /// `Effect::Renamed`.

@@ -15,8 +15,14 @@ use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
 impl DataSink for Arc<Shared> {
     fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]) {
         match DataFrame::read(frame) {
-            Ok(DataFrame::Call(head, body)) => self.on_call(Some(link), &head, body),
-            Ok(DataFrame::Reply(head, body)) => self.on_reply(&head, body),
+            Ok(DataFrame::Call(head, body)) => {
+                self.hear(head.hlc);
+                self.on_call(Some(link), &head, body);
+            }
+            Ok(DataFrame::Reply(head, body)) => {
+                self.hear(head.hlc);
+                self.on_reply(&head, body);
+            }
             Err(_) => {
                 self.bad_frames.fetch_add(1, Ordering::Relaxed);
             }

@@ -43,6 +43,9 @@ impl Shared {
     /// One sweep.
     pub(crate) fn sweep(self: &Arc<Self>) {
         let now = self.now();
+        if let Some(stamp) = self.news_of_stamps() {
+            self.nest.tell(Input::Observed { stamp });
+        }
         for shard in &self.pending {
             let due = lock(shard).expired(now);
             for call in due {

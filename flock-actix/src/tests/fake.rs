@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use bytes::Bytes;
 use flock_proto::{
-    BirdName, Dot, Event, Fence, Input, Member, NestId, NestName, NestState, Route, SpeciesId, Via,
+    BirdName, Event, Fence, Input, Member, NestId, NestName, NestState, Route, SpeciesId, Via,
     View, Why,
 };
 use tokio::sync::{Notify, mpsc};
@@ -154,7 +154,6 @@ impl Plane {
     pub(super) fn order<B: Bird>(&self, name: &str, args: &B::Args, fence: u64) -> HatchOrder {
         HatchOrder {
             name: self::name(name),
-            birth: Dot { origin: self.shared.me(), seq: 1 },
             fence: Fence(fence),
             species: SpeciesId::of(B::SPECIES),
             args: Bytes::from(codec::encode(args).expect("encodable")),

@@ -203,7 +203,10 @@ pub(crate) async fn lives(flock: &TestFlock) -> BTreeMap<String, String> {
 }
 
 /// Reads events until one is as wanted.
-pub(crate) async fn until<T>(events: &mut Events, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+pub(crate) async fn until<T>(
+    events: &mut Events,
+    mut wanted: impl FnMut(&Event) -> Option<T>,
+) -> T {
     let mut seen = Vec::new();
     let search = async {
         loop {

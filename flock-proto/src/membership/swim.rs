@@ -127,6 +127,19 @@ impl Swim {
         self.with(now, out, |foca, run| drop(foca.gossip(run)));
     }
 
+    /// The members that are suspected, each with the incarnation that it must surpass.
+    pub(crate) fn suspects(&self) -> Vec<(NestId, u16)> {
+        let suspects = self.foca.iter_members().filter(|m| m.state() == foca::State::Suspect);
+        suspects.map(|m| (m.id().id, m.incarnation())).collect()
+    }
+
+    /// Answers a suspicion against this nest.
+    pub(crate) fn refute(&mut self, now: Time, incarnation: u16, out: &mut SwimOut) {
+        let me = self.foca.identity().clone();
+        let suspicion = foca::Member::new(me, incarnation, foca::State::Suspect);
+        self.with(now, out, |foca, run| drop(foca.apply_many([suspicion].into_iter(), true, run)));
+    }
+
     /// Tells some members that this nest leaves; foca is of no use afterwards.
     pub(crate) fn leave(&mut self, now: Time, out: &mut SwimOut) {
         self.with(now, out, |foca, run| drop(foca.leave_cluster(run)));
@@ -154,7 +167,10 @@ impl Swim {
 
 impl fmt::Debug for Swim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Swim").field("alive", &self.alive).finish_non_exhaustive()
+        f.debug_struct("Swim")
+            .field("me", self.foca.identity())
+            .field("members", &self.foca.iter_membership_state().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Nest;
 use crate::membership::SwimOut;
 use crate::time::Time;
-use crate::wire::{Frame, FrameError, Header, Swim};
+use crate::wire::{Frame, FrameError, Header, Suspected, Swim};
 use crate::{Effect, Event, Hlc, NestId};
 
 impl Nest {
@@ -69,6 +69,7 @@ impl Nest {
             Frame::Probe(probe) => self.on_probe(from, probe.target),
             Frame::Probed(probed) => self.on_probed(from, probed.target, probed.refused),
             Frame::Goodbye(()) => self.on_goodbye(from),
+            Frame::Suspected(suspected) => self.on_suspected(suspected.incarnation),
             Frame::Held(held) => self.on_held(from, held.vector),
             Frame::Status(status) => self.on_status(from, status),
             Frame::Ops(ops) => self.on_ops(from, ops),
@@ -94,6 +95,22 @@ impl Nest {
             self.counters.odd_swim_packets += 1;
         }
         self.swim_effects(out);
+    }
+
+    /// Somebody suspects this nest: it lives, and says so.
+    fn on_suspected(&mut self, incarnation: u16) {
+        let mut out = SwimOut::default();
+        self.swim.refute(self.now, incarnation, &mut out);
+        self.swim_effects(out);
+    }
+
+    /// Tells those who are suspected. SWIM spreads a suspicion a number of times only, and foca
+    /// does not start anew when one outlives its timer; without this, a nest suspected long ago
+    /// would never hear of it, and be dead the next time a probe is late.
+    pub(super) fn tell_suspects(&mut self) {
+        for (id, incarnation) in self.swim.suspects() {
+            self.send(id, &Frame::Suspected(Suspected { incarnation }));
+        }
     }
 
     fn pass_on(&mut self, from: NestId, dest: NestId, bytes: &[u8]) {

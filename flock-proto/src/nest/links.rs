@@ -64,6 +64,11 @@ impl Nest {
     pub(super) fn on_link_opened(&mut self, peer: Peer, dialled: Option<String>) {
         let Peer { id, name, address } = peer;
         if id == self.id {
+            // Two nests drew one number in the same microsecond: whoever still can draws anew.
+            if name != self.me.name {
+                self.out.push(Effect::HangUp { peer: id, why: "it has our number".to_owned() });
+                self.on_outdated(id);
+            }
             return;
         }
         self.dialing.remove(&address);
@@ -288,6 +293,7 @@ impl Nest {
             self.swim_effects(out);
         }
         self.note_unlinked();
+        self.tell_suspects();
         self.forget_late_requests();
         self.ask_missing_seals();
         let joining: Vec<NestId> = self

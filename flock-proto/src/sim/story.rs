@@ -254,12 +254,31 @@ impl Teller {
 
     fn break_or_stall(&mut self, host: usize) {
         let Some(other) = self.some_host() else { return };
-        if self.world.rng.one_in(2) {
+        let all_up = self.world.up().len() == self.world.running().len();
+        if self.world.rng.one_in(3) && all_up && self.leaving.is_empty() && !self.cut {
+            self.cut_pair(host, other);
+        } else if self.world.rng.one_in(2) {
             self.world.break_link(host, other);
         } else {
             let span = Duration::from_millis(self.world.rng.below(800));
             self.world.stall(host, other, span);
         }
+    }
+
+    /// A cut that others see round: as long as they do, nothing may be amiss.
+    fn cut_pair(&mut self, a: usize, b: usize) {
+        if a == b || self.world.running().len() < 3 {
+            return;
+        }
+        self.world.cut_pair(a, b);
+        let span = Duration::from_millis(self.world.rng.below(9_000));
+        self.world.run(span / 2);
+        let name = self.name();
+        self.ask(a, &name, true);
+        self.world.call(b, &name);
+        self.world.run(span / 2);
+        self.world.heal();
+        self.world.run(Duration::from_secs(2));
     }
 
     fn crash(&mut self, host: usize) {

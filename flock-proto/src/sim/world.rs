@@ -95,13 +95,18 @@ impl World {
 
     /// Adds a host and starts a nest on it.
     pub fn add_host(&mut self) -> usize {
+        self.add_host_with_skew(Duration::ZERO)
+    }
+
+    /// Adds a host whose clock is ahead by so much, and starts a nest on it.
+    pub fn add_host_with_skew(&mut self, skew: Duration) -> usize {
         let index = self.hosts.len();
         let name = NestName::new(&format!("nest-{index}")).unwrap_or_else(|e| unreachable!("{e}"));
         self.hosts.push(Host {
             name,
             nest: None,
             body: Body::default(),
-            skew: Duration::ZERO,
+            skew,
             frozen_until: START,
         });
         self.boot(index);
@@ -179,6 +184,12 @@ impl World {
             }
         }
         self.checks.on_cut();
+    }
+
+    /// Cuts the path between two hosts that others still see round: no partition, so everything
+    /// must go on as before.
+    pub fn cut_pair(&mut self, a: usize, b: usize) {
+        self.net.cuts.insert((a.min(b), a.max(b)));
     }
 
     /// Heals all cuts.
@@ -409,11 +420,22 @@ impl World {
 
     fn on_data(&mut self, host: usize, data: Data) {
         match data {
-            Data::Reply(id, end) => self.end_call(id, end),
+            Data::Reply(id, end) => self.on_reply(host, id, end),
             Data::Retry(call) => self.resolve_later(host, call),
             Data::Call(call) if call.deadline < self.now => {}
             Data::Call(call) => self.resolve(host, call),
         }
+    }
+
+    /// I8: a reply reaches its caller, and nobody else.
+    fn on_reply(&mut self, host: usize, id: u64, end: CallEnd) {
+        if let Some((origin, _)) = self.calls.get(&id)
+            && *origin != host
+        {
+            let what = format!("the reply to call {id} of host {origin} came to host {host}");
+            self.checks.fail("I8", what);
+        }
+        self.end_call(id, end);
     }
 
     // ---- time -------------------------------------------------------------------------------
@@ -870,11 +892,6 @@ impl World {
             })
         };
         (0..self.hosts.len()).filter(|&i| is_up(&self.hosts[i])).collect()
-    }
-
-    /// Sets a host's clock ahead; for nests that boot there from now on.
-    pub fn set_skew(&mut self, host: usize, skew: Duration) {
-        self.hosts[host].skew = skew;
     }
 
     /// The core of a host's nest.

@@ -121,6 +121,8 @@ frames! {
     15 Goodbye(()),
     /// To a joiner: the author holds it in its view, and this is what it must know.
     16 Held(Held),
+    /// The author suspects the receiver to be dead.
+    17 Suspected(Suspected),
     /// The author's vector and digest, for comparing.
     20 Status(Status),
     /// Operations.
@@ -240,6 +242,13 @@ pub struct Probed {
     pub target: NestId,
     /// Nobody listens there: the connection was refused.
     pub refused: bool,
+}
+
+/// See [`Frame::Suspected`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspected {
+    /// SWIM's own count of the receiver's refutations, as the author knows it.
+    pub incarnation: u16,
 }
 
 /// See [`Frame::Held`].

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use flock_proto::{Event, Hlc, Input, NestId, NestName};
+use flock_proto::{Event, Hlc, Input, NestId, NestName, Time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::fixture::{body, body_of, control, until};
 use crate::link::hello::{Identity, LinkKind, Reason, Word};
+use crate::wall::Wall;
 
 /// Says one word to whoever listens there, and hears the answer.
 async fn say(address: &str, words: &[u8]) -> Option<Word> {
@@ -36,7 +37,7 @@ fn stranger(name: &str, id: u64) -> crate::link::hello::Hello {
     let address = "127.0.0.1:1".to_owned();
     Identity { flock: "canaries".into(), nest, id: NestId(id), address }.hello(
         LinkKind::Control,
-        Hlc(0),
+        Hlc::at(Wall::new().now()),
         1,
     )
 }
@@ -66,6 +67,22 @@ async fn a_nest_that_speaks_only_another_version_is_refused() {
     let mut hello = stranger("b", 2);
     (hello.min, hello.max) = (7, 9);
     assert_eq!(refusal(&a.address, &Word::Hello(hello)).await, Some(Reason::Version));
+}
+
+#[tokio::test]
+async fn a_nest_whose_clock_is_far_off_is_refused_and_an_event_says_so() {
+    let a = body("a", 1).await;
+    for hour in [3_600_000_000, -3_600_000_000_i64] {
+        let mut hello = stranger("b", 2);
+        let wrong = Wall::new().now().as_micros().saturating_add_signed(hour);
+        hello.clock = Hlc::at(Time::from_micros(wrong));
+        assert_eq!(refusal(&a.address, &Word::Hello(hello)).await, Some(Reason::Clock));
+        let told = |e: &Event| match e {
+            Event::ClockSkew { ahead_ms, .. } => (*ahead_ms - hour / 1000).abs() < 5000,
+            _ => false,
+        };
+        until(|| a.events().iter().any(told)).await;
+    }
 }
 
 #[tokio::test]

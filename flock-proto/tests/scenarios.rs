@@ -1,0 +1,204 @@
+//! Single scenarios in the simulator, each named after what must hold.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use flock_proto::sim::{CallEnd, World};
+use flock_proto::{Answer, BirdName};
+
+const SEEDS: u64 = 20;
+
+fn names(n: usize) -> Vec<BirdName> {
+    (0..n).map(|i| BirdName::new(&format!("bird-{i}")).expect("a name")).collect()
+}
+
+/// So many nests, all up, with so many birds.
+fn flock(seed: u64, nests: usize, birds: &[BirdName]) -> World {
+    let mut world = World::new(seed);
+    for _ in 0..nests {
+        world.add_host();
+        world.run(Duration::from_millis(3));
+    }
+    assert!(world.run_until(Duration::from_secs(10), |w| w.up().len() == nests), "seed {seed}");
+    world.run(Duration::from_secs(2));
+    for name in birds {
+        // A first hatch fails now and then in the simulation: as a user would, try again.
+        loop {
+            let req = world.start(0, name);
+            assert!(world.run_until(Duration::from_secs(5), |w| w.answers.contains_key(&req)));
+            if matches!(world.answers.get(&req), Some(Answer::Started { .. })) {
+                break;
+            }
+        }
+    }
+    world
+}
+
+fn homes(world: &World) -> BTreeMap<BirdName, Vec<usize>> {
+    world.perches()
+}
+
+fn call_all(world: &mut World, birds: &[BirdName], from: &[usize], seed: u64) {
+    let mut calls = Vec::new();
+    for &host in from {
+        calls.extend(birds.iter().map(|name| world.call(host, name)));
+    }
+    world.run(Duration::from_secs(5));
+    for call in calls {
+        let end = world.ended.get(&call);
+        assert!(matches!(end, Some(CallEnd::Answered(_))), "seed {seed}: {end:?}");
+    }
+}
+
+#[test]
+fn i2_a_join_moves_birds_to_the_newcomer_only() {
+    let birds = names(60);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 3, &birds);
+        let before = homes(&world);
+        let newcomer = world.add_host();
+        world.run(Duration::from_secs(10));
+        assert_eq!(world.broken(), None, "seed {seed}");
+        let after = homes(&world);
+        let moved: Vec<_> =
+            after.iter().filter(|(name, at)| before.get(*name) != Some(*at)).collect();
+        assert!(!moved.is_empty(), "seed {seed}");
+        assert!(moved.iter().all(|(_, at)| **at == [newcomer]), "seed {seed}: {moved:?}");
+    }
+}
+
+#[test]
+fn i2_a_leave_moves_the_leavers_birds_only() {
+    let birds = names(60);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 4, &birds);
+        let before = homes(&world);
+        let req = world.leave(2);
+        world.run(Duration::from_secs(10));
+        assert_eq!(world.answers.get(&req), Some(&Answer::Left), "seed {seed}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+        let after = homes(&world);
+        assert_eq!(after.len(), birds.len(), "seed {seed}");
+        for (name, at) in &before {
+            if *at != [2] {
+                assert_eq!(after.get(name), Some(at), "seed {seed}: {name} had no need to move");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_that_a_third_nest_sees_round_is_no_partition() {
+    let birds = names(40);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 3, &birds);
+        let before = homes(&world);
+        world.cut_pair(0, 1);
+        world.run(Duration::from_secs(10));
+        call_all(&mut world, &birds, &[0, 1, 2], seed);
+        world.run(Duration::from_secs(30));
+        call_all(&mut world, &birds, &[0, 1, 2], seed);
+        assert_eq!(homes(&world), before, "seed {seed}: nothing had to move");
+        let req = world.start(0, &BirdName::new("born-behind-the-cut").expect("a name"));
+        world.run(Duration::from_secs(3));
+        let answer = world.answers.get(&req);
+        assert!(
+            matches!(answer, Some(Answer::Started { .. } | Answer::HatchFailed { .. })),
+            "seed {seed}: {answer:?}"
+        );
+        world.heal();
+        world.run(Duration::from_secs(10));
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_killed_process_is_known_and_replaced_within_a_second() {
+    let birds = names(60);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 3, &birds);
+        let lost: Vec<BirdName> =
+            homes(&world).into_iter().filter(|(_, at)| *at == [1]).map(|(name, _)| name).collect();
+        world.kill(1);
+        let all_back = |w: &World| {
+            let now = w.perches();
+            lost.iter().all(|name| now.get(name).is_some_and(|at| at.len() == 1))
+        };
+        assert!(world.run_until(Duration::from_secs(1), all_back), "seed {seed}");
+    }
+}
+
+#[test]
+fn of_two_nests_the_other_replaces_a_killed_one() {
+    let birds = names(30);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 2, &birds);
+        world.kill(1);
+        let all_here =
+            |w: &World| w.perches().values().all(|at| *at == [0]) && w.perches().len() == 30;
+        assert!(world.run_until(Duration::from_secs(3), all_here), "seed {seed}");
+    }
+}
+
+#[test]
+fn twenty_restarts_under_one_name_leave_one_member() {
+    for seed in 1..=5 {
+        let mut world = flock(seed, 3, &[]);
+        for _ in 0..20 {
+            world.kill(1);
+            world.run(Duration::from_millis(30));
+            world.boot(1);
+            world.run(Duration::from_millis(400));
+        }
+        world.run(Duration::from_secs(10));
+        for host in world.running() {
+            let members = world.nest(host).map(|nest| nest.view().members().len());
+            assert_eq!(members, Some(3), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn an_isolated_nest_finds_the_others_again_after_a_long_cut() {
+    let birds = names(20);
+    for seed in 1..=10 {
+        let mut world = flock(seed, 3, &birds);
+        world.cut(&[2], &[0, 1]);
+        world.run(Duration::from_secs(60));
+        assert_eq!(homes(&world).values().filter(|at| at.len() == 2).count(), 20, "seed {seed}");
+        world.heal();
+        let healed = |w: &World| w.perches().values().all(|at| at.len() == 1);
+        assert!(world.run_until(Duration::from_secs(12), healed), "seed {seed}");
+        world.run(Duration::from_secs(3));
+        call_all(&mut world, &birds, &[0, 1, 2], seed);
+    }
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let run = |seed| {
+        let mut world = flock(seed, 3, &names(10));
+        world.kill(0);
+        world.run(Duration::from_secs(10));
+        (world.elapsed(), world.perches(), world.events.clone(), world.answers.len())
+    };
+    assert_eq!(run(7), run(7));
+}
+
+#[test]
+fn a_clock_an_hour_ahead_harms_nobody() {
+    for seed in 1..=5 {
+        let birds = names(20);
+        let mut world = flock(seed, 2, &birds);
+        let late = world.add_host_with_skew(Duration::from_secs(3600));
+        world.run(Duration::from_secs(10));
+        call_all(&mut world, &birds, &[0, 1, late], seed);
+        let name = BirdName::new("new").expect("a name");
+        for step in 0..3 {
+            let req = if step == 1 { world.stop(0, &name) } else { world.start(late, &name) };
+            world.run(Duration::from_secs(6));
+            assert!(world.answers.contains_key(&req), "seed {seed}");
+        }
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
