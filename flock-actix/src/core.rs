@@ -116,6 +116,18 @@ impl Core {
         rest.threads.stop();
     }
 
+    /// Resolves when nothing is left to do for a nest that has said goodbye.
+    pub(crate) async fn parted(&self) {
+        let Some(rest) = self.rest.get() else { return };
+        let (Some(links), Some(shared)) = (rest.links.upgrade(), rest.shared.upgrade()) else {
+            return;
+        };
+        let parting = async move { links.part(|| shared.has_passed_all_on()).await };
+        // On the nest's own thread: the caller's runtime may be of any kind. An error says that the
+        // thread is gone, and with it all there was to do.
+        let _ = rest.threads.crew().control().spawn(parting).await;
+    }
+
     /// Resolves when all threads have ended.
     pub(crate) async fn ended(&self) {
         if let Some(rest) = self.rest.get() {

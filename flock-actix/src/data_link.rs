@@ -62,6 +62,10 @@ pub(crate) trait DataSink: Send + Sync {
     /// ever left: they are routed anew, while all other calls made over the link end as
     /// `OutcomeUnknown`.
     fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]);
+
+    /// The same for a link to a nest that has left in good order: it has passed on what it could
+    /// not answer. So calls made over the link still wait, and their answers come from elsewhere.
+    fn on_parted(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]);
 }
 
 /// The way from the data plane to the core.

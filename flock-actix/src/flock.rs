@@ -123,6 +123,7 @@ impl Flock {
             other => return Err(self.refusal(other)),
         }
         let core = self.core().ok_or(RequestError::Closed)?;
+        core.parted().await;
         core.shut();
         if self.keeper.is_some() {
             // A bird that waited for its own thread to end would wait for ever.

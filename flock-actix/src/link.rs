@@ -10,6 +10,7 @@
 //! - `links`: all links of this nest: which of two stays, who is hung up.
 //! - `judge`: who may come in.
 //! - `dial`, `accept`: the two ways in which a link comes to be.
+//! - `parting`: the links of a nest that leaves.
 //! - `cutter`: partitions at will, for tests.
 
 mod accept;
@@ -20,6 +21,7 @@ mod hello;
 mod judge;
 mod links;
 mod out;
+mod parting;
 mod pipe;
 
 #[cfg(test)]

@@ -92,6 +92,10 @@ impl NestActor {
 
     fn carry_out_all(&mut self, ctx: &mut Context<Self>) {
         let effects: Vec<Effect> = self.nest.drain().collect();
+        if effects.iter().any(|e| matches!(e, Effect::Answer { answer: Answer::Left, .. })) {
+            // Before a goodbye is sent: peers end their links as soon as they hear it.
+            self.links.begin_to_leave();
+        }
         for effect in effects {
             self.carry_out(effect);
         }

@@ -1,11 +1,10 @@
 //! Threads and runtimes: the only place that makes them, so that a simulator can do without.
 //!
-//! A nest has a control thread, which carries an actix `System`, and one actix `Arbiter` for each
-//! worker. A bird that blocks its worker delays neither membership nor the birds of other workers.
+//! A nest has a control thread, which carries an actix `System`, an actix `Arbiter` for each worker,
+//! and one for the data links. A bird that blocks its worker delays neither membership nor the birds
+//! of other workers, nor the calls that come for those.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Arbiter, System};
 use actix_rt::ArbiterHandle;
@@ -16,19 +15,14 @@ use tokio::sync::{oneshot, watch};
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
     control: Handle,
-    workers: Arc<[Handle]>,
-    next: Arc<AtomicUsize>,
+    links: Handle,
 }
 
 impl Crew {
-    fn new(control: Handle, workers: Vec<Handle>) -> Self {
-        Self { control, workers: workers.into(), next: Arc::default() }
-    }
-
     /// All work on the runtime that calls this.
     #[cfg(test)]
     pub(crate) fn here() -> Self {
-        Self::new(Handle::current(), Vec::new())
+        Self { control: Handle::current(), links: Handle::current() }
     }
 
     /// The control thread's runtime.
@@ -36,11 +30,10 @@ impl Crew {
         &self.control
     }
 
-    /// The workers' runtimes in turn.
-    pub(crate) fn worker(&self) -> &Handle {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let at = turn.checked_rem(self.workers.len()).unwrap_or(0);
-        self.workers.get(at).unwrap_or(&self.control)
+    /// The runtime of the data links. Not a worker's: a bird that blocked it would hold up calls of
+    /// birds on other workers.
+    pub(crate) const fn links(&self) -> &Handle {
+        &self.links
     }
 }
 
@@ -115,21 +108,19 @@ fn run(workers: usize, ready: oneshot::Sender<Started>) {
     let control = runner.runtime().tokio_runtime().handle().clone();
     let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+    let links = Arbiter::new();
     let (give, take) = std::sync::mpsc::channel();
-    for arbiter in &arbiters {
-        let give = give.clone();
-        arbiter.spawn_fn(move || {
-            // The receiver waits below for all of them.
-            let _ = give.send(Handle::current());
-        });
-    }
-    drop(give);
-    let crew = Crew::new(control, take.into_iter().collect());
+    links.spawn_fn(move || {
+        // The receiver waits below.
+        let _ = give.send(Handle::current());
+    });
+    // Without a thread of their own, links make do with the control thread.
+    let crew = Crew { links: take.recv().unwrap_or_else(|_| control.clone()), control };
     if ready.send((System::current(), handles, crew)).is_ok() {
         // The exit code is always 0: nobody stops this system with another.
         let _ = runner.run();
     }
-    for arbiter in arbiters {
+    for arbiter in arbiters.into_iter().chain([links]) {
         arbiter.stop();
         // A worker that panicked has ended as well.
         let _ = arbiter.join();

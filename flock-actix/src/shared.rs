@@ -248,6 +248,12 @@ impl Shared {
         self.table.entries().into_iter().filter(running).map(|entry| entry.name.clone()).collect()
     }
 
+    /// Nothing waits here to be sent on.
+    pub(crate) fn has_passed_all_on(&self) -> bool {
+        let empty = |entry: &Arc<Entry>| entry.with(|state| state.parcels.is_empty());
+        lock(&self.parked).is_empty() && self.table.entries().iter().all(empty)
+    }
+
     /// Calls made here that wait for their outcome.
     pub(crate) fn pending_calls(&self) -> usize {
         self.pending.iter().map(|shard| lock(shard).len()).sum()

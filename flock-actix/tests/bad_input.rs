@@ -126,7 +126,9 @@ async fn a_bird_that_moves_to_a_nest_without_its_species_is_an_event_and_a_typed
     }
     let seed = knows.address().expect("an address").to_string();
     let plain = Flock::builder("moved").name("plain").seeds([seed]).species::<Counter>();
+    let mut events = plain.events();
     let plain = in_time(plain.join()).await.expect("up");
+    until(&mut events, |e| matches!(e, Event::UnknownSpecies(_)).then_some(())).await;
     let mut failed = 0;
     for name in names("picky", 24) {
         let bird: BirdRef<Picky> = knows.bird(&name).expect("a name");
@@ -251,37 +253,55 @@ async fn a_seed_of_another_flock_is_told_at_both_ends_and_changes_neither() {
 }
 
 #[tokio::test]
-async fn a_clock_far_off_is_told_and_loses_nothing() {
+async fn a_nest_whose_clock_is_far_off_stays_out_and_both_ends_say_so() {
     for ahead in [Duration::from_secs(3600), Duration::from_secs(40 * 365 * 86_400)] {
         let right = lone("clock").name("right").join().await.expect("up");
-        let mut events = right.events();
+        let mut told = right.events();
         right.start::<Counter>("old", 1).await.expect("it starts");
         let seed = right.address().expect("an address").to_string();
-        let wrong = Flock::builder("clock").name("wrong").clock_ahead(ahead).seeds([seed]);
-        let wrong = wrong.species::<Counter>().form_after(PATIENCE);
-        let wrong = in_time(wrong.join()).await.expect("it is let in");
-        let off = until(&mut events, |event| match event {
+        let wrong = lone("clock").name("wrong").clock_ahead(ahead).seeds([seed]);
+        let mut heard = wrong.events();
+        let wrong = in_time(wrong.join()).await.expect("a flock of its own");
+        let off = until(&mut told, |event| match event {
             Event::ClockSkew { nest, ahead_ms } if nest.as_str() == "wrong" => Some(*ahead_ms),
             _ => None,
-        })
-        .await;
+        });
         let truly = i64::try_from(ahead.as_millis()).expect("it fits");
-        assert!((off - truly).abs() < 30_000, "{off}");
+        assert!((off.await - truly).abs() < 30_000);
+        let why = until(&mut heard, |event| match event {
+            Event::Refused { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        assert!(why.await.contains("clock"));
         for nest in [&right, &wrong] {
-            assert!(counter(nest, "old").send(Add(1)).deadline(PATIENCE).await.is_ok());
-            for name in names(&format!("by-{}", nest.name()), 12) {
-                in_time(nest.start::<Counter>(&name, 5).into_future()).await.expect("it starts");
-                assert_eq!(counter(&right, &name).send(Add(1)).await, Ok(6));
-                assert_eq!(counter(&wrong, &name).send(Add(1)).await, Ok(7));
-                in_time(right.stop(&name).into_future()).await.expect("it stops");
-                assert_eq!(counter(&wrong, &name).send(Add(1)).await, Err(CallError::NoSuchBird));
-                in_time(right.start::<Counter>(&name, 5).into_future()).await.expect("again");
-            }
+            assert_eq!(nest.nests().await.len(), 1);
+            is_well(nest).await;
         }
-        in_time(wrong.leave()).await.expect("it leaves");
-        assert!(counter(&right, "old").send(Add(1)).deadline(PATIENCE).await.is_ok());
-        assert_eq!(right.count().await, 25);
+        assert_eq!(counter(&right, "old").send(Add(1)).await, Ok(2));
     }
+}
+
+#[tokio::test]
+async fn a_clock_a_little_off_is_let_in_and_loses_nothing() {
+    let right = lone("clock").name("right").join().await.expect("up");
+    right.start::<Counter>("old", 1).await.expect("it starts");
+    let seed = right.address().expect("an address").to_string();
+    let wrong = lone("clock").name("wrong").clock_ahead(Duration::from_secs(6)).seeds([seed]);
+    let wrong = in_time(wrong.form_after(PATIENCE).join()).await.expect("it is let in");
+    for nest in [&right, &wrong] {
+        assert!(counter(nest, "old").send(Add(1)).deadline(PATIENCE).await.is_ok());
+        for name in names(&format!("by-{}", nest.name()), 12) {
+            in_time(nest.start::<Counter>(&name, 5).into_future()).await.expect("it starts");
+            assert_eq!(counter(&right, &name).send(Add(1)).await, Ok(6));
+            assert_eq!(counter(&wrong, &name).send(Add(1)).await, Ok(7));
+            in_time(right.stop(&name).into_future()).await.expect("it stops");
+            assert_eq!(counter(&wrong, &name).send(Add(1)).await, Err(CallError::NoSuchBird));
+            in_time(right.start::<Counter>(&name, 5).into_future()).await.expect("again");
+        }
+    }
+    in_time(wrong.leave()).await.expect("it leaves");
+    assert!(counter(&right, "old").send(Add(1)).deadline(PATIENCE).await.is_ok());
+    assert_eq!(right.count().await, 25);
 }
 
 /// A bird that only some nests know.

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, View};
+use flock_proto::{Event, Hlc, Input, NestId, NestName, NestState, Peer, View};
 use tokio::task::AbortHandle;
 
 use super::frame::{Cut, Kind};
@@ -90,6 +91,8 @@ pub(super) struct Open {
     failed: BTreeMap<NestId, Instant>,
     tasks: Vec<AbortHandle>,
     closed: bool,
+    /// This nest has said goodbye.
+    pub(super) leaving: bool,
 }
 
 impl Links {
@@ -126,12 +129,23 @@ impl Links {
         }
     }
 
-    /// Closes all links to this nest, and tells the core nothing.
+    /// Closes all links to this nest, and tells the core nothing. Those to one that leaves in good
+    /// order are let run dry: it still passes on what was sent to it before.
     pub(crate) fn hang_up(&self, peer: NestId) {
         let mut open = lock(&self.open);
         let mut ended: Vec<_> = open.control.remove(&peer).into_iter().collect();
         ended.extend(open.others.extract_if(.., |l| l.peer.id == peer));
         ended.extend(self.take_outgoing(|id| id == peer));
+        let leaves = self.view.load().member(peer).is_some_and(|m| m.state == NestState::Leaving);
+        if leaves && !open.closed {
+            open.others.extend(ended.iter().cloned());
+            drop(open);
+            for link in ended {
+                link.parted.store(true, Ordering::Release);
+                self.drain(link);
+            }
+            return;
+        }
         drop(open);
         ended.iter().for_each(|link| self.bury(link));
     }
@@ -187,7 +201,7 @@ impl Links {
     /// False: somebody dials there already.
     pub(super) fn begin_dial(&self, address: &str) -> bool {
         let mut open = lock(&self.open);
-        !open.closed && open.dialling.insert(address.to_owned())
+        !open.closed && !open.leaving && open.dialling.insert(address.to_owned())
     }
 
     pub(super) fn end_dial(&self, address: &str) {
@@ -278,8 +292,13 @@ impl Links {
                 LinkKind::Control => links.read_control(&link, reading, cut).await,
                 LinkKind::Data => links.read_data(&link, reading, cut).await,
             };
-            if let ReadEnd::TooLong(e) = end {
-                links.on_bad(&link, e.to_string());
+            match end {
+                ReadEnd::TooLong(e) => links.on_bad(&link, e.to_string()),
+                ReadEnd::Over if links.is_leaving() => {
+                    link.heard_all.store(true, Ordering::Release);
+                    return;
+                }
+                ReadEnd::Over => {}
             }
             links.on_end(&link);
         });
@@ -348,7 +367,11 @@ impl Links {
         let Some(unwritten) = link.end() else { return };
         if link.kind == LinkKind::Data {
             let as_data: Arc<dyn DataLink> = link.clone();
-            self.data.on_closed(&as_data, &unwritten);
+            if link.parted.load(Ordering::Acquire) {
+                self.data.on_parted(&as_data, &unwritten);
+            } else {
+                self.data.on_closed(&as_data, &unwritten);
+            }
         }
     }
 
@@ -363,6 +386,12 @@ impl Links {
         drop(open);
         tasks.iter().for_each(AbortHandle::abort);
         ended.iter().for_each(|link| self.bury(link));
+    }
+
+    pub(super) fn everything(&self) -> Vec<Arc<Pipe>> {
+        let open = lock(&self.open);
+        let outgoing = self.outgoing.load();
+        open.control.values().chain(&open.others).chain(outgoing.values()).cloned().collect()
     }
 
     /// To be called under the lock of `open`, which orders the writers.

@@ -98,6 +98,12 @@ impl Out {
         Ok(())
     }
 
+    /// All that was taken has left.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = lock(&self.state);
+        state.buffer.is_empty() && state.writing == 0
+    }
+
     /// A quarter of the limit waits to be written.
     pub(crate) fn is_high(&self) -> bool {
         let state = lock(&self.state);

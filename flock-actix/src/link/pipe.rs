@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,10 @@ pub(crate) struct Pipe {
     out: Out,
     cutter: Arc<Cutter>,
     tasks: Mutex<Vec<AbortHandle>>,
+    /// The peer has said that no more will come.
+    pub(super) heard_all: AtomicBool,
+    /// One of the two nests has left in good order.
+    pub(super) parted: AtomicBool,
 }
 
 /// How reading came to its end.
@@ -67,6 +71,8 @@ impl Pipe {
             out: Out::new(limit),
             cutter,
             tasks: Mutex::default(),
+            heard_all: AtomicBool::new(false),
+            parted: AtomicBool::new(false),
         })
     }
 
@@ -89,6 +95,11 @@ impl Pipe {
         let mut tasks = lock(&self.tasks);
         tasks.retain(|t| !t.is_finished());
         tasks.push(task);
+    }
+
+    /// All that was put on its way has left.
+    pub(crate) fn has_written_all(&self) -> bool {
+        self.out.is_empty()
     }
 
     /// Takes nothing more, writes what waits, and tells the peer that this was all.

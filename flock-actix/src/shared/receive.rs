@@ -30,24 +30,28 @@ impl DataSink for Arc<Shared> {
     }
 
     fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]) {
-        let mut again: Vec<DataFrame<'_>> = Vec::new();
-        let mut rest = unwritten;
-        while let Some((frame, after)) = split_frame(rest) {
-            again.extend(DataFrame::read(frame));
-            rest = after;
-        }
+        let again = frames(unwritten);
         let kept: Vec<CallId> = again.iter().filter_map(|frame| self.own_call(frame)).collect();
         self.link_lost(link.id(), &kept);
-        for frame in again {
+        self.send_again(again);
+    }
+
+    fn on_parted(&self, _: &Arc<dyn DataLink>, unwritten: &[u8]) {
+        self.send_again(frames(unwritten));
+    }
+}
+
+impl Shared {
+    /// Frames that never left go another way.
+    fn send_again(self: &Arc<Self>, unwritten: Vec<DataFrame<'_>>) {
+        for frame in unwritten {
             match frame {
                 DataFrame::Call(head, body) => self.on_unwritten(&head, body),
                 DataFrame::Reply(head, body) => self.on_reply(&head, body),
             }
         }
     }
-}
 
-impl Shared {
     fn on_call(
         self: &Arc<Self>,
         link: Option<&Arc<dyn DataLink>>,
@@ -197,6 +201,16 @@ impl Shared {
             link == Some(lost) && !kept.contains(&id)
         });
     }
+}
+
+/// Those frames of a buffer that can be read.
+fn frames(mut bytes: &[u8]) -> Vec<DataFrame<'_>> {
+    let mut frames = Vec::new();
+    while let Some((frame, after)) = split_frame(bytes) {
+        frames.extend(DataFrame::read(frame));
+        bytes = after;
+    }
+    frames
 }
 
 /// The first frame of a buffer of frames with length prefixes, and what follows it.

@@ -49,6 +49,8 @@ impl DataSink for Heard {
     fn on_closed(&self, _: &Arc<dyn DataLink>, unwritten: &[u8]) {
         lock(&self.closed).push(unwritten.to_vec());
     }
+
+    fn on_parted(&self, _: &Arc<dyn DataLink>, _: &[u8]) {}
 }
 
 pub(super) struct Body {
