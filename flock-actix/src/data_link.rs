@@ -11,7 +11,7 @@ use std::sync::Arc;
 use flock_proto::{Event, Input, NestId};
 
 /// Names one data link for as long as the process runs; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LinkId(pub(crate) u64);
 
 /// Why a frame was not taken.

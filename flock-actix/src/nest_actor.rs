@@ -106,9 +106,9 @@ impl NestActor {
         match effect {
             Effect::Send { to, frame } => self.links.send(to, &frame),
             Effect::Dial { address } => self.links.dial(address),
-            Effect::HangUp { peer, why } => {
+            Effect::HangUp { peer, why, left } => {
                 tracing::info!(%peer, "hung up: {why}");
-                self.links.hang_up(peer);
+                self.links.hang_up(peer, left);
             }
             Effect::Renamed { id } => {
                 self.shared.renamed(id);

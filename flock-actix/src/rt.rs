@@ -1,8 +1,8 @@
 //! Threads and runtimes: the only place that makes them, so that a simulator can do without.
 //!
-//! A nest has a control thread, which carries an actix `System`, an actix `Arbiter` for each worker,
-//! and one for the data links. A bird that blocks its worker delays neither membership nor the birds
-//! of other workers, nor the calls that come for those.
+//! A nest has a control thread, which carries an actix `System`; a data thread, which reads and
+//! writes the links that carry calls; and one actix `Arbiter` for each worker. A bird that blocks its
+//! worker delays neither membership nor calls to the birds of other workers.
 
 use std::io;
 
@@ -15,14 +15,14 @@ use tokio::sync::{oneshot, watch};
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
     control: Handle,
-    links: Handle,
+    data: Handle,
 }
 
 impl Crew {
     /// All work on the runtime that calls this.
     #[cfg(test)]
     pub(crate) fn here() -> Self {
-        Self { control: Handle::current(), links: Handle::current() }
+        Self { control: Handle::current(), data: Handle::current() }
     }
 
     /// The control thread's runtime.
@@ -30,10 +30,10 @@ impl Crew {
         &self.control
     }
 
-    /// The runtime of the data links. Not a worker's: a bird that blocked it would hold up calls of
-    /// birds on other workers.
-    pub(crate) const fn links(&self) -> &Handle {
-        &self.links
+    /// The data thread's runtime. Links on the workers would save a hop between threads, and a
+    /// bird that blocks would hold up the calls of all others whose link is there.
+    pub(crate) const fn data(&self) -> &Handle {
+        &self.data
     }
 }
 
@@ -108,21 +108,22 @@ fn run(workers: usize, ready: oneshot::Sender<Started>) {
     let control = runner.runtime().tokio_runtime().handle().clone();
     let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-    let links = Arbiter::new();
+    let wire = Arbiter::new();
     let (give, take) = std::sync::mpsc::channel();
-    links.spawn_fn(move || {
+    wire.spawn_fn(move || {
         // The receiver waits below.
         let _ = give.send(Handle::current());
     });
-    // Without a thread of their own, links make do with the control thread.
-    let crew = Crew { links: take.recv().unwrap_or_else(|_| control.clone()), control };
+    // An arbiter that can't even say where it is has not started: nobody gets a nest then.
+    let Ok(data) = take.recv() else { return };
+    let crew = Crew { control, data };
     if ready.send((System::current(), handles, crew)).is_ok() {
         // The exit code is always 0: nobody stops this system with another.
         let _ = runner.run();
     }
-    for arbiter in arbiters.into_iter().chain([links]) {
+    for arbiter in arbiters.into_iter().chain([wire]) {
         arbiter.stop();
-        // A worker that panicked has ended as well.
+        // A thread that panicked has ended as well.
         let _ = arbiter.join();
     }
 }

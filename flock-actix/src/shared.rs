@@ -6,9 +6,11 @@
 //! - `effects`: what the core wants done with birds.
 //! - `send`: the way of a call out of here, or into a bird's inbox.
 //! - `receive`: what comes over the links.
+//! - `passed`: calls passed on for other nests.
 //! - `sweep`: deadlines, second tries, and entries that age.
 
 mod effects;
+mod passed;
 mod receive;
 mod send;
 mod sweep;
@@ -138,6 +140,7 @@ pub(crate) struct Shared {
     waiting: AtomicUsize,
     /// Incarnations that this nest had before it was renamed: calls made then still come back.
     former: Mutex<Vec<NestId>>,
+    passed: passed::Passed,
     closed: AtomicBool,
     bad_frames: AtomicU64,
     lost_casts: AtomicU64,
@@ -174,6 +177,7 @@ impl Shared {
             sweeps: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             former: Mutex::default(),
+            passed: passed::Passed::default(),
             closed: AtomicBool::new(false),
             bad_frames: AtomicU64::new(0),
             lost_casts: AtomicU64::new(0),

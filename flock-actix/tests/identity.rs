@@ -110,8 +110,11 @@ async fn an_address_that_others_can_reach_is_a_start_up_error_that_says_why() {
 async fn names_of_nests_and_flocks_keep_the_rules_of_names() {
     let long = "x".repeat(256);
     for (name, error) in [("", NameError::Empty), (&*long, NameError::TooLong(256))] {
-        let starts =
-            [lone(name).join().await, lone("names").name(name).join().await, lone(name).local().await];
+        let starts = [
+            lone(name).join().await,
+            lone("names").name(name).join().await,
+            lone(name).local().await,
+        ];
         for start in starts {
             let Err(StartError::BadName(found)) = start else { panic!("{name:?}: {start:?}") };
             assert_eq!(found, error);

@@ -97,7 +97,8 @@ async fn each_nest_shows_every_nests_share_of_the_load() {
             assert_eq!((shown.state, shown.weight), (NestState::Up, 1));
             assert_eq!(shown.me, shown.name.as_str() == nest.name());
             let percent = shown.birds as f64 / 2.0;
-            let text = format!("{} has {percent:.1} % of the load, {} of 200", shown.name, shown.birds);
+            let text =
+                format!("{} has {percent:.1} % of the load, {} of 200", shown.name, shown.birds);
             assert_eq!(shown.to_string(), text);
         }
     }

@@ -205,7 +205,8 @@ async fn nests_of_differently_named_flocks_refuse_each_other() {
     let mut told = one.events();
     let seed = one.address().expect("an address").to_string();
     let join = Flock::builder("two").name("b").seeds([seed]).form_after(SHORT).join();
-    let two = tokio::time::timeout(PATIENCE, join).await.expect("in time").expect("it forms its own");
+    let two =
+        tokio::time::timeout(PATIENCE, join).await.expect("in time").expect("it forms its own");
     let why = until(&mut told, |event| match event {
         Event::Refused { peer, why } => Some(format!("{peer}: {why}")),
         _ => None,

@@ -153,7 +153,8 @@ async fn one_name_started_on_both_sides_has_one_winner_everywhere_and_events_nam
     for name in &birds {
         let mut totals = Vec::new();
         for nest in flock.nests() {
-            totals.push(counter(nest, name).send(Add(0)).deadline(PATIENCE).await.expect("it lives"));
+            totals
+                .push(counter(nest, name).send(Add(0)).deadline(PATIENCE).await.expect("it lives"));
         }
         assert!(totals == [1000; 3] || totals == [2000; 3], "{name}: {totals:?}");
     }

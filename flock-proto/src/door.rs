@@ -266,6 +266,8 @@ pub enum Effect {
         peer: NestId,
         /// In words.
         why: String,
+        /// It has left in good order, and still passes on what it was sent before.
+        left: bool,
     },
     /// From now on this nest is known by another incarnation; say so in every hello.
     Renamed {

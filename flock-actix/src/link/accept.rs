@@ -99,16 +99,16 @@ impl Links {
                 let pipe = self.pipe(&hello, false);
                 self.open_control(&pipe, None, (reading, writing), cut);
             }
-            LinkKind::Data => self.move_to_its_thread(&hello, reading, writing, cut),
+            LinkKind::Data => self.move_to_data_thread(&hello, reading, writing, cut),
         }
     }
 
-    /// Calls are read on a thread of their own: the control thread has other things to do.
-    fn move_to_its_thread(&self, hello: &Hello, reading: Reading, writing: Writing, cut: Cut) {
+    /// Calls have a thread of their own: the control thread has other things to do.
+    fn move_to_data_thread(&self, hello: &Hello, reading: Reading, writing: Writing, cut: Cut) {
         let Some(links) = self.this() else { return };
         let pipe = self.pipe(hello, false);
         let afoot = net::rejoin(reading, writing).and_then(Afoot::from);
-        self.crew.links().spawn(async move {
+        self.crew.data().spawn(async move {
             match afoot.and_then(Afoot::arrive) {
                 Ok(stream) => links.open_incoming(&pipe, net::split(stream), cut),
                 Err(e) => tracing::warn!(error = %e, peer = %pipe.peer.name, "lost a data link"),

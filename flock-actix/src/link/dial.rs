@@ -67,7 +67,7 @@ impl Links {
     pub(super) fn dial_data(&self, pipe: Arc<Pipe>) {
         let Some(links) = self.this() else { return };
         let link = pipe.clone();
-        let task = self.crew.links().spawn(async move {
+        let task = self.crew.data().spawn(async move {
             match links.greet(&pipe.peer.address, LinkKind::Data).await {
                 Ok(Greeted { by, halves, cut }) if by.id == pipe.peer.id => {
                     links.run(&pipe, halves, cut);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use flock_proto::{Event, Hlc, Input, NestId, NestName, NestState, Peer, View};
+use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, View};
 use tokio::task::AbortHandle;
 
 use super::frame::{Cut, Kind};
@@ -129,15 +129,14 @@ impl Links {
         }
     }
 
-    /// Closes all links to this nest, and tells the core nothing. Those to one that leaves in good
+    /// Closes all links to this nest, and tells the core nothing. Those to one that has left in good
     /// order are let run dry: it still passes on what was sent to it before.
-    pub(crate) fn hang_up(&self, peer: NestId) {
+    pub(crate) fn hang_up(&self, peer: NestId, left: bool) {
         let mut open = lock(&self.open);
         let mut ended: Vec<_> = open.control.remove(&peer).into_iter().collect();
         ended.extend(open.others.extract_if(.., |l| l.peer.id == peer));
         ended.extend(self.take_outgoing(|id| id == peer));
-        let leaves = self.view.load().member(peer).is_some_and(|m| m.state == NestState::Leaving);
-        if leaves && !open.closed {
+        if left && !open.closed {
             open.others.extend(ended.iter().cloned());
             drop(open);
             for link in ended {
@@ -367,7 +366,7 @@ impl Links {
         let Some(unwritten) = link.end() else { return };
         if link.kind == LinkKind::Data {
             let as_data: Arc<dyn DataLink> = link.clone();
-            if link.parted.load(Ordering::Acquire) {
+            if link.parted.load(Ordering::Acquire) || self.is_leaving() {
                 self.data.on_parted(&as_data, &unwritten);
             } else {
                 self.data.on_closed(&as_data, &unwritten);

@@ -98,12 +98,6 @@ impl Out {
         Ok(())
     }
 
-    /// All that was taken has left.
-    pub(crate) fn is_empty(&self) -> bool {
-        let state = lock(&self.state);
-        state.buffer.is_empty() && state.writing == 0
-    }
-
     /// A quarter of the limit waits to be written.
     pub(crate) fn is_high(&self) -> bool {
         let state = lock(&self.state);
@@ -113,6 +107,12 @@ impl Out {
             self.high.store(true, Ordering::Release);
         }
         high
+    }
+
+    /// Everything that was taken has been written.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.phase == Phase::Closed || (state.buffer.is_empty() && state.writing == 0)
     }
 
     /// Resolves when less than a quarter of the limit waits, or the link is closed.

@@ -35,7 +35,7 @@ impl Links {
     pub(crate) async fn part(&self, passed_on: impl Fn() -> bool) {
         let begun = Instant::now();
         let heard_all = || self.peers().iter().all(|link| link.heard_all.load(Ordering::Acquire));
-        let written = || self.everything().iter().all(|link| link.has_written_all());
+        let written = || self.everything().iter().all(|link| link.is_idle());
         while begun.elapsed() < PATIENCE && !(heard_all() && passed_on() && written()) {
             tokio::time::sleep(LOOK_EVERY).await;
         }

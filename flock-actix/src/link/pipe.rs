@@ -40,7 +40,7 @@ pub(crate) struct Pipe {
     tasks: Mutex<Vec<AbortHandle>>,
     /// The peer has said that no more will come.
     pub(super) heard_all: AtomicBool,
-    /// One of the two nests has left in good order.
+    /// The peer has left in good order.
     pub(super) parted: AtomicBool,
 }
 
@@ -97,9 +97,9 @@ impl Pipe {
         tasks.push(task);
     }
 
-    /// All that was put on its way has left.
-    pub(crate) fn has_written_all(&self) -> bool {
-        self.out.is_empty()
+    /// Everything that was put into it has been written.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.out.is_idle()
     }
 
     /// Takes nothing more, writes what waits, and tells the peer that this was all.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flock_proto::{BirdName, CallHead, CallId, CallKind, DataFrame, ReplyHead, Step, pass_on};
+use flock_proto::{
+    BirdName, CallHead, CallId, CallKind, DataFrame, NestId, ReplyHead, Step, pass_on,
+};
 
 use super::Shared;
 use super::send::{HEAD, written};
@@ -31,12 +33,14 @@ impl DataSink for Arc<Shared> {
 
     fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]) {
         let again = frames(unwritten);
-        let kept: Vec<CallId> = again.iter().filter_map(|frame| self.own_call(frame)).collect();
+        let kept: Vec<(NestId, CallId)> = again.iter().filter_map(call_of).collect();
         self.link_lost(link.id(), &kept);
+        self.tell_callers(link.id(), &kept);
         self.send_again(again);
     }
 
-    fn on_parted(&self, _: &Arc<dyn DataLink>, unwritten: &[u8]) {
+    fn on_parted(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]) {
+        self.forget_passed(link.id());
         self.send_again(frames(unwritten));
     }
 }
@@ -86,6 +90,10 @@ impl Shared {
             let onward = CallHead { hop: head.hop + 1, hlc: self.hlc(), ..*head };
             let mut room = [0; HEAD];
             if next.append(written(&mut room, |out| onward.write(out)), body).is_ok() {
+                if head.kind == CallKind::Call {
+                    let deadline = self.now() + head.remaining;
+                    self.passed_on(next.id(), head.origin, head.id, deadline);
+                }
                 return;
             }
         }
@@ -185,20 +193,11 @@ impl Shared {
         Some((name, Parcel::Encoded(Box::new(call))))
     }
 
-    /// The call of this nest's own that a frame carries.
-    fn own_call(&self, frame: &DataFrame<'_>) -> Option<CallId> {
-        match frame {
-            DataFrame::Call(head, _) if head.kind == CallKind::Call => {
-                self.is_me(head.origin).then_some(head.id)
-            }
-            _ => None,
-        }
-    }
-
     /// Calls that went over a link now lost end as `OutcomeUnknown`, but for these.
-    fn link_lost(&self, lost: LinkId, kept: &[CallId]) {
+    fn link_lost(&self, lost: LinkId, kept: &[(NestId, CallId)]) {
         self.fail_calls(&CallError::OutcomeUnknown, |id, link| {
-            link == Some(lost) && !kept.contains(&id)
+            let stays = |call: &(NestId, CallId)| call.1 == id && self.is_me(call.0);
+            link == Some(lost) && !kept.iter().any(stays)
         });
     }
 }
@@ -211,6 +210,14 @@ fn frames(mut bytes: &[u8]) -> Vec<DataFrame<'_>> {
         bytes = after;
     }
     frames
+}
+
+/// The call that a frame carries.
+fn call_of(frame: &DataFrame<'_>) -> Option<(NestId, CallId)> {
+    match frame {
+        DataFrame::Call(head, _) if head.kind == CallKind::Call => Some((head.origin, head.id)),
+        _ => None,
+    }
 }
 
 /// The first frame of a buffer of frames with length prefixes, and what follows it.

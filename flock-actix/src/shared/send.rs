@@ -175,7 +175,12 @@ impl Shared {
             self.sent_over(note.id, Some(link.id()));
         }
         match parcel.with_body(&mut |body| link.append(bytes, body)) {
-            Ok(Ok(())) => parcel.let_go(),
+            Ok(Ok(())) => {
+                if !own && note.is_call {
+                    self.passed_on(link.id(), note.origin, note.id, note.deadline);
+                }
+                parcel.let_go();
+            }
             Ok(Err(refused)) => {
                 if own && note.is_call {
                     self.sent_over(note.id, None);

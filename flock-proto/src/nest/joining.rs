@@ -246,7 +246,7 @@ impl Nest {
     pub(super) fn on_goodbye(&mut self, from: NestId) {
         if self.links.remove(&from).is_some() {
             self.links_changed = true;
-            self.out.push(Effect::HangUp { peer: from, why: "it has left".to_owned() });
+            self.out.push(Effect::HangUp { peer: from, why: "it has left".to_owned(), left: true });
         }
         self.declare_down(from);
     }

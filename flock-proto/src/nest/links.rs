@@ -66,7 +66,11 @@ impl Nest {
         if id == self.id {
             // Two nests drew one number in the same microsecond: whoever still can draws anew.
             if name != self.me.name {
-                self.out.push(Effect::HangUp { peer: id, why: "it has our number".to_owned() });
+                self.out.push(Effect::HangUp {
+                    peer: id,
+                    why: "it has our number".to_owned(),
+                    left: false,
+                });
                 self.on_outdated(id);
             }
             return;
@@ -114,7 +118,7 @@ impl Nest {
         for old in earlier {
             self.links.remove(&old);
             let why = format!("{name} runs anew");
-            self.out.push(Effect::HangUp { peer: old, why });
+            self.out.push(Effect::HangUp { peer: old, why, left: false });
             self.declare_down(old);
         }
     }
@@ -329,7 +333,7 @@ impl Nest {
             .collect();
         for peer in silent {
             let why = "it has been silent for too long".to_owned();
-            self.out.push(Effect::HangUp { peer, why });
+            self.out.push(Effect::HangUp { peer, why, left: false });
             self.on_link_closed(peer);
         }
         for to in self.links.keys().copied().collect::<Vec<_>>() {

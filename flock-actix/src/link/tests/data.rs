@@ -113,7 +113,7 @@ async fn hanging_up_closes_data_links_of_both_directions_once() {
     a.links.data(b.id).unwrap().append(&data("x"), &[]).unwrap();
     b.links.data(a.id).unwrap().append(&data("y"), &[]).unwrap();
     until(|| lock(&a.heard.frames).len() == 1 && lock(&b.heard.frames).len() == 1).await;
-    a.links.hang_up(b.id);
+    a.links.hang_up(b.id, false);
     until(|| lock(&b.heard.closed).len() == 2).await;
     assert_eq!(lock(&a.heard.closed).len(), 2);
 }

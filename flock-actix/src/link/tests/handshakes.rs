@@ -188,7 +188,7 @@ async fn a_link_that_is_replaced_drains_first() {
 async fn a_link_that_breaks_is_told_and_one_that_is_hung_up_is_not() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.is_linked_to(&b).await;
-    a.links.hang_up(b.id);
+    a.links.hang_up(b.id, false);
     until(|| b.closed() == 1).await;
     assert_eq!(a.closed(), 0);
 }
