@@ -265,9 +265,10 @@ async fn d9_what_merely_connects_does_not_enter_the_ring() {
     let birds = names("bird", 60);
     start_all(&caller, &birds).await;
     for nest in flock.nests() {
+        let all_up = || async { nest.nests().await.iter().all(|n| n.state == NestState::Up) };
+        flock.eventually(PATIENCE, all_up).await;
         let seen = nest.nests().await;
         assert!(seen.iter().all(|seen| seen.name.as_str() != "stranger"));
-        assert!(seen.iter().all(|seen| seen.state == NestState::Up));
         let caller = seen.iter().find(|seen| seen.name.as_str() == "caller").expect("a nest");
         assert_eq!((caller.weight, caller.birds), (0, 0));
     }
@@ -277,7 +278,7 @@ async fn d9_what_merely_connects_does_not_enter_the_ring() {
 
 #[tokio::test]
 async fn d10_what_goes_well_is_not_warned_of() {
-    let warned = Warnings::install();
+    let (warned, begun) = (Warnings::install(), Instant::now());
     // Tests beside this one do warn, from threads that carry other names.
     let nest = |name: &str| Flock::builder("quiet").name(name).species::<Counter>();
     let one = nest("quiet-1").form_after(Duration::ZERO).join().await.expect("up");
@@ -293,8 +294,12 @@ async fn d10_what_goes_well_is_not_warned_of() {
     assert_eq!(loud, Vec::<String>::new());
     let crash = one.start::<Counter>("quiet-crash", 0).await.expect("it starts");
     assert_eq!(crash.send(Boom).await, Err(CallError::Crashed));
+    // What goes wrong is.
     let told = || warned.lines().iter().any(|line| line.contains("quiet-crash crashed"));
-    assert!(told(), "what goes wrong is: {:?}", warned.lines());
+    while !told() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", warned.lines());
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Never hatches.
