@@ -108,8 +108,11 @@ impl Nest {
             self.wanted.insert(name.clone());
         }
         let Some(winner) = winner else { return };
-        if winner.grounded.is_some() || !self.me.species.contains(&winner.species) {
+        if winner.grounded.is_some() {
             return;
+        }
+        if !self.me.species.contains(&winner.species) {
+            return self.tell(Event::UnknownSpecies(name.clone()));
         }
         let why = if moved || kept.as_ref().is_some_and(|snap| snap.birth == winner.birth) {
             Why::Move
