@@ -296,6 +296,7 @@ impl Nest {
         self.tell_suspects();
         self.forget_late_requests();
         self.ask_missing_seals();
+        self.repeat_over_relays();
         let joining: Vec<NestId> = self
             .view
             .members()
@@ -311,6 +312,21 @@ impl Nest {
             fences.retain(|&(_, at)| now < at + Duration::from_secs(60));
             !fences.is_empty()
         });
+    }
+
+    /// A link that breaks opens anew, and what was lost with it is sent again. On the way over a
+    /// relay a frame is lost without a word: whatever must arrive is repeated while there is no
+    /// link. A new seal stands for the `Ended` and the `Ready` that were lost.
+    fn repeat_over_relays(&mut self) {
+        let view = self.view.clone();
+        let apart = view.members().iter().filter(|m| m.id != self.id);
+        let apart = apart.filter(|m| !self.links.contains_key(&m.id)).collect::<Vec<_>>();
+        for member in apart {
+            if member.state != NestState::Joining {
+                self.send_seal(member.id);
+            }
+            self.resend_departs(member.id);
+        }
     }
 
     /// Says that this nest lives, and hangs up on links that say nothing. Their number bounds the
