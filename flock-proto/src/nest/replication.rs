@@ -42,6 +42,8 @@ impl Nest {
     /// Asks one member to confirm that it holds our operations; another one each time.
     pub(super) fn ask_acks(&mut self) {
         self.timers.ack = Time::NEVER;
+        // The others may all be gone: then nobody is left to confirm, and nothing to wait for.
+        self.release_held();
         if !self.is_holding() {
             return;
         }
