@@ -169,6 +169,8 @@ impl Nest {
 
     pub(super) fn on_hatch_failed(&mut self, name: BirdName, fence: Fence, reason: String) {
         let Some(bird) = self.take_bird(&name, fence) else { return };
+        // It may have been on its way out already.
+        self.release_window(&name);
         self.fail_start(&name, bird.record.birth, &reason);
         if self.is_winner(&name, bird.record.birth) {
             let change = self.registry.remove(&name, Cause::HatchFailed);

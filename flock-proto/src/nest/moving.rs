@@ -239,7 +239,9 @@ impl Nest {
         if own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence) {
             return None;
         }
-        self.snaps.remove(name);
+        if self.snaps.remove(name).is_some() {
+            self.release_window(name);
+        }
         Some(best.crashes)
     }
 
