@@ -97,6 +97,8 @@ impl Nest {
         self.view = Arc::new(View::new(self.id, Vec::new()));
         self.swim = Swim::new(self.id, self.me.name.clone(), self.rng.next_u64());
         self.links.clear();
+        // Those who hold the former incarnation in their view don't hold this one.
+        self.held.clear();
         self.out.push(Effect::Renamed { id: self.id });
         self.write_card();
         self.dialing.clear();
