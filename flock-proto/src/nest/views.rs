@@ -143,6 +143,9 @@ impl Nest {
         self.dirty.extend(self.routed.keys().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
         self.queue.clear();
+        // Also one that names this view: it was given when the same members made the view before,
+        // and its author may not be settled this time. The seal below asks for another.
+        self.ready.clear();
         for member in view.members() {
             if member.state != NestState::Joining {
                 self.send_seal(member.id);
