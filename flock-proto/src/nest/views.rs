@@ -354,6 +354,9 @@ impl Nest {
                 seal.view == view
                     && !seal.listing.is_empty()
                     && self.readied.get(id) != Some(&seal.seq)
+                    // One that came back, to a view that this nest never left, may list births
+                    // that are not known here: their departs would be answered with `Gone`.
+                    && self.registry.vector().covers_all(&seal.vector)
             })
             .map(|(id, seal)| (*id, seal.seq))
             .collect();
