@@ -207,12 +207,12 @@ impl Nest {
 
     /// Answers all offers of a name. If one is of the winning record, the best of them (the one
     /// with the greatest fence) goes on: here and now, or as what it was if a life runs already.
-    /// Returns what the new life must know of the old.
+    /// Returns what the new life must know of the old: its fence and its crashes.
     pub(super) fn take_offers(
         &mut self,
         name: &BirdName,
         winner: Option<Dot>,
-    ) -> Option<Vec<Duration>> {
+    ) -> Option<(Fence, Vec<Duration>)> {
         let offers = self.offers.remove(name)?;
         let mut best: Option<Offer> = None;
         for (from, offer) in offers {
@@ -242,7 +242,7 @@ impl Nest {
         if self.snaps.remove(name).is_some() {
             self.release_window(name);
         }
-        Some(best.crashes)
+        Some((best.fence, best.crashes))
     }
 
     /// Two lives of one bird have become one: it goes on under a fence above both.
