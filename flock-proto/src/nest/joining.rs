@@ -108,7 +108,7 @@ impl Nest {
     /// Tells a joiner that this nest holds it in its view, and what it must know before it is Up.
     pub(super) fn send_held(&mut self, to: NestId) {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
-        if joining && self.state != NestState::Leaving {
+        if joining {
             let vector = self.registry.vector().clone();
             self.send(to, &Frame::Held(Held { vector }));
         }
@@ -152,14 +152,18 @@ impl Nest {
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
-            let first = others
-                .iter()
+            let mut joining = others.iter().filter(|(_, state)| *state == NestState::Joining);
+            let first = joining
                 .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
             let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
             if first && self.now < gathered {
                 self.timers.join = self.timers.join.min(gathered);
             }
             return first && self.now >= gathered && others.iter().all(|(id, _)| holds_me(id));
+        }
+        if !others.is_empty() {
+            // All that are left are leaving: they hand over to this nest, and wait for it.
+            return others.iter().all(|(id, _)| holds_me(id));
         }
         let alone_at =
             if self.me.seeds.is_empty() { self.born } else { self.born + self.config.form_after };
@@ -212,6 +216,12 @@ impl Nest {
         }
         let others: Vec<NestId> =
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let joining = |id: &NestId| {
+            self.view.member(*id).is_some_and(|m| m.state == NestState::Joining)
+        };
+        if others.iter().any(joining) {
+            return false;
+        }
         if others.is_empty() || self.view.ring().is_empty() {
             return true;
         }
@@ -224,8 +234,7 @@ impl Nest {
         }
         let view = self.view.fingerprint();
         let agreed = others.iter().all(|id| {
-            let joining = self.view.member(*id).is_some_and(|m| m.state == NestState::Joining);
-            !joining && self.seals.get(id).is_some_and(|seal| seal.view == view)
+            self.seals.get(id).is_some_and(|seal| seal.view == view)
         });
         if !agreed {
             return false;
