@@ -21,6 +21,9 @@ pub(super) struct Leave {
     req: ReqId,
     pub(super) deadline: Time,
     done: bool,
+    /// What the others must know. Fixed once this nest has nothing left to add: under the writes of
+    /// others, its vector is never still.
+    told: Option<Vector>,
 }
 
 impl Nest {
@@ -177,7 +180,7 @@ impl Nest {
         if self.leave.is_some() {
             return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
         }
-        self.leave = Some(Leave { req, deadline: self.now + LEAVE_FOR, done: false });
+        self.leave = Some(Leave { req, deadline: self.now + LEAVE_FOR, done: false, told: None });
         self.state = NestState::Leaving;
         self.write_card();
     }
@@ -216,9 +219,8 @@ impl Nest {
         }
         let others: Vec<NestId> =
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
-        let joining = |id: &NestId| {
-            self.view.member(*id).is_some_and(|m| m.state == NestState::Joining)
-        };
+        let joining =
+            |id: &NestId| self.view.member(*id).is_some_and(|m| m.state == NestState::Joining);
         if others.iter().any(joining) {
             return false;
         }
@@ -233,16 +235,21 @@ impl Nest {
             return false;
         }
         let view = self.view.fingerprint();
-        let agreed = others.iter().all(|id| {
-            self.seals.get(id).is_some_and(|seal| seal.view == view)
-        });
+        let agreed =
+            others.iter().all(|id| self.seals.get(id).is_some_and(|seal| seal.view == view));
         if !agreed {
             return false;
         }
-        let mine = self.registry.vector();
+        let known = self.registry.vector();
+        let told = self.leave.as_mut().map(|leave| &mut leave.told);
+        let Some(told) = told else { return false };
+        if told.as_ref().is_none_or(|told| told.seq(self.id) < known.seq(self.id)) {
+            *told = Some(known.clone());
+        }
+        let Some(mine) = told else { return false };
         let behind: Vec<NestId> = others
             .into_iter()
-            .filter(|id| !self.vectors.get(id).is_some_and(|theirs| theirs.covers_all(mine)))
+            .filter(|id| !self.vectors.get(id).is_some_and(|theirs| theirs.covers_all(&*mine)))
             .collect();
         if !behind.is_empty() && self.timers.sync > self.now + GATHER {
             // Ask again soon: whoever lacks nothing says so.

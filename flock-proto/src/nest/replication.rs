@@ -81,7 +81,9 @@ impl Nest {
 
     /// Whether another member is known to hold our operation. A nest that is alone holds for all.
     pub(super) fn is_held(&self, seq: u64) -> bool {
-        let others = self.view.members().iter().filter(|m| m.id != self.id);
+        // One that leaves takes what it holds along.
+        let others = self.view.members().iter();
+        let others = others.filter(|m| m.id != self.id && m.state != NestState::Leaving);
         let mut alone = true;
         for other in others {
             alone = false;
