@@ -329,11 +329,13 @@ impl Nest {
         }
     }
 
-    /// Says that this nest lives, and hangs up on links that say nothing. Their number bounds the
-    /// rate: ten heartbeats a second, whatever the flock's size.
+    /// Says that this nest lives, and hangs up on links that say nothing. The flock's size bounds
+    /// the rate: ten heartbeats a second at most. Both ends of a link must go by the same number,
+    /// so it is the members that count: of links one may have few and the other many.
     pub(super) fn heartbeat(&mut self) {
-        let interval = (self.config.link_silence / 3)
-            .max(Duration::from_millis(100) * self.links.len() as u32);
+        let nests = self.links.len().max(self.swim.alive().len());
+        let interval =
+            (self.config.link_silence / 3).max(Duration::from_millis(100) * nests as u32);
         self.timers.heartbeat = self.now + interval;
         let silence = interval * 3;
         let now = self.now;
