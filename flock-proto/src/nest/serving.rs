@@ -228,7 +228,8 @@ impl Nest {
             return self.respond(name, key, outcome, Some(op));
         }
         self.set_stage(key, Stage::Holding(op, outcome));
-        self.timers.ack = self.now;
+        // Not at once: of many that wait, each would have the unconfirmed operations sent anew.
+        self.timers.ack = self.timers.ack.min(self.now + self.config.batch_ops);
     }
 
     pub(super) fn is_holding(&self) -> bool {
