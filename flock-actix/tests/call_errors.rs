@@ -3,7 +3,7 @@
 mod common;
 
 use std::future::IntoFuture;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -120,8 +120,8 @@ async fn timed_out_is_said_at_the_deadline_and_a_job_past_it_is_not_run() {
     let flock = TestFlock::with(2, |nest| nest.species::<Gate>()).await;
     let (name, here) = start_on::<Gate>(&flock, 0, || ()).await;
     let there: BirdRef<Gate> = flock.nest(1).bird(&name).expect("a name");
-    let shut = here.send(Shut(600)).into_future();
-    flock.eventually(PATIENCE, || async { SHUT.load(Ordering::SeqCst) == 1 }).await;
+    let shut = here.send(Shut(600, true)).into_future();
+    flock.eventually(PATIENCE, || async { IS_SHUT.load(Ordering::SeqCst) }).await;
     let soon = Duration::from_millis(100);
     let calls = (here.send(Count).deadline(soon), there.send(Count).deadline(soon));
     let (a, b) = tokio::join!(calls.0.into_future(), calls.1.into_future());
@@ -147,7 +147,7 @@ async fn overloaded_is_said_when_the_inbox_is_full_unless_the_caller_waits() {
     let flock = TestFlock::with(2, |nest| nest.species::<Gate>()).await;
     let (name, here) = start_on::<Gate>(&flock, 0, || ()).await;
     let there: BirdRef<Gate> = flock.nest(1).bird(&name).expect("a name");
-    let shut = here.send(Shut(1500)).into_future();
+    let shut = here.send(Shut(1500, false)).into_future();
     let mut calls: Vec<_> = (0..1200).map(|_| here.send(Count).into_future()).collect();
     let full = calls.split_off(1100);
     for call in full {
@@ -249,7 +249,8 @@ impl Handler<AddText> for Newer {
 /// A bird that can be busy with one thing alone.
 struct Gate(u64);
 
-static SHUT: AtomicUsize = AtomicUsize::new(0);
+/// Set by a gate that was told to.
+static IS_SHUT: AtomicBool = AtomicBool::new(false);
 
 impl Actor for Gate {
     type Context = Context<Self>;
@@ -265,7 +266,7 @@ impl Bird for Gate {
 /// Has the bird for itself for so many milliseconds.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-struct Shut(u64);
+struct Shut(u64, bool);
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -275,8 +276,8 @@ bird!(Gate as "gate" { Shut, Count });
 
 impl Handler<Shut> for Gate {
     type Result = AtomicResponse<Self, ()>;
-    fn handle(&mut self, Shut(millis): Shut, _: &mut Context<Self>) -> Self::Result {
-        SHUT.fetch_add(1, Ordering::SeqCst);
+    fn handle(&mut self, Shut(millis, tell): Shut, _: &mut Context<Self>) -> Self::Result {
+        IS_SHUT.fetch_or(tell, Ordering::SeqCst);
         let busy = tokio::time::sleep(Duration::from_millis(millis));
         AtomicResponse::new(Box::pin(busy.into_actor(self)))
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use common::*;
 use flock_actix::testing::TestFlock;
-use flock_actix::{Bird, BirdRef, Call, Event, Flock, Hatching, bird};
+use flock_actix::{Bird, BirdRef, Call, Event, Flock, Hatching, NestState, bird};
 use serde::{Deserialize, Serialize};
 
 /// All that a program does with a flock.
@@ -17,6 +17,12 @@ async fn program() {
     let one = nest("one").form_after(Duration::ZERO).join().await.expect("up");
     let seed = one.address().expect("an address").to_string();
     let two = nest("two").seeds([seed]).form_after(PATIENCE).join().await.expect("up");
+    // Birds that are started while the ring still changes may move, and a move carries no state.
+    for nest in [&one, &two] {
+        while nest.nests().await.iter().filter(|nest| nest.state == NestState::Up).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
     let mut events = one.events();
     for name in names("bird", 8) {
         one.start::<Counter>(&name, 40).await.expect("it starts");

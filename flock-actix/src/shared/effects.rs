@@ -201,28 +201,31 @@ impl Shared {
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) {
         let name = entry.name.clone();
-        let (input, left) = match end {
-            End::Itself => (Input::Ended { name, fence }, self.clear(entry, EndWhy::Stopped)),
-            End::Wanted(why) => (Input::Ended { name, fence }, self.clear(entry, why)),
+        let mut ended = false;
+        let left = match end {
+            End::Itself | End::Wanted(_) => {
+                ended = true;
+                let why = if let End::Wanted(why) = end { why } else { EndWhy::Stopped };
+                let left = self.clear(entry, why);
+                self.nest.tell(Input::Ended { name, fence });
+                left
+            }
             End::HatchFailed(reason) => {
                 let left = self.clear(entry, EndWhy::Stopped);
-                (Input::HatchFailed { name, fence, reason }, left)
+                self.nest.tell(Input::HatchFailed { name, fence, reason });
+                left
             }
             End::Departed(crashes) => {
-                self.end_life(entry, Phase::Departed);
-                self.watch_age(entry);
-                (Input::Departed { name, fence, crashes }, Left::Nothing)
+                self.end_life(entry, Phase::Departed, Input::Departed { name, fence, crashes });
+                Left::Nothing
             }
             End::Grounded { reason, crashes } => {
                 let phase = Phase::Grounded(reason.clone(), self.now() + GROUNDED_FOR);
-                let parcels = self.end_life(entry, phase);
-                self.watch_age(entry);
-                let left = Left::Failed(parcels, CallError::Grounded { reason: reason.clone() });
-                (Input::Grounded { name, fence, reason, crashes }, left)
+                let error = CallError::Grounded { reason: reason.clone() };
+                let input = Input::Grounded { name, fence, reason, crashes };
+                Left::Failed(self.end_life(entry, phase, input), error)
             }
         };
-        let ended = matches!(input, Input::Ended { .. });
-        self.nest.tell(input);
         // Only now: whoever hears that the bird is gone may start it anew, and the core must have
         // heard of the end before.
         self.see_to(entry, left);
@@ -242,8 +245,10 @@ impl Shared {
     }
 
     /// Takes the ended life out of its entry, which stays; parcels stay too for a departed bird.
-    fn end_life(&self, entry: &Arc<Entry>, phase: Phase) -> Vec<Parcel> {
-        entry.with(|state| {
+    fn end_life(&self, entry: &Arc<Entry>, phase: Phase, input: Input) -> Vec<Parcel> {
+        let parcels = entry.with(|state| {
+            // Under the lock: as soon as the new phase is seen, a caller may ask the core about it.
+            self.nest.tell(input);
             state.life = None;
             if state.phase == Phase::Gone {
                 return Vec::new();
@@ -251,7 +256,9 @@ impl Shared {
             let stay = phase == Phase::Departed;
             state.phase = phase;
             if stay { Vec::new() } else { state.parcels.drain(..).collect() }
-        })
+        });
+        self.watch_age(entry);
+        parcels
     }
 
     /// Ends a name here. What waited is to be failed if the bird was stopped, and else looked at
