@@ -2,9 +2,7 @@
 
 mod common;
 
-use std::fmt::{Debug, Write};
 use std::future::IntoFuture;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -186,7 +184,7 @@ async fn a_grounding_is_warned_of_in_the_log() {
         TestFlock::with(1, |n| n.species::<Counter>().restarts(0, Duration::from_secs(9))).await;
     let bird = flock.nest(0).start::<Counter>("heavy", 0).await.expect("it starts");
     assert_eq!(bird.send(Boom).await, Err(CallError::Crashed));
-    let told = || warned.iter().any(|line| line.contains("heavy is grounded"));
+    let told = || warned.lines().iter().any(|line| line.contains("heavy is grounded"));
     flock.eventually(PATIENCE, || async { told() }).await;
 }
 
@@ -442,48 +440,4 @@ impl Handler<InAtomic> for Mad {
 impl Handler<Cursed> for Mad {
     type Result = ();
     fn handle(&mut self, _: Cursed, _: &mut Context<Self>) {}
-}
-
-/// The warnings of this process.
-struct Warnings;
-
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-impl Warnings {
-    fn install() -> Self {
-        tracing::subscriber::set_global_default(Self).expect("the first");
-        Self
-    }
-
-    fn iter(&self) -> std::vec::IntoIter<String> {
-        WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter()
-    }
-}
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-struct Line(String);
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
 }

@@ -82,7 +82,7 @@ pub enum Event {
     },
     /// Both sides of a partition ran the bird; the life on this nest ends.
     Merged(BirdName),
-    /// This nest runs a bird of a species that it doesn't know.
+    /// This nest owns a bird of a species that it doesn't know, so the bird doesn't live.
     UnknownSpecies(BirdName),
     /// Two living nests bear one name; the newcomer is refused.
     NameTaken(NestName),

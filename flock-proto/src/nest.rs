@@ -122,6 +122,9 @@ pub struct Nest {
     routed: BTreeMap<BirdName, NestId>,
     /// Names that are ours, as soon as their arc is settled.
     on_hold: BTreeSet<BirdName>,
+    /// Birds, snaps and offers here whose names the view gives to others, by owner: gathered as it is
+    /// entered. Nothing is added in between: lives begin, and offers are taken, for own names only.
+    away: BTreeMap<NestId, BTreeSet<BirdName>>,
     /// Names about which something changed in this round.
     dirty: BTreeSet<BirdName>,
 
@@ -207,6 +210,7 @@ impl Nest {
             wanted: BTreeSet::new(),
             routed: BTreeMap::new(),
             on_hold: BTreeSet::new(),
+            away: BTreeMap::new(),
             dirty: BTreeSet::new(),
             asks: BTreeMap::new(),
             ask_times: BTreeSet::new(),

@@ -305,16 +305,37 @@ impl Registry {
             Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
             Op::Add(_) | Op::Void => Killer::Overwrite,
         };
+        let unseen = match &op {
+            Op::Add(entry) => self.unseen_sibling(hash, entry, covers),
+            Op::Remove(_) | Op::Void => None,
+        };
         for &covered in covers {
             self.kill(hash, covered, &killer, touched);
         }
         if let Op::Add(entry) = &op {
             self.put(hash, entry, touched);
+            if let (Some(loser), Ok(name)) = (unseen, BirdName::new(entry.name)) {
+                touched.met_elsewhere(hash, name, entry.birth, loser);
+            }
         }
         let number = self.origins.number_or_new(dot.origin);
         let covers = covers.iter().map(|c| (self.origins.number_or_new(c.origin), c.seq)).collect();
         let removal = if let Op::Remove(cause) = op { Some(cause) } else { None };
         self.origins.append(number, Logged { seq: dot.seq, hash, covers, removal });
+    }
+
+    /// The loser of a conflict of which this nest sees the end alone: a record that never lived here
+    /// is superseded together with the very start that lives here. A record made from that start
+    /// would have superseded it before, so the two are of different births.
+    fn unseen_sibling(&self, hash: u64, entry: &Entry<'_>, covers: &[Dot]) -> Option<Dot> {
+        let lives = |dot: &Dot| {
+            let number = self.origins.number(dot.origin);
+            number.is_some_and(|number| self.slots.find(hash, number, dot.seq).is_some())
+        };
+        if !covers.contains(&entry.birth) || !lives(&entry.birth) {
+            return None;
+        }
+        covers.iter().copied().find(|dot| !lives(dot))
     }
 
     /// Takes in a live record, unless it is here or known to be dead.

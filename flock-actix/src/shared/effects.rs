@@ -79,13 +79,12 @@ impl Shared {
         if told {
             return;
         }
-        if let Some(entry) = entry {
-            let departed = entry.phase() == Phase::Departed;
-            if departed {
-                self.clear(&entry, why);
-            }
-        }
+        let departed = entry.filter(|entry| entry.phase() == Phase::Departed);
+        let left = departed.map(|entry| (self.clear(&entry, why), entry));
         self.nest.tell(Input::Ended { name: name.clone(), fence });
+        if let Some((left, entry)) = left {
+            self.see_to(&entry, left);
+        }
     }
 
     /// `Effect::Depart`. A life that isn't there has told its end already.
@@ -202,41 +201,39 @@ impl Shared {
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) {
         let name = entry.name.clone();
-        let input = match end {
-            End::Itself => {
-                self.clear(entry, EndWhy::Stopped);
-                Input::Ended { name, fence }
-            }
-            End::Wanted(why) => {
-                self.clear(entry, why);
-                Input::Ended { name, fence }
-            }
+        let (input, left) = match end {
+            End::Itself => (Input::Ended { name, fence }, self.clear(entry, EndWhy::Stopped)),
+            End::Wanted(why) => (Input::Ended { name, fence }, self.clear(entry, why)),
             End::HatchFailed(reason) => {
-                self.clear(entry, EndWhy::Stopped);
-                Input::HatchFailed { name, fence, reason }
+                let left = self.clear(entry, EndWhy::Stopped);
+                (Input::HatchFailed { name, fence, reason }, left)
             }
             End::Departed(crashes) => {
                 self.end_life(entry, Phase::Departed);
                 self.watch_age(entry);
-                Input::Departed { name, fence, crashes }
+                (Input::Departed { name, fence, crashes }, Left::Nothing)
             }
             End::Grounded { reason, crashes } => {
                 let phase = Phase::Grounded(reason.clone(), self.now() + GROUNDED_FOR);
                 let parcels = self.end_life(entry, phase);
                 self.watch_age(entry);
-                fail_all(parcels, &CallError::Grounded { reason: reason.clone() });
-                Input::Grounded { name, fence, reason, crashes }
+                let left = Left::Failed(parcels, CallError::Grounded { reason: reason.clone() });
+                (Input::Grounded { name, fence, reason, crashes }, left)
             }
         };
         let ended = matches!(input, Input::Ended { .. });
         self.nest.tell(input);
+        // Only now: whoever hears that the bird is gone may start it anew, and the core must have
+        // heard of the end before.
+        self.see_to(entry, left);
         // An end that was asked for in the last moment. None comes later: the entry has let go of
         // the life.
         if let Some(why) = Command::pending_end(commands)
             && !ended
         {
-            self.clear(entry, why);
+            let left = self.clear(entry, why);
             self.nest.tell(Input::Ended { name: entry.name.clone(), fence });
+            self.see_to(entry, left);
         }
         let next = entry.with(|state| state.next.take());
         if let Some(order) = next {
@@ -257,21 +254,29 @@ impl Shared {
         })
     }
 
-    /// Ends a name here. What waited is failed if the bird was stopped, and else looked at anew:
-    /// another life of the bird goes on, here or elsewhere.
-    fn clear(self: &Arc<Self>, entry: &Arc<Entry>, why: EndWhy) {
+    /// Ends a name here. What waited is to be failed if the bird was stopped, and else looked at
+    /// anew: another life of the bird goes on, here or elsewhere.
+    fn clear(&self, entry: &Arc<Entry>, why: EndWhy) -> Left {
         let replaced = entry.with(|state| {
             state.life = None;
             state.next.is_some()
         });
         if replaced {
-            return;
+            return Left::Nothing;
         }
-        let parcels = self.table.remove(entry, |_| true);
+        let parcels = self.table.remove(entry, |_| true).into_iter().collect();
         if why == EndWhy::Stopped {
-            fail_all(parcels, &CallError::NoSuchBird);
+            Left::Failed(parcels, CallError::NoSuchBird)
         } else {
-            self.redirect(entry, parcels);
+            Left::SentOn(parcels)
+        }
+    }
+
+    fn see_to(self: &Arc<Self>, entry: &Arc<Entry>, left: Left) {
+        match left {
+            Left::Nothing => {}
+            Left::Failed(parcels, error) => fail_all(parcels, &error),
+            Left::SentOn(parcels) => self.redirect(entry, parcels),
         }
     }
 
@@ -299,6 +304,13 @@ impl Shared {
             self.dispatch_or_fail(&entry.name, parcel);
         }
     }
+}
+
+/// What waited at a bird whose life is over, and is to become of it.
+enum Left {
+    Nothing,
+    Failed(Vec<Parcel>, CallError),
+    SentOn(Vec<Parcel>),
 }
 
 pub(super) fn fail_all(parcels: impl IntoIterator<Item = Parcel>, error: &CallError) {

@@ -124,6 +124,12 @@ impl Nest {
             ask.due = ask.deadline.min(self.now + self.config.retry_every);
             self.ask_times.insert((ask.due, req));
             match &ask.pending {
+                // Nobody may hold the operation any more: whoever owns the name now answers anew.
+                Some((owner, _)) if self.view.member(*owner).is_none() => {
+                    ask.pending = None;
+                    self.answered.remove(&req);
+                    self.send_ask(req);
+                }
                 Some((owner, _)) => {
                     let owner = *owner;
                     self.send_status(owner, true);

@@ -94,8 +94,8 @@ impl Nest {
             return;
         }
         let winner = self.registry.winner(name);
-        let crashes = self.take_offers(name, winner.as_ref().map(|w| w.birth));
-        let moved = crashes.is_some();
+        let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
+        let moved = offer.is_some();
         let snap = self.snaps.get(name);
         if snap.is_some_and(|snap| snap.is_sent()) && !moved {
             // Its copy is under way to a nest that may run it: only the answer frees it.
@@ -108,8 +108,11 @@ impl Nest {
             self.wanted.insert(name.clone());
         }
         let Some(winner) = winner else { return };
-        if winner.grounded.is_some() || !self.me.species.contains(&winner.species) {
+        if winner.grounded.is_some() {
             return;
+        }
+        if !self.me.species.contains(&winner.species) {
+            return self.tell(Event::UnknownSpecies(name.clone()));
         }
         let why = if moved || kept.as_ref().is_some_and(|snap| snap.birth == winner.birth) {
             Why::Move
@@ -120,12 +123,14 @@ impl Nest {
         } else {
             Why::NestLost
         };
-        let crashes = crashes.or(kept.map(|snap| snap.crashes)).unwrap_or_default();
-        self.hatch(winner, why, crashes);
+        let before = offer.or(kept.map(|snap| (snap.fence, snap.crashes)));
+        let (last, crashes) = before.unwrap_or((Fence(0), Vec::new()));
+        self.hatch(winner, why, last, crashes);
     }
 
-    fn hatch(&mut self, record: Record, why: Why, crashes: Vec<Duration>) {
-        let fence = Fence(self.stamp().0);
+    fn hatch(&mut self, record: Record, why: Why, last: Fence, crashes: Vec<Duration>) {
+        // The life before may have had its fence from a clock that ours doesn't follow.
+        let fence = Fence(self.stamp().0.max(last.0.saturating_add(1)));
         let name = record.name.clone();
         self.wanted.remove(&name);
         self.routed.remove(&name);
@@ -169,6 +174,8 @@ impl Nest {
 
     pub(super) fn on_hatch_failed(&mut self, name: BirdName, fence: Fence, reason: String) {
         let Some(bird) = self.take_bird(&name, fence) else { return };
+        // It may have been on its way out already.
+        self.release_window(&name);
         self.fail_start(&name, bird.record.birth, &reason);
         if self.is_winner(&name, bird.record.birth) {
             let change = self.registry.remove(&name, Cause::HatchFailed);

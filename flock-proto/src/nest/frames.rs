@@ -50,6 +50,11 @@ impl Nest {
             Ok(header) => header,
             Err(error) => return self.on_bad_frame(from, &error),
         };
+        if header.hops == 0 && header.author != from {
+            // Nobody speaks in another's name over a link of his own.
+            self.counters.bad_frames += 1;
+            return;
+        }
         if header.dest != self.id {
             return self.pass_on(from, header.dest, bytes);
         }
@@ -128,11 +133,13 @@ impl Nest {
         if self.clock.observe(self.now, stamp) {
             return;
         }
-        if self.skewed.insert(author)
-            && let Some(card) = self.roster.card(author)
+        // Its first frames may come before its card.
+        let card = self.roster.card(author).map(|card| card.name.clone());
+        let nest = card.or_else(|| self.links.get(&author).map(|link| link.name.clone()));
+        if let Some(nest) = nest
+            && self.skewed.insert(author)
         {
             let ahead_ms = ahead_ms(stamp, self.now);
-            let nest = card.name.clone();
             self.tell(Event::ClockSkew { nest, ahead_ms });
         }
     }

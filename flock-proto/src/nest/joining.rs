@@ -21,6 +21,9 @@ pub(super) struct Leave {
     req: ReqId,
     pub(super) deadline: Time,
     done: bool,
+    /// What the others must know. Fixed once this nest has nothing left to add: under the writes of
+    /// others, its vector is never still.
+    told: Option<Vector>,
 }
 
 impl Nest {
@@ -97,6 +100,8 @@ impl Nest {
         self.view = Arc::new(View::new(self.id, Vec::new()));
         self.swim = Swim::new(self.id, self.me.name.clone(), self.rng.next_u64());
         self.links.clear();
+        // Those who hold the former incarnation in their view don't hold this one.
+        self.held.clear();
         self.out.push(Effect::Renamed { id: self.id });
         self.write_card();
         self.dialing.clear();
@@ -106,7 +111,7 @@ impl Nest {
     /// Tells a joiner that this nest holds it in its view, and what it must know before it is Up.
     pub(super) fn send_held(&mut self, to: NestId) {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
-        if joining && self.state != NestState::Leaving {
+        if joining {
             let vector = self.registry.vector().clone();
             self.send(to, &Frame::Held(Held { vector }));
         }
@@ -150,14 +155,18 @@ impl Nest {
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
-            let first = others
-                .iter()
+            let mut joining = others.iter().filter(|(_, state)| *state == NestState::Joining);
+            let first = joining
                 .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
             let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
             if first && self.now < gathered {
                 self.timers.join = self.timers.join.min(gathered);
             }
             return first && self.now >= gathered && others.iter().all(|(id, _)| holds_me(id));
+        }
+        if !others.is_empty() {
+            // All that are left are leaving: they hand over to this nest, and wait for it.
+            return others.iter().all(|(id, _)| holds_me(id));
         }
         let alone_at =
             if self.me.seeds.is_empty() { self.born } else { self.born + self.config.form_after };
@@ -171,7 +180,7 @@ impl Nest {
         if self.leave.is_some() {
             return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
         }
-        self.leave = Some(Leave { req, deadline: self.now + LEAVE_FOR, done: false });
+        self.leave = Some(Leave { req, deadline: self.now + LEAVE_FOR, done: false, told: None });
         self.state = NestState::Leaving;
         self.write_card();
     }
@@ -210,6 +219,11 @@ impl Nest {
         }
         let others: Vec<NestId> =
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let joining =
+            |id: &NestId| self.view.member(*id).is_some_and(|m| m.state == NestState::Joining);
+        if others.iter().any(joining) {
+            return false;
+        }
         if others.is_empty() || self.view.ring().is_empty() {
             return true;
         }
@@ -221,17 +235,21 @@ impl Nest {
             return false;
         }
         let view = self.view.fingerprint();
-        let agreed = others.iter().all(|id| {
-            let joining = self.view.member(*id).is_some_and(|m| m.state == NestState::Joining);
-            !joining && self.seals.get(id).is_some_and(|seal| seal.view == view)
-        });
+        let agreed =
+            others.iter().all(|id| self.seals.get(id).is_some_and(|seal| seal.view == view));
         if !agreed {
             return false;
         }
-        let mine = self.registry.vector();
+        let known = self.registry.vector();
+        let told = self.leave.as_mut().map(|leave| &mut leave.told);
+        let Some(told) = told else { return false };
+        if told.as_ref().is_none_or(|told| told.seq(self.id) < known.seq(self.id)) {
+            *told = Some(known.clone());
+        }
+        let Some(mine) = told else { return false };
         let behind: Vec<NestId> = others
             .into_iter()
-            .filter(|id| !self.vectors.get(id).is_some_and(|theirs| theirs.covers_all(mine)))
+            .filter(|id| !self.vectors.get(id).is_some_and(|theirs| theirs.covers_all(&*mine)))
             .collect();
         if !behind.is_empty() && self.timers.sync > self.now + GATHER {
             // Ask again soon: whoever lacks nothing says so.

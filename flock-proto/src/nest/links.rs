@@ -198,6 +198,9 @@ impl Nest {
     pub(super) fn on_probe(&mut self, from: NestId, target: NestId) {
         let answer = if self.links.contains_key(&target) {
             Some(false)
+        } else if self.roster.card(target).is_none() {
+            // Never heard of: that is no word on its death.
+            return;
         } else if !self.swim.alive().contains(&target)
             || self.deaths.get(&target).is_some_and(|death| death.refusals > 0)
         {
@@ -296,6 +299,7 @@ impl Nest {
         self.tell_suspects();
         self.forget_late_requests();
         self.ask_missing_seals();
+        self.repeat_over_relays();
         let joining: Vec<NestId> = self
             .view
             .members()
@@ -313,11 +317,28 @@ impl Nest {
         });
     }
 
-    /// Says that this nest lives, and hangs up on links that say nothing. Their number bounds the
-    /// rate: ten heartbeats a second, whatever the flock's size.
+    /// A link that breaks opens anew, and what was lost with it is sent again. On the way over a
+    /// relay a frame is lost without a word: whatever must arrive is repeated while there is no
+    /// link. A new seal stands for the `Ended` and the `Ready` that were lost.
+    fn repeat_over_relays(&mut self) {
+        let view = self.view.clone();
+        let apart = view.members().iter().filter(|m| m.id != self.id);
+        let apart = apart.filter(|m| !self.links.contains_key(&m.id)).collect::<Vec<_>>();
+        for member in apart {
+            if member.state != NestState::Joining {
+                self.send_seal(member.id);
+            }
+            self.resend_departs(member.id);
+        }
+    }
+
+    /// Says that this nest lives, and hangs up on links that say nothing. The flock's size bounds
+    /// the rate: ten heartbeats a second at most. Both ends of a link must go by the same number,
+    /// so it is the members that count: of links one may have few and the other many.
     pub(super) fn heartbeat(&mut self) {
-        let interval = (self.config.link_silence / 3)
-            .max(Duration::from_millis(100) * self.links.len() as u32);
+        let nests = self.links.len().max(self.swim.alive().len());
+        let interval =
+            (self.config.link_silence / 3).max(Duration::from_millis(100) * nests as u32);
         self.timers.heartbeat = self.now + interval;
         let silence = interval * 3;
         let now = self.now;

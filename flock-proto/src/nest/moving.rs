@@ -207,12 +207,12 @@ impl Nest {
 
     /// Answers all offers of a name. If one is of the winning record, the best of them (the one
     /// with the greatest fence) goes on: here and now, or as what it was if a life runs already.
-    /// Returns what the new life must know of the old.
+    /// Returns what the new life must know of the old: its fence and its crashes.
     pub(super) fn take_offers(
         &mut self,
         name: &BirdName,
         winner: Option<Dot>,
-    ) -> Option<Vec<Duration>> {
+    ) -> Option<(Fence, Vec<Duration>)> {
         let offers = self.offers.remove(name)?;
         let mut best: Option<Offer> = None;
         for (from, offer) in offers {
@@ -239,8 +239,10 @@ impl Nest {
         if own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence) {
             return None;
         }
-        self.snaps.remove(name);
-        Some(best.crashes)
+        if self.snaps.remove(name).is_some() {
+            self.release_window(name);
+        }
+        Some((best.fence, best.crashes))
     }
 
     /// Two lives of one bird have become one: it goes on under a fence above both.

@@ -42,6 +42,8 @@ impl Nest {
     /// Asks one member to confirm that it holds our operations; another one each time.
     pub(super) fn ask_acks(&mut self) {
         self.timers.ack = Time::NEVER;
+        // The others may all be gone: then nobody is left to confirm, and nothing to wait for.
+        self.release_held();
         if !self.is_holding() {
             return;
         }
@@ -79,7 +81,9 @@ impl Nest {
 
     /// Whether another member is known to hold our operation. A nest that is alone holds for all.
     pub(super) fn is_held(&self, seq: u64) -> bool {
-        let others = self.view.members().iter().filter(|m| m.id != self.id);
+        // One that leaves takes what it holds along.
+        let others = self.view.members().iter();
+        let others = others.filter(|m| m.id != self.id && m.state != NestState::Leaving);
         let mut alone = true;
         for other in others {
             alone = false;

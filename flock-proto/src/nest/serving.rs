@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Nest;
 use super::birds::Phase;
-use crate::wire::{Frame, MAX_HOPS, Outcome, Request, Response, Wish};
+use crate::wire::{Frame, Listed, MAX_HOPS, Outcome, Request, Response, Wish};
 use crate::{BirdName, Cause, Dot, NestId, Time};
 
 /// Requests that one nest keeps at a time for all askers; more are left to the askers' retries.
@@ -93,7 +93,9 @@ impl Nest {
                     self.forward_request(served.request);
                 }
             }
-            Stage::New if self.is_settled(hash) => self.decide(name, key),
+            Stage::New if self.is_settled(hash) && self.knows_listed(name) => {
+                self.decide(name, key);
+            }
             Stage::New => {}
             Stage::Hatching(op, birth) => self.check_hatched(name, key, op, birth),
             Stage::Ending(op) => {
@@ -106,6 +108,13 @@ impl Nest {
             }
             Stage::Holding(..) => {}
         }
+    }
+
+    /// Whether the births that others run under this name are known here. Where one isn't, its
+    /// operations are still on the way, and to decide now would be to deny a living bird.
+    fn knows_listed(&self, name: &BirdName) -> bool {
+        let known = |listed: &Listed| self.registry.vector().covers(listed.birth);
+        self.listed.get(name).is_none_or(|by| by.values().all(known))
     }
 
     fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {
@@ -219,7 +228,8 @@ impl Nest {
             return self.respond(name, key, outcome, Some(op));
         }
         self.set_stage(key, Stage::Holding(op, outcome));
-        self.timers.ack = self.now;
+        // Not at once: of many that wait, each would have the unconfirmed operations sent anew.
+        self.timers.ack = self.timers.ack.min(self.now + self.config.batch_ops);
     }
 
     pub(super) fn is_holding(&self) -> bool {

@@ -4,7 +4,7 @@
 //! what I run of the names that are yours now". Who has the seals of all others for its own view,
 //! and knows what they know, is *settled*: nobody can run a bird of its arcs without its knowledge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Nest;
@@ -142,7 +142,18 @@ impl Nest {
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.routed.keys().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
+        let here = self.birds.keys().chain(self.snaps.keys()).chain(self.offers.keys());
+        let mut away = BTreeMap::<NestId, BTreeSet<crate::BirdName>>::new();
+        for name in here {
+            if let Some(owner) = view.owner(name.hash64()).filter(|&owner| owner != self.id) {
+                away.entry(owner).or_default().insert(name.clone());
+            }
+        }
+        self.away = away;
         self.queue.clear();
+        // Also one that names this view: it was given when the same members made the view before,
+        // and its author may not be settled this time. The seal below asks for another.
+        self.ready.clear();
         for member in view.members() {
             if member.state != NestState::Joining {
                 self.send_seal(member.id);
@@ -233,18 +244,16 @@ impl Nest {
 
     /// Names that the view gives to that nest, and that this one runs, or holds for moving on.
     fn listing_for(&self, to: NestId) -> Vec<Listed> {
-        let theirs = |name: &crate::BirdName| self.view.owner(name.hash64()) == Some(to);
-        let birds = self.birds.iter().map(|(name, bird)| (name, bird.record.birth, bird.fence));
-        let snaps = self.snaps.iter().map(|(name, snap)| (name, snap.birth, snap.fence));
-        let offers = self.offers.iter().flat_map(|(name, from)| {
-            from.values().map(move |offer| (name, offer.birth, offer.fence))
-        });
-        birds
-            .chain(snaps)
-            .chain(offers)
-            .filter(|(name, ..)| theirs(name))
-            .map(|(name, birth, fence)| Listed { name: name.clone(), birth, fence })
-            .collect()
+        let mut listing = Vec::new();
+        for name in self.away.get(&to).into_iter().flatten() {
+            let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
+            let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
+            let offers = self.offers.get(name).into_iter().flat_map(|from| from.values());
+            let lives = bird.into_iter().chain(snap);
+            let lives = lives.chain(offers.map(|offer| (offer.birth, offer.fence)));
+            listing.extend(lives.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
+        }
+        listing
     }
 
     /// Seals anew towards those whose own seal is missing: one of the two may have been lost.
@@ -351,6 +360,9 @@ impl Nest {
                 seal.view == view
                     && !seal.listing.is_empty()
                     && self.readied.get(id) != Some(&seal.seq)
+                    // One that came back, to a view that this nest never left, may list births
+                    // that are not known here: their departs would be answered with `Gone`.
+                    && self.registry.vector().covers_all(&seal.vector)
             })
             .map(|(id, seal)| (*id, seal.seq))
             .collect();
@@ -365,13 +377,7 @@ impl Nest {
         if view != self.view.fingerprint() {
             return;
         }
-        let theirs: Vec<_> = self
-            .birds
-            .keys()
-            .filter(|name| self.view.owner(name.hash64()) == Some(from))
-            .cloned()
-            .collect();
-        self.dirty.extend(theirs);
+        self.dirty.extend(self.away.get(&from).into_iter().flatten().cloned());
     }
 
     /// Whether this nest may decide about names of this hash.

@@ -52,9 +52,17 @@ struct Before {
     births: Vec<Dot>,
     /// What became of the winner's records.
     killer: Option<Killer>,
+    /// The births of a winner and of a loser that never lived here.
+    unseen: Option<(Dot, Dot)>,
 }
 
 impl Touched {
+    pub(super) fn met_elsewhere(&mut self, hash: u64, name: BirdName, winner: Dot, loser: Dot) {
+        if let Some(before) = self.0.get_mut(&(hash, name)) {
+            before.unseen = Some((winner, loser));
+        }
+    }
+
     pub(super) fn killed(&mut self, hash: u64, name: BirdName, birth: Dot, by: &Killer) {
         if let Some(before) = self.0.get_mut(&(hash, name))
             && before.winner.is_some_and(|(winner, _)| winner == birth)
@@ -73,6 +81,7 @@ impl Registry {
                 winner: self.winning(hash, name).map(|slot| self.birth(slot)),
                 births: self.births(hash, name),
                 killer: None,
+                unseen: None,
             });
         }
     }
@@ -86,7 +95,7 @@ impl Registry {
         let births = self.births(hash, name.as_str());
         let after = self.winning(hash, name.as_str()).map(|slot| self.birth(slot));
         let before = was.winner;
-        let (mut cause, mut conflict) = (None, None);
+        let (mut cause, mut conflict) = (None, was.unseen);
         if let Some((old, _)) = before
             && !births.contains(&old)
         {

@@ -78,6 +78,37 @@ fn of_two_births_the_later_is_read_everywhere_until_the_owner_collapses_them() {
 }
 
 #[test]
+fn a_nest_that_knew_the_winner_alone_hears_of_the_conflict_that_was_settled_elsewhere() {
+    let (mut owner, mut other) = (registry(1), registry(2));
+    let (mut pushed, mut synced) = (registry(3), registry(4));
+    let winner = start(&mut owner, "robin", 2).after.unwrap().0;
+    sync(&owner, &mut pushed);
+    sync(&owner, &mut synced);
+    let loser = start(&mut other, "robin", 1).after.unwrap().0;
+    assert_eq!(sync(&other, &mut owner).pop().unwrap().conflict, Some((winner, loser)));
+    owner.overwrite(&name("robin"), Hlc(3), None).unwrap();
+    let own = owner.delta_of_mine(1).unwrap();
+    let change = applied(pushed.join(&own)).pop().unwrap();
+    assert_eq!(change.conflict, Some((winner, loser)), "by the owner's own operations");
+    assert_eq!(sync(&owner, &mut pushed), [], "and hears of it once");
+    let change = sync(&owner, &mut synced).pop().unwrap();
+    assert_eq!(change.conflict, Some((winner, loser)), "by all operations together");
+    assert_eq!(pushed.digest(), synced.digest());
+}
+
+#[test]
+fn a_grounding_and_a_revival_are_no_conflict_to_whoever_missed_them() {
+    let (mut owner, mut late) = (registry(1), registry(2));
+    start(&mut owner, "robin", 1);
+    sync(&owner, &mut late);
+    let grounding = Grounding { reason: "boom".into(), crashes: 6 };
+    owner.overwrite(&name("robin"), Hlc(2), Some(grounding)).unwrap();
+    owner.overwrite(&name("robin"), Hlc(3), None).unwrap();
+    let change = sync(&owner, &mut late).pop().unwrap();
+    assert_eq!((change.conflict, change.cause), (None, None));
+}
+
+#[test]
 fn a_record_put_back_keeps_its_birth() {
     let (mut a, mut b) = (registry(1), registry(2));
     let birth = start(&mut a, "robin", 1).after;
