@@ -259,6 +259,10 @@ impl Shared {
                 if code == 0 { Ok(payload) } else { Err(CallError::from_code(code, &text)) };
             return self.settle(to.id, outcome);
         }
+        if self.closed.load(Ordering::Acquire) {
+            // The end of this nest is not for others to hear as an answer: they see the link end.
+            return;
+        }
         let head = |code| ReplyHead {
             redirected: to.redirected,
             hop: 0,
