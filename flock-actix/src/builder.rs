@@ -308,4 +308,10 @@ impl DataSink for ToShared {
             shared.on_closed(link, unwritten);
         }
     }
+
+    fn on_parted(&self, link: &Arc<dyn DataLink>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.on_parted(link);
+        }
+    }
 }

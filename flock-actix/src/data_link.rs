@@ -68,6 +68,10 @@ pub(crate) trait DataSink: Send + Sync {
     /// ever left: they are routed anew, while all other calls made over the link end as
     /// `OutcomeUnknown`.
     fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]);
+
+    /// A nest has left, and this link to it takes nothing more. Its birds live elsewhere by now: it
+    /// has passed on what it didn't answer, and those answers come by another way.
+    fn on_parted(&self, _link: &Arc<dyn DataLink>) {}
 }
 
 /// The way from the data plane to the core.

@@ -323,7 +323,7 @@ impl Shared {
     fn sent_over(&self, id: CallId, link: Option<LinkId>) {
         self.in_shard(id, |pending, id| {
             if let Some(call) = pending.call_mut(id) {
-                call.link = link;
+                (call.link, call.step) = (link, 0);
             }
         });
     }

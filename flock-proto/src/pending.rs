@@ -59,6 +59,11 @@ impl<T> Pending<T> {
         (slot.generation == id.generation).then_some(*deadline)
     }
 
+    /// All calls that still wait.
+    pub fn calls_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.call.as_mut().map(|(_, call)| call))
+    }
+
     /// Ends a call: takes it out, if it still waits.
     pub fn take(&mut self, id: CallId) -> Option<T> {
         let slot = self.slots.get_mut(id.slot as usize)?;

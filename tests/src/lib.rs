@@ -1,1 +1,20 @@
-//! Tests with real processes.
+//! Tests with real processes: what they share.
+//!
+//! - `protocol`: what a test and a nest say to each other.
+//! - `nest`: one nest, a child process of the test.
+//! - `nests`: several of them, and what must hold of them together.
+//! - `network`: networks of their own for nests, which lose what a test wants lost.
+//! - `poll`: waiting for something to come true.
+//!
+//! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
+
+mod nest;
+mod nests;
+mod network;
+mod poll;
+pub mod protocol;
+
+pub use nest::{Nest, Pending};
+pub use nests::{Census, Nests, amiss, census, names};
+pub use network::{Network, allowed};
+pub use poll::{eventually, throughout};

@@ -152,7 +152,11 @@ impl Links {
         open.others.extend(parting.iter().cloned());
         drop(open);
         for link in parting {
-            self.drain(link);
+            self.drain(link.clone());
+            if link.kind == LinkKind::Data {
+                let as_data: Arc<dyn DataLink> = link;
+                self.data.on_parted(&as_data);
+            }
         }
     }
 

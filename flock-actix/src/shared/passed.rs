@@ -105,6 +105,11 @@ impl Shared {
         }
     }
 
+    /// The nest at the other end has left, and sees to what was passed on to it.
+    pub(super) fn forget_passed(&self, link: LinkId) {
+        self.passed.take(link);
+    }
+
     /// A link is lost: tells those whose calls went over it, but for those in `kept`, which never
     /// left.
     pub(super) fn tell_callers(self: &Arc<Self>, link: LinkId, kept: &[(NestId, CallId)]) {

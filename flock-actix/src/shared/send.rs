@@ -222,7 +222,11 @@ impl Shared {
     ) -> Result<(), Refused> {
         let call = match parcel {
             Parcel::Encoded(call) if !self.is_me(call.note.origin) => call,
-            own => return self.park(name, own),
+            mut own => {
+                // It is back at its origin, which looks anew: else it would be sent back for ever.
+                own.note_mut().hop = 0;
+                return self.park(name, own);
+            }
         };
         let head = CallHead {
             kind: CallKind::Retry { call: call.note.is_call },

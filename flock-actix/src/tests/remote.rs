@@ -208,6 +208,31 @@ async fn views_that_disagree_send_a_call_back_until_they_agree() {
 }
 
 #[actix::test]
+async fn a_call_that_came_back_often_still_arrives_once_views_agree() {
+    let nests = planes(2, settings());
+    let ours = view(NestId(1), &[NestId(1), NestId(2)], |_| Via::Link);
+    // The second nest takes a third for the owner, to be reached over the first, which knows of none.
+    let all = [NestId(1), NestId(2), NestId(3)];
+    let over = |id| if id == NestId(3) { Via::Relay(NestId(1)) } else { Via::Link };
+    let theirs = view(NestId(2), &all, over);
+    let bird = (0..)
+        .map(|n| name_of(&nests[0], 2, &format!("far-back-{n}")))
+        .find(|bird| theirs.owner(bird.hash64()) == Some(NestId(3)))
+        .expect("some name goes from the second nest to the third");
+    let agreed = nests[1].shared.view();
+    nests[0].shared.publish(ours);
+    nests[1].shared.publish(theirs);
+    let far: BirdRef<Probe> = nests[0].bird(bird.as_str());
+    let call = far.send(Add(1)).deadline(Duration::from_secs(10)).into_future();
+    let begun = nests[0].shared.now();
+    let long = || nests[0].shared.now().since(begun) > Duration::from_millis(500);
+    until("it has come back more often than a call is passed on", long).await;
+    nests[1].shared.publish(agreed);
+    nests[1].start::<Probe>(bird.as_str(), Plan::default()).await;
+    assert_eq!(call.await, Ok(1));
+}
+
+#[actix::test]
 async fn a_call_waits_until_its_owner_can_be_reached() {
     let (nests, far) = pair("far-cut").await;
     let all = [NestId(1), NestId(2)];

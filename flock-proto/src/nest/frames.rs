@@ -50,6 +50,11 @@ impl Nest {
             Ok(header) => header,
             Err(error) => return self.on_bad_frame(from, &error),
         };
+        if header.hops == 0 && header.author != from {
+            // Nobody speaks in another's name over a link of his own.
+            self.counters.bad_frames += 1;
+            return;
+        }
         if header.dest != self.id {
             return self.pass_on(from, header.dest, bytes);
         }

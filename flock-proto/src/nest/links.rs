@@ -198,6 +198,9 @@ impl Nest {
     pub(super) fn on_probe(&mut self, from: NestId, target: NestId) {
         let answer = if self.links.contains_key(&target) {
             Some(false)
+        } else if self.roster.card(target).is_none() {
+            // Never heard of: that is no word on its death.
+            return;
         } else if !self.swim.alive().contains(&target)
             || self.deaths.get(&target).is_some_and(|death| death.refusals > 0)
         {

@@ -1,4 +1,4 @@
-//! Scenarios that a review found wanting, each named after what must hold.
+//! Corners that random stories seldom reach, each named after what must hold.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn the_last_nest_leaves_only_when_a_joiner_has_taken_over() {
         assert_eq!(world.answers.get(&req), Some(&Answer::Left), "seed {seed}");
         assert_eq!(world.perches().len(), birds.len(), "seed {seed}: {:?}", world.up());
         assert!(world.perches().values().all(|at| *at == [newcomer]), "seed {seed}");
-        assert!(world.events.get("moved").is_some(), "seed {seed}: nothing was handed over");
+        assert!(world.events.contains_key("moved"), "seed {seed}: nothing was handed over");
     }
 }
 

@@ -1,0 +1,264 @@
+//! A nest, as its own process, that does what a test tells it on standard input.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Context, Handler, Message};
+use anyhow::Context as _;
+use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState};
+use flock_tests::protocol::{
+    Answered, Command, Hello, Loaded, NestSeen, Orders, Question, Reply, Voice,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+/// Who are you?
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "Voice")]
+struct Sing;
+
+/// Sings.
+#[derive(Debug)]
+struct Singer(Voice);
+
+impl Actor for Singer {
+    type Context = Context<Self>;
+}
+
+impl Bird for Singer {
+    type Args = ();
+
+    async fn hatch((): (), bird: &Hatching) -> anyhow::Result<Self> {
+        static LIVES: AtomicU64 = AtomicU64::new(0);
+        let (pid, life) = (std::process::id(), LIVES.fetch_add(1, Ordering::Relaxed));
+        Ok(Self(Voice { nest: bird.nest().to_string(), life: format!("{pid}/{life}") }))
+    }
+}
+
+impl Handler<Sing> for Singer {
+    type Result = actix::MessageResult<Sing>;
+
+    fn handle(&mut self, Sing: Sing, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.0.clone())
+    }
+}
+
+flock_actix::bird!(Singer as "singer" { Sing });
+
+fn main() -> anyhow::Result<()> {
+    let orders = std::env::args().nth(1).context("no orders")?;
+    let orders = serde_json::from_str(&orders)?;
+    let questions = listen()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(orders, questions))
+}
+
+/// Reads the questions on a thread of its own: whatever hangs elsewhere in this process, when the
+/// test is gone, so is the nest.
+fn listen() -> anyhow::Result<mpsc::UnboundedReceiver<Question>> {
+    let (tell, questions) = mpsc::unbounded_channel();
+    let listener = move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(question) => drop(tell.send(question)),
+                Err(e) => eprintln!("not a question ({e}): {line}"),
+            }
+        }
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("questions".into()).spawn(listener)?;
+    Ok(questions)
+}
+
+async fn serve(
+    orders: Orders,
+    mut questions: mpsc::UnboundedReceiver<Question>,
+) -> anyhow::Result<()> {
+    let form_after = if orders.seeds.is_empty() { Duration::ZERO } else { Duration::from_secs(60) };
+    let mut builder = Flock::builder("flock-tests")
+        .name(orders.name)
+        .bind(&orders.bind)
+        .seeds(orders.seeds)
+        .species::<Singer>()
+        .weight(orders.weight)
+        .form_after(form_after);
+    if !orders.bind.parse::<SocketAddr>()?.ip().is_loopback() {
+        builder = builder.insecure();
+    }
+    let flock = builder.join().await?;
+    let state = Arc::new(State::default());
+    tokio::spawn(note(flock.events(), Arc::clone(&state)));
+    let address = flock.address().context("a nest that joined listens somewhere")?;
+    say(&Hello { address: address.to_string() });
+    while let Some(Question { id, command }) = questions.recv().await {
+        let (flock, state) = (flock.clone(), Arc::clone(&state));
+        tokio::spawn(async move {
+            say(&Reply { id, answer: answer(&flock, &state, command).await });
+        });
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Mutex<Vec<String>>,
+    loads: tokio::sync::Mutex<JoinSet<Loaded>>,
+    quiet: AtomicBool,
+}
+
+/// Keeps what happened, except what happens to birds by the hundred.
+async fn note(mut events: Events, state: Arc<State>) {
+    let begun = Instant::now();
+    while let Some(event) = events.recv().await {
+        if !matches!(event, Event::Started(_) | Event::Hatching { .. } | Event::Moved { .. }) {
+            let text = format!("{:7.3} s  {event}", begun.elapsed().as_secs_f64());
+            state.events.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+    }
+}
+
+async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
+    match command {
+        Command::Start(names) => json!(start(flock, names).await),
+        Command::Stop(name) => json!(flock.stop(&name).await.map_err(|e| e.to_string())),
+        Command::Call { names, deadline, patience } => {
+            json!(call_each(flock, names, deadline, patience).await)
+        }
+        Command::Load(names) => {
+            state.quiet.store(false, Ordering::Release);
+            load(flock, state, names).await
+        }
+        Command::Quiet => {
+            state.quiet.store(true, Ordering::Release);
+            json!(total(&mut *state.loads.lock().await).await)
+        }
+        Command::Local => json!(texts(flock.local_birds().await)),
+        Command::Birds => {
+            let birds = flock.birds(None, 10_000).await.into_iter();
+            let owned = birds.map(|b| (b.name.to_string(), b.nest.map(|nest| nest.to_string())));
+            json!(owned.collect::<BTreeMap<_, _>>())
+        }
+        Command::Nests => json!(nests(flock).await),
+        Command::Events => {
+            json!(*state.events.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+        Command::Leave => json!(flock.leave().await.map_err(|e| e.to_string())),
+    }
+}
+
+async fn start(flock: &Flock, names: Vec<String>) -> Vec<String> {
+    let start = |flock: Flock, name: String| async move {
+        let started = flock.start::<Singer>(&name, ()).await;
+        started.err().map(|e| format!("{name}: {e}"))
+    };
+    each(flock, names, start).await.into_iter().flatten().collect()
+}
+
+async fn call_each(
+    flock: &Flock,
+    names: Vec<String>,
+    deadline: Duration,
+    patience: Duration,
+) -> Vec<Answered> {
+    let end = Instant::now() + patience;
+    let call = move |flock: Flock, name: String| async move {
+        loop {
+            let answer = call(&flock, &name, deadline).await;
+            if answer.is_ok() || Instant::now() >= end {
+                return Answered { name, answer };
+            }
+            // Lest hundreds of birds without a nest keep the processor busy with refusals.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    each(flock, names, call).await
+}
+
+async fn call(flock: &Flock, name: &str, deadline: Duration) -> Result<Voice, String> {
+    let bird = flock.bird::<Singer>(name).map_err(|e| e.to_string())?;
+    bird.send(Sing).deadline(deadline).await.map_err(|e| e.to_string())
+}
+
+/// Does the same with each of these birds, a few dozen at a time.
+async fn each<T, F>(
+    flock: &Flock,
+    names: Vec<String>,
+    deed: impl Fn(Flock, String) -> F + Clone + Send + 'static,
+) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send,
+{
+    let places = Arc::new(Semaphore::new(64));
+    let mut tasks = JoinSet::new();
+    for name in names {
+        let (flock, places, deed) = (flock.clone(), Arc::clone(&places), deed.clone());
+        tasks.spawn(async move {
+            // Never closed, so always granted.
+            let _place = places.acquire_owned().await;
+            deed(flock, name).await
+        });
+    }
+    tasks.join_all().await
+}
+
+/// Eight callers, each of which calls one bird after the other.
+async fn load(flock: &Flock, state: &Arc<State>, names: Vec<String>) -> Value {
+    for caller in 0..8 {
+        let (flock, state, names) = (flock.clone(), Arc::clone(state), names.clone());
+        state.clone().loads.lock().await.spawn(async move {
+            let mut loaded = Loaded { answered: 0, failed: Vec::new() };
+            let mut at = caller;
+            while !state.quiet.load(Ordering::Acquire) {
+                let name = &names[at % names.len()];
+                match call(&flock, name, Duration::from_secs(5)).await {
+                    Ok(_) => loaded.answered += 1,
+                    Err(e) => loaded.failed.push(format!("{name}: {e}")),
+                }
+                at += 8;
+                // Calls that never have to wait would never let another task run.
+                tokio::task::yield_now().await;
+            }
+            loaded
+        });
+    }
+    Value::Null
+}
+
+async fn total(loads: &mut JoinSet<Loaded>) -> Loaded {
+    let mut total = Loaded { answered: 0, failed: Vec::new() };
+    while let Some(loaded) = loads.join_next().await {
+        match loaded {
+            Ok(loaded) => {
+                total.answered += loaded.answered;
+                total.failed.extend(loaded.failed);
+            }
+            Err(e) => total.failed.push(e.to_string()),
+        }
+    }
+    total
+}
+
+async fn nests(flock: &Flock) -> Vec<NestSeen> {
+    let seen = flock.nests().await.into_iter();
+    seen.map(|n| NestSeen { name: n.name.to_string(), up: n.state == NestState::Up }).collect()
+}
+
+fn texts(names: impl IntoIterator<Item = flock_actix::BirdName>) -> Vec<String> {
+    names.into_iter().map(|name| name.to_string()).collect()
+}
+
+/// Writes a line. When nobody reads any more, the test is gone.
+fn say(line: &impl Serialize) {
+    let text = serde_json::to_string(line).unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}

@@ -1,0 +1,114 @@
+//! What a test and a nest say to each other: a line of JSON each way, over the child's standard
+//! input and output.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How a nest is to start; the only argument of the child, as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// Its name.
+    pub name: String,
+    /// Where to listen. An address that isn't of the loopback makes the nest `insecure`.
+    pub bind: String,
+    /// Where other nests listen. None: the nest forms a flock alone, at once.
+    pub seeds: Vec<String>,
+    /// Its share of the birds.
+    pub weight: u32,
+}
+
+/// A nest's first line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Where it listens, as `host:port`.
+    pub address: String,
+}
+
+/// A line to a nest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// By which the answer is known; answers may overtake each other.
+    pub id: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A line from a nest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// The question's.
+    pub id: u64,
+    /// What came of it; its type is said beside each [`Command`].
+    pub answer: Value,
+}
+
+/// What a nest is told to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// Start these birds. `Vec<String>`: what failed, in words.
+    Start(Vec<String>),
+    /// Stop this bird. `Result<(), String>`.
+    Stop(String),
+    /// Call each of these birds, again and again until it answers. `Vec<Answered>`.
+    Call {
+        /// Their names.
+        names: Vec<String>,
+        /// The deadline of each single call.
+        deadline: Duration,
+        /// No new call after so long; zero: one call each.
+        patience: Duration,
+    },
+    /// Call these birds all the time, with a deadline of 5 s each, until `Quiet`. `()`.
+    Load(Vec<String>),
+    /// End the load. `Loaded`.
+    Quiet,
+    /// The birds that live in this very process. `Vec<String>`.
+    Local,
+    /// The birds that the flock has, as far as this nest knows, and the nest that owns each by the
+    /// ring. `BTreeMap<String, String>`.
+    Birds,
+    /// The nests that this one sees. `Vec<NestSeen>`.
+    Nests,
+    /// What has happened so far, in words, the newest last. `Vec<String>`.
+    Events,
+    /// Leave the flock. `Result<(), String>`.
+    Leave,
+}
+
+/// What came of calling one bird.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answered {
+    /// Its name.
+    pub name: String,
+    /// Its answer, or the last call's error in words.
+    pub answer: Result<Voice, String>,
+}
+
+/// What a bird says when it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voice {
+    /// The nest that it lives on.
+    pub nest: String,
+    /// Names this very life, in the whole flock.
+    pub life: String,
+}
+
+/// What came of a load.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Calls that were answered.
+    pub answered: usize,
+    /// What failed, in words.
+    pub failed: Vec<String>,
+}
+
+/// One nest as another sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NestSeen {
+    /// Its name.
+    pub name: String,
+    /// Is it in the ring?
+    pub up: bool,
+}
