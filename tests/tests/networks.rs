@@ -109,5 +109,11 @@ fn a_network_that_loses_every_twentieth_packet_loses_no_bird() {
     nests.agree();
     nests.one_life_each(&birds, SOON);
     nests.all_answer(&birds, SOON);
-    assert_eq!(load.failed, [""; 0]);
+    // A connection that loses one packet several times over stands still for seconds. So a call may
+    // end by its deadline or with its link, and say so; few do, and none in another way.
+    let (honest, other): (Vec<_>, Vec<_>) =
+        load.failed.iter().partition(|why| why.ends_with("the bird may have handled the call"));
+    assert!(other.is_empty(), "{other:?}");
+    let few = honest.len() * 100 <= load.answered;
+    assert!(few, "of {} calls these failed: {honest:?}", load.answered);
 }
