@@ -51,6 +51,11 @@ pub(crate) trait Links: Send + Sync {
     /// has just failed to; asking again in a moment is right.
     fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>>;
 
+    /// The link for calls to this nest, if there is one already.
+    fn dialled_to(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
+        self.data(to)
+    }
+
     /// A link that this neighbour dialled for its own calls, if there is one: what is put on it
     /// reaches the neighbour before it sees that link end.
     fn dialled_by(&self, _peer: NestId) -> Option<Arc<dyn DataLink>> {

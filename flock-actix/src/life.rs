@@ -163,14 +163,18 @@ impl Lives {
         if let Some(Err(reason)) = first {
             return Over::NotHatched(reason);
         }
+        let is_over = first.is_some();
+        if !is_over {
+            // Before the core hears of it: whoever is told that the bird runs shall see it run.
+            self.entry.with(|state| state.phase = Phase::Running);
+        }
         if !std::mem::replace(&mut self.told, true) {
             let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
             self.shared.nest.tell(input);
         }
-        if let Some(Ok(())) = first {
+        if is_over {
             return Over::Itself;
         }
-        self.entry.with(|state| state.phase = Phase::Running);
         let command = tokio::select! {
             biased;
             command = self.commands.recv() => or_end(command),

@@ -448,6 +448,12 @@ impl Links {
 }
 
 impl data_link::Links for Links {
+    fn dialled_to(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
+        let outgoing = self.outgoing.load();
+        let link = outgoing.get(&to)?.clone();
+        Some(link)
+    }
+
     fn dialled_by(&self, peer: NestId) -> Option<Arc<dyn DataLink>> {
         let open = lock(&self.open);
         let theirs = |link: &&Arc<Pipe>| {

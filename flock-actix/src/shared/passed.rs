@@ -91,7 +91,9 @@ impl Shared {
             let _ = self.append_toward(None, head.dest, head.hop, bytes, &[]);
             return;
         }
-        let link = if to == NOBODY { None } else { self.link(to).map(|link| link.id()) };
+        // None is dialled for it: a nest that only a relay reaches, or that has just died, would fail
+        // the dial, and the call with it, though it goes its way elsewhere.
+        let link = self.links.get().and_then(|links| links.dialled_to(to)).map(|link| link.id());
         let lost = self.in_shard(head.id, |pending, id| {
             let Some(call) = pending.call_mut(id) else { return false };
             if head.code > call.step && to != NOBODY {
