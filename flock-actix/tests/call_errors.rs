@@ -11,6 +11,7 @@ use common::*;
 use flock_actix::testing::TestFlock;
 use flock_actix::{Bird, BirdRef, CallError, Flock, Hatching, bird};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::sync::Semaphore;
 
 /// Two nests, and a bird of the first by references from both.
 async fn seen_from_both(flock: &TestFlock) -> [BirdRef<Counter>; 2] {
@@ -120,12 +121,13 @@ async fn timed_out_is_said_at_the_deadline_and_a_job_past_it_is_not_run() {
     let flock = TestFlock::with(2, |nest| nest.species::<Gate>()).await;
     let (name, here) = start_on::<Gate>(&flock, 0, || ()).await;
     let there: BirdRef<Gate> = flock.nest(1).bird(&name).expect("a name");
-    let shut = here.send(Shut(600, true)).into_future();
-    flock.eventually(PATIENCE, || async { IS_SHUT.load(Ordering::SeqCst) }).await;
+    let shut = here.send(Shut(0)).deadline(PATIENCE).into_future();
+    flock.eventually(PATIENCE, || async { IS_SHUT[0].load(Ordering::SeqCst) }).await;
     let soon = Duration::from_millis(100);
     let calls = (here.send(Count).deadline(soon), there.send(Count).deadline(soon));
     let (a, b) = tokio::join!(calls.0.into_future(), calls.1.into_future());
     assert_eq!((a, b), (Err(CallError::TimedOut), Err(CallError::TimedOut)));
+    OPEN[0].add_permits(1);
     assert_eq!(shut.await, Ok(()));
     assert_eq!(there.send(Count).await, Ok(1), "the two were not run");
 }
@@ -147,8 +149,10 @@ async fn overloaded_is_said_when_the_inbox_is_full_unless_the_caller_waits() {
     let flock = TestFlock::with(2, |nest| nest.species::<Gate>()).await;
     let (name, here) = start_on::<Gate>(&flock, 0, || ()).await;
     let there: BirdRef<Gate> = flock.nest(1).bird(&name).expect("a name");
-    let shut = here.send(Shut(1500, false)).into_future();
-    let mut calls: Vec<_> = (0..1200).map(|_| here.send(Count).into_future()).collect();
+    let shut = here.send(Shut(1)).deadline(PATIENCE).into_future();
+    flock.eventually(PATIENCE, || async { IS_SHUT[1].load(Ordering::SeqCst) }).await;
+    let send = |_| here.send(Count).deadline(PATIENCE).into_future();
+    let mut calls: Vec<_> = (0..1200).map(send).collect();
     let full = calls.split_off(1100);
     for call in full {
         assert_eq!(call.await, Err(CallError::Overloaded));
@@ -156,6 +160,7 @@ async fn overloaded_is_said_when_the_inbox_is_full_unless_the_caller_waits() {
     let afar = there.send(Count).await;
     assert_eq!(afar, Err(CallError::Overloaded));
     let patient = here.send(Count).wait_when_full().deadline(PATIENCE).into_future();
+    OPEN[1].add_permits(1);
     assert_eq!(shut.await, Ok(()));
     assert!(patient.await.is_ok(), "it waited for room");
     let mut handled = 0;
@@ -165,7 +170,7 @@ async fn overloaded_is_said_when_the_inbox_is_full_unless_the_caller_waits() {
             Err(error) => assert_eq!(error, CallError::Overloaded),
         }
     }
-    assert!((1000..=1100).contains(&handled), "{handled} waited in the inbox");
+    assert_eq!(handled, 1024, "as many wait in an inbox");
 }
 
 #[tokio::test]
@@ -249,8 +254,11 @@ impl Handler<AddText> for Newer {
 /// A bird that can be busy with one thing alone.
 struct Gate(u64);
 
-/// Set by a gate that was told to.
-static IS_SHUT: AtomicBool = AtomicBool::new(false);
+/// Set by a gate that is shut, by its number.
+static IS_SHUT: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+
+/// Open it again.
+static OPEN: [Semaphore; 2] = [const { Semaphore::const_new(0) }; 2];
 
 impl Actor for Gate {
     type Context = Context<Self>;
@@ -263,10 +271,10 @@ impl Bird for Gate {
     }
 }
 
-/// Has the bird for itself for so many milliseconds.
+/// Has the bird for itself until the gate of this number is opened.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-struct Shut(u64, bool);
+struct Shut(usize);
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -276,9 +284,9 @@ bird!(Gate as "gate" { Shut, Count });
 
 impl Handler<Shut> for Gate {
     type Result = AtomicResponse<Self, ()>;
-    fn handle(&mut self, Shut(millis, tell): Shut, _: &mut Context<Self>) -> Self::Result {
-        IS_SHUT.fetch_or(tell, Ordering::SeqCst);
-        let busy = tokio::time::sleep(Duration::from_millis(millis));
+    fn handle(&mut self, Shut(number): Shut, _: &mut Context<Self>) -> Self::Result {
+        IS_SHUT[number].store(true, Ordering::SeqCst);
+        let busy = async move { OPEN[number].acquire().await.map_or((), drop) };
         AtomicResponse::new(Box::pin(busy.into_actor(self)))
     }
 }
