@@ -1,35 +1,13 @@
 //! Corners that random stories seldom reach, each named after what must hold.
 
+mod common;
+
 use std::time::Duration;
 
 use flock_proto::sim::World;
 use flock_proto::{Answer, BirdName};
 
-fn names(n: usize) -> Vec<BirdName> {
-    (0..n).map(|i| BirdName::new(&format!("bird-{i}")).expect("a name")).collect()
-}
-
-/// So many nests, all up, with so many birds.
-fn flock(seed: u64, nests: usize, birds: &[BirdName]) -> World {
-    let mut world = World::new(seed);
-    for _ in 0..nests {
-        world.add_host();
-        world.run(Duration::from_millis(3));
-    }
-    assert!(world.run_until(Duration::from_secs(10), |w| w.up().len() == nests), "seed {seed}");
-    world.run(Duration::from_secs(2));
-    for name in birds {
-        // A first hatch fails now and then in the simulation: as a user would, try again.
-        loop {
-            let req = world.start(0, name);
-            assert!(world.run_until(Duration::from_secs(5), |w| w.answers.contains_key(&req)));
-            if matches!(world.answers.get(&req), Some(Answer::Started { .. })) {
-                break;
-            }
-        }
-    }
-    world
-}
+use common::{flock, names};
 
 /// Names that don't live where they belong, as some nest sees it.
 fn misplaced(world: &World) -> Vec<(BirdName, Option<usize>, Vec<usize>)> {

@@ -1,41 +1,19 @@
 //! Single scenarios in the simulator, each named after what must hold.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flock_proto::sim::{CallEnd, World};
 use flock_proto::{Answer, BirdName};
 
+use common::{flock, names};
+
 const SEEDS: u64 = 20;
 
 /// For an invariant that random stories can't check, as several nests come and go at once there.
 const MANY: u64 = 200;
-
-fn names(n: usize) -> Vec<BirdName> {
-    (0..n).map(|i| BirdName::new(&format!("bird-{i}")).expect("a name")).collect()
-}
-
-/// So many nests, all up, with so many birds.
-fn flock(seed: u64, nests: usize, birds: &[BirdName]) -> World {
-    let mut world = World::new(seed);
-    for _ in 0..nests {
-        world.add_host();
-        world.run(Duration::from_millis(3));
-    }
-    assert!(world.run_until(Duration::from_secs(10), |w| w.up().len() == nests), "seed {seed}");
-    world.run(Duration::from_secs(2));
-    for name in birds {
-        // A first hatch fails now and then in the simulation: as a user would, try again.
-        loop {
-            let req = world.start(0, name);
-            assert!(world.run_until(Duration::from_secs(5), |w| w.answers.contains_key(&req)));
-            if matches!(world.answers.get(&req), Some(Answer::Started { .. })) {
-                break;
-            }
-        }
-    }
-    world
-}
 
 fn homes(world: &World) -> BTreeMap<BirdName, Vec<usize>> {
     world.perches()

@@ -16,6 +16,9 @@ const SERVED_CAP: usize = 1 << 20;
 /// How long after its deadline a request's answer is remembered: copies may be that late.
 const LATE: Duration = Duration::from_secs(5);
 
+/// No asker waits longer.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 /// A request under way at the owner.
 #[derive(Debug)]
 pub(super) struct Served {
@@ -56,7 +59,8 @@ impl Nest {
             return;
         }
         let name = request.name.clone();
-        let deadline = self.now + request.remaining;
+        // What an asker says of its patience must not keep an entry here for ever.
+        let deadline = self.now + request.remaining.min(PATIENCE);
         self.served.insert(key, Served { request, deadline, stage: Stage::New });
         self.served_names.entry(name.clone()).or_default().insert(key);
         self.dirty.insert(name);
