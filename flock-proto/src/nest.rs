@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::membership::{Roster, Swim, SwimOut};
+use crate::membership::{Roster, Swim};
 use crate::registry::{Registry, Vector};
 use crate::ring;
 use crate::wire::{Listed, Response, Seal};
@@ -307,9 +307,7 @@ impl Nest {
 
     fn on_tick(&mut self) {
         let now = self.now;
-        let mut out = SwimOut::default();
-        self.swim.on_time(now, &mut out);
-        self.swim_effects(out);
+        self.with_swim(Swim::on_time);
         if self.timers.redial <= now {
             let jitter = self.rng.below(self.config.redial_every.as_micros() as u64 / 4);
             self.timers.redial = now + self.config.redial_every + Duration::from_micros(jitter);

@@ -1,9 +1,7 @@
 //! The length prefix, the kinds, and how frames are cut from a stream of bytes.
 
 use bytes::{Buf, BytesMut};
-
-/// The version of the wire that this program speaks.
-pub(crate) const WIRE: u8 = 1;
+pub(crate) use flock_proto::wire::WIRE_VERSION as WIRE;
 
 /// No frame is longer: 16 MiB for a user's payload and 64 KiB for what stands around it.
 pub(crate) const MAX_FRAME: usize = 16 * 1024 * 1024 + 64 * 1024;

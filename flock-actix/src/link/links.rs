@@ -172,8 +172,9 @@ impl Links {
     }
 
     /// Resolves when all that was put on links has been written, no peer has calls to send any more
-    /// and this nest isn't `busy` with some, or `within` has passed. A nest that leaves waits for this: its goodbye is the last thing
-    /// that it writes, and calls that were under way to it are passed on.
+    /// and this nest isn't `busy` with some, or `within` has passed. A nest that leaves waits for
+    /// this: its goodbye is the last thing that it writes, and calls that were under way to it are
+    /// passed on.
     pub(crate) async fn parted(&self, within: Duration, busy: impl Fn() -> bool + Send + 'static) {
         let Some(links) = self.this() else { return };
         let waits = self.crew.control().spawn(async move {

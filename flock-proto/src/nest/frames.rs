@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Nest;
-use crate::membership::SwimOut;
+use crate::membership::{self, SwimOut};
 use crate::time::Time;
 use crate::wire::{Frame, FrameError, Header, Suspected, Swim};
 use crate::{Effect, Event, Hlc, NestId};
@@ -36,11 +36,18 @@ impl Nest {
         })
     }
 
-    pub(super) fn swim_effects(&mut self, out: SwimOut) {
+    /// Has SWIM do something, and carries out what it asks for.
+    pub(super) fn with_swim<R>(
+        &mut self,
+        act: impl FnOnce(&mut membership::Swim, Time, &mut SwimOut) -> R,
+    ) -> R {
+        let mut out = SwimOut::default();
+        let result = act(&mut self.swim, self.now, &mut out);
         self.members_changed |= self.swim.take_changed();
         for (to, packet) in out.packets {
             self.send(to, &Frame::Swim(Swim { packet }));
         }
+        result
     }
 
     pub(super) fn on_frame(&mut self, from: NestId, bytes: &Bytes) {
@@ -94,19 +101,15 @@ impl Nest {
     }
 
     fn on_swim(&mut self, packet: &[u8]) {
-        let mut out = SwimOut::default();
-        if self.swim.on_packet(self.now, packet, &mut out).is_err() {
+        if self.with_swim(|swim, now, out| swim.on_packet(now, packet, out)).is_err() {
             // foca also calls it an error when a message came late; only a count is worth keeping.
             self.counters.odd_swim_packets += 1;
         }
-        self.swim_effects(out);
     }
 
     /// Somebody suspects this nest: it lives, and says so.
     fn on_suspected(&mut self, incarnation: u16) {
-        let mut out = SwimOut::default();
-        self.swim.refute(self.now, incarnation, &mut out);
-        self.swim_effects(out);
+        self.with_swim(|swim, now, out| swim.refute(now, incarnation, out));
     }
 
     /// Tells those who are suspected. SWIM spreads a suspicion a number of times only, and foca

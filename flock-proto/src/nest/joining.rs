@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Nest, incarnation};
-use crate::membership::{Swim, SwimOut};
+use crate::membership::Swim;
 use crate::registry::Vector;
-use crate::wire::{self, Card, Frame, Held, Roster};
+use crate::wire::{Card, Frame, Held, Roster};
 use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
 
 /// Nests that start together wait so long for each other before one of them forms the flock.
@@ -202,11 +202,7 @@ impl Nest {
         }
         self.write_card();
         self.tell_news();
-        let mut out = SwimOut::default();
-        self.swim.leave(self.now, &mut out);
-        for (to, packet) in out.packets {
-            self.send(to, &Frame::Swim(wire::Swim { packet }));
-        }
+        self.with_swim(Swim::leave);
         for to in self.links.keys().copied().collect::<Vec<_>>() {
             self.send(to, &Frame::Goodbye(()));
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Nest;
-use crate::membership::SwimOut;
 use crate::wire::{Frame, Probe, Probed, Roster};
 use crate::{Effect, Event, NestId, NestName, NestState, Peer, Time};
 
@@ -90,9 +89,7 @@ impl Nest {
         let cards = self.roster.cards().cloned().collect();
         self.send(id, &Frame::Roster(Roster { cards }));
         if !self.swim.alive().contains(&id) {
-            let mut out = SwimOut::default();
-            self.swim.announce(self.now, id, &name, &mut out);
-            self.swim_effects(out);
+            self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
         }
         self.send_status(id, true);
         self.send_held(id);
@@ -236,9 +233,7 @@ impl Nest {
     pub(super) fn declare_down(&mut self, id: NestId) {
         self.deaths.remove(&id);
         self.members_changed = true;
-        let mut out = SwimOut::default();
-        self.swim.declare_down(self.now, id, &mut out);
-        self.swim_effects(out);
+        self.with_swim(|swim, now, out| swim.declare_down(now, id, out));
     }
 
     /// Dials those again whose links broke lately.
@@ -291,9 +286,7 @@ impl Nest {
             .map(|(id, link)| (*id, link.name.clone()))
             .collect();
         for (id, name) in strangers {
-            let mut out = SwimOut::default();
-            self.swim.announce(self.now, id, &name, &mut out);
-            self.swim_effects(out);
+            self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
         }
         self.note_unlinked();
         self.tell_suspects();

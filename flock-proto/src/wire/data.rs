@@ -25,10 +25,8 @@ use std::time::Duration;
 
 use bytes::BufMut;
 
+use super::WIRE_VERSION;
 use crate::{Fingerprint, Hlc, MessageId, NestId, SpeciesId};
-
-/// The version of the wire format that these headers are of.
-const WIRE_VERSION: u8 = 1;
 
 const CALL: u8 = 100;
 const CAST: u8 = 101;
