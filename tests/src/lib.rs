@@ -1,13 +1,15 @@
-//! Tests with real processes: what they share.
+//! Tests with real processes, and the program `bench`: what they share.
 //!
 //! - `protocol`: what a test and a nest say to each other.
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
 //! - `network`: networks of their own for nests, which lose what a test wants lost.
 //! - `poll`: waiting for something to come true.
+//! - `bench`: figures, each from one command.
 //!
 //! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
 
+pub mod bench;
 mod nest;
 mod nests;
 mod network;

@@ -1,0 +1,89 @@
+//! The program `bench`: figures, each from one command.
+//!
+//! A bench is a function from [`Options`] to a [`Report`]. It shows its progress on standard error;
+//! the report becomes a table for people or, with `--json`, one object on one line.
+//!
+//! - `options`: the command line.
+//! - `report`: the table, the JSON, and whether the figures are as promised.
+//! - `progress`: what is being done while it is done.
+
+mod options;
+mod progress;
+mod report;
+
+use std::process::ExitCode;
+
+pub use options::{Misuse, Options};
+pub use progress::Progress;
+pub use report::{Report, thousands};
+
+/// What can be measured.
+struct Bench {
+    name: &'static str,
+    /// In a few words, for the help.
+    what: &'static str,
+    /// Its options, each with its default.
+    options: &'static [(&'static str, &'static str)],
+    run: fn(&Options, &Progress) -> anyhow::Result<Report>,
+}
+
+/// In the order of the help.
+const BENCHES: &[Bench] = &[];
+
+/// Runs what the words of a command line ask for. The exit status is 0 if all figures are as
+/// promised, 1 if one isn't or the run failed, 2 if the words make no sense.
+pub fn run(words: Vec<String>) -> ExitCode {
+    let mut words = words.into_iter();
+    let name = match words.next().as_deref() {
+        None | Some("--help" | "-h" | "help") => {
+            print!("{}", help());
+            return ExitCode::SUCCESS;
+        }
+        Some(name) => name.to_owned(),
+    };
+    let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
+        return misused(&Misuse(format!("there is no {name} to measure")));
+    };
+    let options = match Options::parse(bench.options, words) {
+        Ok(options) => options,
+        Err(misuse) => return misused(&misuse),
+    };
+    let progress = Progress::new();
+    let report = match (bench.run)(&options, &progress) {
+        Ok(report) => report,
+        Err(e) => match e.downcast::<Misuse>() {
+            Ok(misuse) => return misused(&misuse),
+            Err(e) => {
+                progress.note(format_args!("{name}: {e:#}"));
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    progress.wipe();
+    report.print(bench.name, options.json());
+    if report.is_as_promised() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn misused(misuse: &Misuse) -> ExitCode {
+    eprintln!("bench: {misuse}\nTry --help.");
+    ExitCode::from(2)
+}
+
+fn help() -> String {
+    let mut text = "\
+Measures flock and prints a table; with --json the figures, as one line.
+
+  cargo run --release -p flock-tests --bin bench -- WHAT [--json] [options]
+
+"
+    .to_owned();
+    for bench in BENCHES {
+        let options = bench.options.iter().map(|(name, default)| match *default {
+            "" => format!(" [{name}]"),
+            default => format!(" [{name} {default}]"),
+        });
+        let line = format!("  {}{}", bench.name, options.collect::<String>());
+        text.push_str(&format!("{line}\n      {}\n", bench.what));
+    }
+    text
+}
