@@ -111,6 +111,12 @@ impl Nest {
         for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
             self.forget_member(gone.id);
         }
+        for new in view.members().iter().filter(|m| before.member(m.id).is_none()) {
+            // As its card says: in the view it may be shown as joining at first.
+            if self.roster.card(new.id).is_some_and(|card| card.state != NestState::Joining) {
+                self.strangers.insert(new.id);
+            }
+        }
         if new_ring {
             self.enter_ring(&before, &view);
         }
@@ -135,8 +141,9 @@ impl Nest {
             new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
         self.newcomers = newcomers;
         if !self.newcomers.is_empty() {
-            let merged = self.newcomers.iter().any(|id| before.member(*id).is_none());
-            self.on_reunion(merged);
+            let strangers = self.strangers.len();
+            self.strangers.retain(|id| !self.newcomers.contains(id));
+            self.on_reunion(self.strangers.len() < strangers);
         }
         // What others listed for arcs that are no longer ours is not ours to wait for.
         self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
@@ -193,6 +200,7 @@ impl Nest {
         self.diverged.remove(&id);
         self.registry.forget_snapshot(id);
         self.newcomers.remove(&id);
+        self.strangers.remove(&id);
         self.early_ends.remove(&id);
         self.queue.remove(&id);
         self.skewed.remove(&id);

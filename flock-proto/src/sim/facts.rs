@@ -163,10 +163,13 @@ impl Facts {
             }
         }
         for (name, about) in &mut self.names {
-            if about.certain.is_some_and(|alive| !known(name, alive)) {
+            // Of a bird that is fresh, others may know another one of the same name.
+            let fresh = about.fresh;
+            let lost = |alive: bool| fresh || !known(name, alive);
+            if about.certain.is_some_and(lost) {
                 about.certain = None;
             }
-            if about.before.is_some_and(|alive| !known(name, alive)) {
+            if about.before.is_some_and(lost) {
                 about.before = None;
             }
         }
