@@ -117,8 +117,8 @@ pub fn perform(script: &Script, at_least: Option<Duration>) -> Told {
     teller.finish(lines)
 }
 
-/// Whether joiners look for the flock there. In smooth stories one of them is always there: a joiner
-/// that finds none may form a second flock, which is a partition.
+/// Whether joiners look for the flock there. One of them stays, unless both die: a joiner that finds
+/// none may form a second flock, which is a partition, and nobody may ever know of both.
 const fn is_seed(host: usize) -> bool {
     host < 2
 }
