@@ -4,6 +4,7 @@
 //! - `steps.rs`: time, one event after the other.
 //! - `driver.rs`: inputs to the cores, and what becomes of their effects.
 //! - `calls.rs`: calls from body to body.
+//! - `many.rs`: requests that a user makes together.
 //! - `wires.rs`: links opened, broken and hung up.
 //! - `net.rs`: links between hosts: first in, first out, until they stall, break or are cut.
 //! - `host.rs`: one host's body: what a driver does with the core's effects, and calls.
@@ -14,6 +15,7 @@ mod calls;
 mod check;
 mod driver;
 mod host;
+mod many;
 mod net;
 mod steps;
 mod story;
