@@ -189,11 +189,8 @@ fn an_undo_stops_what_that_start_made_and_nothing_else() {
         world.run(Duration::from_secs(2));
         let mut living: BTreeSet<BirdName> = birds[..20].iter().cloned().collect();
         let anew = birds[20..40].iter().zip(anew);
-        living.extend(
-            anew.filter_map(|(name, req)| {
-                is_started(world.answers.get(&req)).then(|| name.clone())
-            }),
-        );
+        let anew = anew.filter(|(_, req)| is_started(world.answers.get(req)));
+        living.extend(anew.map(|(name, _)| name.clone()));
         let before = world.perches();
 
         let starts: Vec<_> = reqs.iter().copied().zip(birds.iter().cloned()).collect();

@@ -8,8 +8,8 @@ use crate::wire::{Frame, Request, Requests, Response, Responses};
 use crate::{NestId, ReqId};
 
 /// Bytes of requests that may wait for the answers of one other nest; the next one goes when there
-/// is room. A frame that finds no room on its link ends the link, and what is on its way may have to
-/// be sent more than once: so this is a small part of what a link buffers.
+/// is room. A frame that finds no room on its link ends the link, and what is on its way may have
+/// to be sent more than once: so this is a small part of what a link buffers.
 const ROOM: usize = 1 << 20;
 
 /// Bytes in one frame of requests or answers. A heartbeat doesn't wait long behind it.

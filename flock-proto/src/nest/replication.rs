@@ -11,7 +11,7 @@ use crate::{NestId, NestState, Time};
 /// Bytes of records in one part of a snapshot.
 const CHUNK: usize = 256 * 1024;
 
-/// So many new operations don't wait for the others of their batch. A quarter of what the log holds.
+/// So many new operations don't wait for more to travel with: a quarter of what the log holds.
 const PUSH: u64 = 1024;
 
 impl Nest {
