@@ -264,8 +264,13 @@ impl Nest {
         if self.has_left() {
             return;
         }
-        self.take(input);
-        self.round();
+        match input {
+            Input::Many(inputs) => self.take_many(inputs),
+            input => {
+                self.take(input);
+                self.round();
+            }
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -307,17 +312,23 @@ impl Nest {
     /// What concerns single birds has one round together: that is what makes many cheap. All else
     /// may change members and views, and is dealt with by itself.
     fn take_many(&mut self, inputs: Vec<Input>) {
+        let mut behind = false;
         for input in inputs {
-            if input.is_about_a_bird() {
-                self.take(input);
-            } else {
-                self.round();
-                self.take(input);
+            let alone = !input.is_about_a_bird();
+            if alone && behind {
                 self.round();
             }
             if self.has_left() {
                 return;
             }
+            self.take(input);
+            behind = !alone;
+            if alone {
+                self.round();
+            }
+        }
+        if behind {
+            self.round();
         }
     }
 
