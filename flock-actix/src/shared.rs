@@ -220,9 +220,14 @@ impl Shared {
         NestId(self.me.load(Ordering::Acquire))
     }
 
-    /// Whether this is, or was, this nest's incarnation.
+    /// Whether this is, or was, this nest's incarnation. (One that was renewed because another nest had
+    /// drawn the same number is that other's by now.)
     fn is_me(&self, id: NestId) -> bool {
-        id == self.me() || lock(&self.former).contains(&id)
+        let is_others = || {
+            let view = self.view.load();
+            view.me() != id && view.member(id).is_some()
+        };
+        id == self.me() || lock(&self.former).contains(&id) && !is_others()
     }
 
     /// The present view.

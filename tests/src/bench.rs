@@ -3,15 +3,20 @@
 //! A bench is a function from [`Options`] to a [`Report`]. It shows its progress on standard error;
 //! the report becomes a table for people or, with `--json`, one object on one line.
 //!
-//! - `bulk`: many starts by one call, in real processes.
 //! - `options`: the command line.
 //! - `report`: the table, the JSON, and whether the figures are as promised.
 //! - `progress`: what is being done while it is done.
+//!
+//! The benches themselves:
+//!
+//! - `simulate`: stories of simulated nests.
+//! - `bulk`: many starts by one call, in real processes.
 
 pub mod bulk;
 mod options;
 mod progress;
 mod report;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -36,7 +41,7 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[bulk::BENCH];
+const BENCHES: &[Bench] = &[simulate::BENCH, bulk::BENCH];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";

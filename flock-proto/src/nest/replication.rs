@@ -130,6 +130,7 @@ impl Nest {
             Some(cursor) => self.send(from, &Frame::SnapshotWanted(SnapshotWanted { cursor })),
             None => self.send_status(from, true),
         }
+        self.finish_early_ends();
     }
 
     pub(super) fn on_snapshot_wanted(&mut self, from: NestId, cursor: u64) {
@@ -157,6 +158,7 @@ impl Nest {
                 for change in changes {
                     self.on_change(change, false);
                 }
+                self.finish_early_ends();
                 true
             }
             Joined::Gap => {

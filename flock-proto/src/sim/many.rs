@@ -16,7 +16,7 @@ impl World {
         let deadline = self.local(host) + PATIENCE;
         let mut reqs = Vec::new();
         let start = |name: &BirdName| {
-            let req = self.req(host, Some((name, true)));
+            let req = self.ask(host, name);
             reqs.push(req);
             let args = Bytes::copy_from_slice(name.as_str().as_bytes());
             let name = name.clone();
@@ -32,7 +32,7 @@ impl World {
         let deadline = self.local(host) + PATIENCE;
         let mut reqs = Vec::new();
         let stop = |name: &BirdName| {
-            let req = self.req(host, Some((name, false)));
+            let req = self.ask(host, name);
             reqs.push(req);
             Input::Stop { req, name: name.clone(), deadline }
         };
@@ -46,9 +46,8 @@ impl World {
         let deadline = self.local(host) + PATIENCE;
         let mut reqs = Vec::new();
         let undo = |(start, name): &(ReqId, BirdName)| {
-            // Whether somebody else's bird of this name lives, the answer doesn't say.
-            self.checks.forget_certainty(name);
-            let req = self.req(host, None);
+            self.facts.on_undo(name);
+            let req = self.next_req();
             reqs.push(req);
             Input::Undo { req, start: *start, name: name.clone(), deadline }
         };
