@@ -103,6 +103,9 @@ pub struct Nest {
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
     newcomers: BTreeSet<NestId>,
+    /// Nests that were part of a flock already when this one first saw them, and are not in its ring
+    /// yet: a partition ends.
+    strangers: BTreeSet<NestId>,
     /// The view in which each nest told that it takes over.
     ready: BTreeMap<NestId, Fingerprint>,
     /// The last seal of each nest that was answered with `Ready`.
@@ -223,6 +226,7 @@ impl Nest {
             seal_seq: 0,
             gained: Vec::new(),
             newcomers: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
             vectors: BTreeMap::new(),

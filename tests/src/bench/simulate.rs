@@ -123,6 +123,9 @@ fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
     let told = AtomicU64::new(0);
     for_each(first..first + seeds, |seed| {
         let story = plot.tell(seed);
+        if let Some(Broken { invariant, what, at }) = &story.broken {
+            progress.note(format_args!("seed {seed}, {at:?}: {invariant}: {what}"));
+        }
         lock(&sum).add(seed, story);
         let told = told.fetch_add(1, Ordering::Relaxed) + 1;
         progress.now(format_args!("{told} of {seeds} stories"));
