@@ -35,8 +35,8 @@ pub struct Config {
     pub sync_every: Duration,
     /// Registry operations within this span travel together.
     pub batch_ops: Duration,
-    /// Events kept for each origin, so that a peer can be sent what it lacks.
-    pub log_len: usize,
+    /// Bounds of the registry.
+    pub registry: RegistryConfig,
     /// A peer's stamp further ahead than this doesn't move our clock.
     pub max_clock_skew: Duration,
     /// How often an unanswered request is sent anew.
@@ -56,11 +56,30 @@ impl Default for Config {
             link_silence: Duration::from_millis(1500),
             sync_every: Duration::from_secs(1),
             batch_ops: Duration::from_millis(2),
-            log_len: 4096,
+            registry: RegistryConfig::default(),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
             depart_window: 256,
             forward_for: Duration::from_secs(30),
         }
+    }
+}
+
+/// Bounds of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// Operations kept in the log, of all incarnations together, the latest to come. A peer that
+    /// lacks older ones compares registers instead. One bound for all, as a peer that was away for a
+    /// minute lacks what *everybody* did in it; a bound for each would grow with their number.
+    /// 65,536 take 3 MiB at most, and are a minute of a thousand operations a second.
+    pub log_len: usize,
+    /// Buckets of an empty register, as a power of two: few, so that the register of a small flock
+    /// stays small. Their number follows that of the records.
+    pub bucket_bits: u32,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self { log_len: 65_536, bucket_bits: 4 }
     }
 }

@@ -51,7 +51,7 @@ mod time;
 mod view;
 pub mod wire;
 
-pub use config::{Config, Me};
+pub use config::{Config, Me, RegistryConfig};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
 pub use event::{Cause, Event};
 pub use ids::{

@@ -163,7 +163,7 @@ impl Nest {
         let swim = Swim::new(id, me.name.clone(), rng.next_u64());
         let mut nest = Self {
             clock: Clock::new(config.max_clock_skew),
-            registry: Registry::new(id, config.log_len),
+            registry: Registry::new(id, config.registry),
             id,
             now,
             shown: Hlc(0),

@@ -44,7 +44,7 @@ use snapshot::Inbound;
 pub use snapshot::{SnapshotChunk, SnapshotJoined};
 pub use vector::Vector;
 
-use crate::{BirdName, Cause, Dot, Hlc, NestId, SpeciesId};
+use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
 
 /// A living bird, as the flock knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,17 +108,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty replica. `log_len` operations of each incarnation are kept for peers that lack
-    /// them; those that lack more get snapshots.
-    pub fn new(me: NestId, log_len: usize) -> Self {
-        let (slots, origins) = (Slots::new(), Origins::new(log_len));
+    /// An empty replica.
+    pub fn new(me: NestId, config: RegistryConfig) -> Self {
+        let (slots, origins) = (Slots::new(config.bucket_bits), Origins::new(config.log_len));
         Self { me, slots, origins, inbound: BTreeMap::new(), taken: 0, diverged: 0, revision: 0 }
     }
 
     /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
     /// operations or others issued some under the new one.
     pub fn rename(&mut self, me: NestId) -> bool {
-        let unused = self.vector().seq(self.me) == 0 && self.vector().seq(me) == 0;
+        let unused = self.origins.seq(self.me) == 0 && self.origins.seq(me) == 0;
         if unused {
             self.me = me;
         }
@@ -142,12 +141,12 @@ impl Registry {
 
     /// Does it know this operation and all before it of the same incarnation?
     pub fn covers(&self, dot: Dot) -> bool {
-        self.vector().covers(dot)
+        self.origins.seq(dot.origin) >= dot.seq
     }
 
     /// The last operation issued here; its `seq` is 0 before the first.
     pub fn last_dot(&self) -> Dot {
-        Dot { origin: self.me, seq: self.vector().seq(self.me) }
+        Dot { origin: self.me, seq: self.origins.seq(self.me) }
     }
 
     /// A digest of all live records: equal vectors must go with equal digests.
@@ -176,23 +175,23 @@ impl Registry {
 
     /// The record that is read under this name.
     pub fn winner(&self, name: &BirdName) -> Option<Record> {
-        self.winning(name.hash64(), name.as_str()).and_then(|slot| self.record(slot))
+        self.winning(name.hash64(), name.as_str().as_bytes()).and_then(|slot| self.record(slot))
     }
 
     /// The birth of the winning record, and whether it is grounded; cheaper than the record.
     pub fn winner_birth(&self, name: &BirdName) -> Option<(Dot, bool)> {
-        self.winning(name.hash64(), name.as_str()).map(|slot| self.birth(slot))
+        self.winning(name.hash64(), name.as_str().as_bytes()).map(|slot| self.birth(slot))
     }
 
     /// All live records of this name.
     pub fn siblings(&self, name: &BirdName) -> Vec<Record> {
-        let siblings = self.slots.siblings(name.hash64(), name.as_str());
+        let siblings = self.slots.siblings(name.hash64(), name.as_str().as_bytes());
         siblings.filter_map(|slot| self.record(slot)).collect()
     }
 
     /// Does some live record of this name carry this birth?
     pub fn is_alive(&self, name: &BirdName, birth: Dot) -> bool {
-        let mut siblings = self.slots.siblings(name.hash64(), name.as_str());
+        let mut siblings = self.slots.siblings(name.hash64(), name.as_str().as_bytes());
         siblings.any(|slot| self.birth(slot).0 == birth)
     }
 
@@ -234,7 +233,7 @@ impl Registry {
             species,
             token,
             grounded: None,
-            name: name.as_str(),
+            name: name.as_str().as_bytes(),
             args,
         };
         self.write(name, &entry, |_| true)
@@ -263,13 +262,13 @@ impl Registry {
     /// Removes all records of this name. `None`: there is none, nothing was done.
     pub fn remove(&mut self, name: &BirdName, cause: Cause) -> Option<Change> {
         let hash = name.hash64();
-        let covers = self.dots_of(name, |_| true);
+        let covers = self.dots_of(name, hash, |_| true);
         if covers.is_empty() {
             return None;
         }
         let mut touched = Touched::default();
         let cause = changes::cause_to_byte(&cause);
-        self.apply(self.next_dot(), hash, &covers, Op::Remove(cause), &mut touched);
+        self.apply(self.next_dot(), hash, covers.iter().copied(), Op::Remove(cause), &mut touched);
         self.finish(touched).pop()
     }
 
@@ -280,11 +279,11 @@ impl Registry {
         supersedes: impl Fn(Dot) -> bool,
     ) -> Change {
         let hash = name.hash64();
-        let covers = self.dots_of(name, supersedes);
+        let covers = self.dots_of(name, hash, supersedes);
         let mut touched = Touched::default();
-        self.apply(entry.dot, hash, &covers, Op::Add(*entry), &mut touched);
+        self.apply(entry.dot, hash, covers.iter().copied(), Op::Add(*entry), &mut touched);
         let change = self.finish(touched).pop();
-        change.unwrap_or_else(|| Change::nothing(name.clone()))
+        change.unwrap_or_else(|| Change::nothing(name.clone(), hash))
     }
 
     fn next_dot(&self) -> Dot {
@@ -292,87 +291,106 @@ impl Registry {
         Dot { seq: last.seq + 1, ..last }
     }
 
-    fn dots_of(&self, name: &BirdName, of_birth: impl Fn(Dot) -> bool) -> Vec<Dot> {
-        let siblings = self.slots.siblings(name.hash64(), name.as_str());
+    fn dots_of(&self, name: &BirdName, hash: u64, of_birth: impl Fn(Dot) -> bool) -> Vec<Dot> {
+        let siblings = self.slots.siblings(hash, name.as_str().as_bytes());
         let siblings = siblings.filter(|slot| of_birth(self.birth(slot).0));
         siblings.map(|slot| self.dot(slot)).collect()
     }
 
     /// Takes in an operation that follows the last known one of its origin.
-    fn apply(&mut self, dot: Dot, hash: u64, covers: &[Dot], op: Op<'_>, touched: &mut Touched) {
+    fn apply(
+        &mut self,
+        dot: Dot,
+        hash: u64,
+        covers: impl Iterator<Item = Dot> + Clone,
+        op: Op<'_>,
+        touched: &mut Touched,
+    ) {
         self.revision += 1;
         let killer = match op {
             Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
             Op::Add(_) | Op::Void => Killer::Overwrite,
         };
         let unseen = match &op {
-            Op::Add(entry) => self.unseen_sibling(hash, entry, covers),
+            Op::Add(entry) => self.unseen_sibling(hash, entry, covers.clone()),
             Op::Remove(_) | Op::Void => None,
         };
-        for &covered in covers {
-            self.kill(hash, covered, &killer, touched);
+        let mut superseded = Vec::new();
+        for covered in covers {
+            let number = self.kill(hash, covered, &killer, touched);
+            superseded.push((number, covered.seq));
         }
         if let Op::Add(entry) = &op {
             self.put(hash, entry, touched);
-            if let (Some(loser), Ok(name)) = (unseen, BirdName::new(entry.name)) {
-                touched.met_elsewhere(hash, name, entry.birth, loser);
+            if let Some(loser) = unseen {
+                touched.met_elsewhere(hash, entry.name, entry.birth, loser);
             }
         }
         let number = self.origins.number_or_new(dot.origin);
-        let covers = covers.iter().map(|c| (self.origins.number_or_new(c.origin), c.seq)).collect();
         let removal = if let Op::Remove(cause) = op { Some(cause) } else { None };
-        self.origins.append(number, Logged { seq: dot.seq, hash, covers, removal });
+        self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 
     /// The loser of a conflict of which this nest sees the end alone: a record that never lived here
     /// is superseded together with the very start that lives here. A record made from that start
     /// would have superseded it before, so the two are of different births.
-    fn unseen_sibling(&self, hash: u64, entry: &Entry<'_>, covers: &[Dot]) -> Option<Dot> {
+    fn unseen_sibling(
+        &self,
+        hash: u64,
+        entry: &Entry<'_>,
+        mut covers: impl Iterator<Item = Dot> + Clone,
+    ) -> Option<Dot> {
         let lives = |dot: &Dot| {
             let number = self.origins.number(dot.origin);
             number.is_some_and(|number| self.slots.find(hash, number, dot.seq).is_some())
         };
-        if !covers.contains(&entry.birth) || !lives(&entry.birth) {
+        if !covers.clone().any(|dot| dot == entry.birth) || !lives(&entry.birth) {
             return None;
         }
-        covers.iter().copied().find(|dot| !lives(dot))
+        covers.find(|dot| !lives(dot))
     }
 
     /// Takes in a live record, unless it is here or known to be dead.
     fn put(&mut self, hash: u64, entry: &Entry<'_>, touched: &mut Touched) {
-        let number = self.origins.number_or_new(entry.dot.origin);
-        if self.origins.knows(number, entry.dot.seq)
-            || self.slots.find(hash, number, entry.dot.seq).is_some()
+        let (number, seq) = (self.origins.number_or_new(entry.dot.origin), entry.dot.seq);
+        let group = self.slots.group(hash);
+        if self.origins.knows(number, seq)
+            || group.iter().any(|slot| slot.is(number, seq))
             || self.inbound.values().any(|inbound| inbound.compared(hash, entry.dot))
         {
             return;
         }
+        let is_new = group.is_empty();
+        let at = self.touch(hash, entry.name, group, touched);
         self.revision += 1;
-        self.touch(hash, entry.name, touched);
-        self.slots.insert(Slot::pack(entry, hash, number), &self.origins);
+        self.slots.insert(entry, hash, number, &self.origins);
+        if is_new {
+            Self::retouch_new(at, entry, touched);
+        } else {
+            self.retouch(at, touched);
+        }
         self.origins.count_live(number, true);
     }
 
-    /// Takes note that the record of this dot is dead, though it may not have come yet.
-    fn kill(&mut self, hash: u64, dot: Dot, by: &Killer, touched: &mut Touched) {
+    /// Takes note that the record of this dot is dead, though it may not have come yet. Says by
+    /// which number its origin goes.
+    fn kill(&mut self, hash: u64, dot: Dot, by: &Killer, touched: &mut Touched) -> u32 {
         self.revision += 1;
         let number = self.origins.number_or_new(dot.origin);
-        if let Some(slot) = self.slots.find(hash, number, dot.seq) {
-            let (name, birth) = (name_of(slot), self.birth(slot).0);
-            if let Some(name) = name {
-                self.touch(hash, name.as_str(), touched);
-                touched.killed(hash, name, birth, by);
-            }
+        let group = self.slots.group(hash);
+        if let Some(slot) = group.iter().find(|slot| slot.is(number, dot.seq)) {
+            let at = self.touch(hash, slot.name(), group, touched);
+            touched.killed(at, self.birth(slot).0, by);
             self.slots.remove(hash, dot, number);
+            self.retouch(at, touched);
             self.origins.count_live(number, false);
         }
         self.origins.note_dead(number, dot.seq);
+        number
     }
 
-    fn winning(&self, hash: u64, name: &str) -> Option<&Slot> {
-        let group = self.slots.group(hash).iter();
-        let siblings = group.filter(|slot| slot.name() == name.as_bytes());
-        siblings.max_by_key(|slot| (slot.hlc, self.dot(slot)))
+    fn winning<'a>(&'a self, hash: u64, name: &'a [u8]) -> Option<&'a Slot> {
+        self.slots.siblings(hash, name).max_by_key(|slot| (slot.hlc, self.dot(slot)))
     }
 
     fn dot(&self, slot: &Slot) -> Dot {
@@ -380,12 +398,11 @@ impl Registry {
     }
 
     fn entry<'a>(&self, slot: &'a Slot) -> Entry<'a> {
-        slot.entry(self.origins.id(slot.origin))
+        self.slots.entry(slot, self.origins.id(slot.origin))
     }
 
     fn birth(&self, slot: &Slot) -> (Dot, bool) {
-        let entry = self.entry(slot);
-        (entry.birth, entry.grounded.is_some())
+        (slot.birth(self.origins.id(slot.origin)), slot.is_grounded())
     }
 
     fn record(&self, slot: &Slot) -> Option<Record> {
@@ -394,7 +411,7 @@ impl Registry {
             dot: entry.dot,
             birth: entry.birth,
             hlc: entry.hlc,
-            name: BirdName::new(entry.name).ok()?,
+            name: name_of(slot)?,
             species: entry.species,
             args: Bytes::copy_from_slice(entry.args),
             token: entry.token,
@@ -415,5 +432,6 @@ enum Op<'a> {
 }
 
 fn name_of(slot: &Slot) -> Option<BirdName> {
-    std::str::from_utf8(slot.name()).ok().and_then(|name| BirdName::new(name).ok())
+    // It was checked before it was packed.
+    std::str::from_utf8(slot.name()).ok().map(BirdName::trusted)
 }

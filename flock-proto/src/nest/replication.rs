@@ -178,7 +178,7 @@ impl Nest {
     }
 
     pub(super) fn on_ops(&mut self, from: NestId, ops: Ops) {
-        let more = ops.delta.more;
+        let more = ops.delta.more();
         if !self.join(from, &ops.delta) {
             return;
         }

@@ -94,7 +94,7 @@ impl Registry {
             blob.slot(&self.entry(slot));
         }
         let vector = self.vector().clone();
-        let (revision, slots) = (self.revision, blob.finish().into());
+        let (revision, slots) = (self.revision, blob.finish(0).into());
         SnapshotChunk { vector, revision, first, last, slots }
     }
 
@@ -175,10 +175,15 @@ impl Registry {
         }
         let (mut live, mut cloud) = (BTreeSet::new(), BTreeSet::new());
         for item in blob.items() {
-            let (dot, fits, into) = match item? {
+            let item = item?;
+            if let Item::Slot(entry) = &item {
+                entry.check()?;
+            }
+            let (dot, fits, into) = match item {
                 Item::Slot(entry) => (entry.dot, range.contains(&entry.hash()), &mut live),
                 Item::Seen(dot) => (dot, chunk.first == 0, &mut cloud),
-                Item::Op { dot, .. } => (dot, false, &mut live),
+                Item::Op { dot, .. } | Item::Have(dot) => (dot, false, &mut live),
+                Item::Range { .. } | Item::Sum(_) => return Err(DecodeError::Misplaced),
             };
             if !fits {
                 return Err(DecodeError::Misplaced);
@@ -198,7 +203,7 @@ impl Registry {
         let slots = self.slots.range(hashes).map(|slot| (slot.hash, self.dot(slot)));
         let dead: Vec<_> = slots.filter(|&(_, dot)| missing(dot)).collect();
         for (hash, dot) in dead {
-            self.kill(hash, dot, &Killer::Snapshot, touched);
+            self.kill(hash, dot, &Killer::Comparison, touched);
         }
     }
 

@@ -15,7 +15,12 @@ fn name(text: &str) -> BirdName {
 }
 
 fn registry(id: u64) -> Registry {
-    Registry::new(NestId(id), 1000)
+    logging(id, 1000)
+}
+
+/// One that keeps so many operations in its log.
+fn logging(id: u64, log_len: usize) -> Registry {
+    Registry::new(NestId(id), RegistryConfig { log_len, ..RegistryConfig::default() })
 }
 
 fn start(registry: &mut Registry, text: &str, hlc: u64) -> Change {

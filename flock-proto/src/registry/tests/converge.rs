@@ -32,7 +32,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let log_len = *rng.pick(&[0, 2, 8, 10_000]).unwrap();
         let cut = *rng.pick(&[1, 100, 1 << 20]).unwrap();
-        let nests = (1..=NESTS as u64).map(|id| Registry::new(NestId(id), log_len)).collect();
+        let nests = (1..=NESTS as u64).map(|id| logging(id, log_len)).collect();
         let (net, side, removed) = (Vec::new(), [false; NESTS], Vec::new());
         Self { rng, nests, net, side, hlc: 0, next_id: 100, log_len, cut, removed }
     }
@@ -119,7 +119,7 @@ impl World {
         let at = self.nest();
         let old = self.nests[at].me;
         self.next_id += 1;
-        self.nests[at] = Registry::new(NestId(self.next_id), self.log_len);
+        self.nests[at] = logging(self.next_id, self.log_len);
         self.net.retain(|&(from, to, _)| from != at && to != at);
         self.nests.iter_mut().for_each(|nest| nest.forget_snapshot(old));
     }
@@ -166,7 +166,7 @@ impl World {
     fn answer(&mut self, from: usize, to: usize, vector: &Vector, digest: u64) {
         let standing = self.nests[to].compare(vector, digest);
         if matches!(standing, Standing::PeerLacks | Standing::BothLack) {
-            match self.nests[to].encode(vector, None, self.cut) {
+            match self.nests[to].encode(|origin| vector.seq(origin), None, self.cut) {
                 Some(delta) => self.send(to, from, Message::Delta(delta)),
                 None => self.chunk(to, from, 0),
             }

@@ -135,7 +135,7 @@ fn equal_vectors_with_unequal_digests_are_noticed_and_repaired() {
     assert_eq!(b.compare(a.vector(), a.digest()), Standing::Equal);
     // As if a fault had lost a record on each side.
     for (nest, lost) in [(&mut a, "bird-1"), (&mut b, "bird-2")] {
-        let slot = nest.slots.siblings(name(lost).hash64(), lost).next().unwrap();
+        let slot = nest.slots.siblings(name(lost).hash64(), lost.as_bytes()).next().unwrap();
         let (hash, dot, number) = (slot.hash, nest.dot(slot), slot.origin);
         nest.slots.remove(hash, dot, number);
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::Rng;
 
 fn batch(birds: u64) -> Registry {
-    let mut nest = Registry::new(NestId(1), 10_000);
+    let mut nest = logging(1, 10_000);
     for i in 0..birds {
         let (name, hlc) = (name(&format!("a-name-of-24-bytes-{i:05}")), Hlc::at(at(i)));
         nest.start(&name, SpeciesId::of("counter"), &[7; 32], u64::MAX - i, hlc);
@@ -34,9 +34,9 @@ fn golden_bytes_hold_the_codec_still() {
     let a = mixed();
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let delta = a.delta_since(&Vector::new()).unwrap();
-    assert_eq!(hex(&delta.ops), include_str!("golden_delta.hex").trim());
+    assert_eq!(hex(&delta.0), include_str!("golden_delta.hex").trim());
     let own = a.delta_of_mine(0).unwrap();
-    assert_eq!(hex(&own.ops), include_str!("golden_own.hex").trim());
+    assert_eq!(hex(&own.0), include_str!("golden_own.hex").trim());
     let mut c = registry(3);
     applied(c.join(&delta));
     assert_eq!(state(&c), state(&a));
@@ -45,8 +45,8 @@ fn golden_bytes_hold_the_codec_still() {
 #[test]
 fn a_start_in_a_batch_takes_at_most_80_bytes() {
     let delta = batch(1000).delta_since(&Vector::new()).unwrap();
-    assert!(!delta.more);
-    assert!(delta.ops.len() <= 80 * 1000, "{} bytes each", delta.ops.len() / 1000);
+    assert!(!delta.more());
+    assert!(delta.len() <= 80 * 1000, "{} bytes each", delta.len() / 1000);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn messages_travel_in_named_form() {
     let delta = mixed().delta_since(&Vector::new()).unwrap();
     let bytes = rmp_serde::to_vec_named(&delta).unwrap();
     assert_eq!(rmp_serde::from_slice::<Delta>(&bytes).unwrap(), delta);
-    assert!(bytes.len() < delta.ops.len() + 80);
+    assert!(bytes.len() < delta.len() + 8);
     let chunk = mixed().snapshot(0, 100);
     let bytes = rmp_serde::to_vec_named(&chunk).unwrap();
     assert_eq!(rmp_serde::from_slice::<SnapshotChunk>(&bytes).unwrap(), chunk);
@@ -63,9 +63,9 @@ fn messages_travel_in_named_form() {
 #[test]
 fn every_cut_of_a_blob_is_refused_and_changes_nothing() {
     let whole = mixed().delta_since(&Vector::new()).unwrap();
-    for len in 0..whole.ops.len() {
+    for len in 0..whole.len() {
         let mut nest = registry(7);
-        let delta = Delta { ops: whole.ops.slice(..len), ..whole.clone() };
+        let delta = Delta(whole.0.slice(..len));
         assert!(matches!(nest.join(&delta), Joined::Bad(_)), "{len}");
         assert_eq!(state(&nest), state(&registry(7)));
     }
@@ -89,7 +89,7 @@ fn broken_and_random_bytes_never_panic() {
         let mut rng = Rng::new(seed);
         let mut nest = registry(7);
         start(&mut nest, "bird-1", 1);
-        let mut ops = whole.ops.to_vec();
+        let mut ops = whole.0.to_vec();
         let mut slots = chunk.slots.to_vec();
         for bytes in [&mut ops, &mut slots] {
             for _ in 0..=rng.below(4) {
@@ -105,7 +105,7 @@ fn broken_and_random_bytes_never_panic() {
                 bytes.insert(0, 1);
             }
         }
-        let delta = Delta { ops: ops.into(), ..whole.clone() };
+        let delta = Delta(ops.into());
         let chunk = SnapshotChunk { slots: slots.into(), ..chunk.clone() };
         let before = state(&nest);
         if matches!(nest.join(&delta), Joined::Bad(_)) {
@@ -123,14 +123,18 @@ fn broken_and_random_bytes_never_panic() {
 #[test]
 fn lengths_and_counts_beyond_the_bytes_are_refused_before_anything_is_reserved() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-    let mut tables = vec![1];
+    // Version and flags, then a table of incarnations that is said to be huge.
+    let mut tables = vec![1, 0];
     tables.extend(huge);
-    let mut covers = vec![1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0];
-    covers.extend([0b1001, 0, 1]);
+    // One incarnation, no species, a stamp; a span of one operation; its head, and covers.
+    let head = [&[1, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 8]].concat();
+    let mut covers = head.clone();
+    covers.extend([1, 0, 0, 1, 0b100_1001]);
     covers.extend(huge);
-    for ops in [tables, covers] {
-        let to = [Dot { origin: NestId(9), seq: 1 }].into_iter().collect();
-        let delta = Delta { from: Vector::new(), to, ops: ops.into(), more: false };
+    let mut spans = head;
+    spans.extend(huge);
+    for ops in [tables, covers, spans] {
+        let delta = Delta(ops.into());
         assert_eq!(registry(7).join(&delta), Joined::Bad(DecodeError::Short));
     }
 }
