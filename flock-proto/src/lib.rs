@@ -60,8 +60,8 @@ pub use ids::{
 pub use nest::{BirdInfo, Counters, Nest};
 pub use pending::Pending;
 pub use registry::{
-    Change, DecodeError, Delta, Grounding, Joined, Record, Registry, SnapshotChunk, SnapshotJoined,
-    Standing, Vector,
+    Change, Compared, DecodeError, Delta, Grounding, Joined, Opening, Ranges, RangesWanted, Record,
+    Registry, Standing, Vector,
 };
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;

@@ -44,6 +44,7 @@ use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters};
 use moving::{Offer, Snap};
+use replication::CatchUp;
 use serving::Served;
 
 /// The whole mind of one nest.
@@ -98,11 +99,10 @@ pub struct Nest {
 
     // The registry.
     registry: Registry,
-    vectors: BTreeMap<NestId, Vector>,
+    catch_up: CatchUp,
     pushed: u64,
+    /// The last of our operations that each nest is known to hold.
     acked: BTreeMap<NestId, u64>,
-    /// Nests whose registry differed from ours when last compared, though the vectors were equal.
-    diverged: BTreeSet<NestId>,
     /// The last of our operations sent to each nest since its link opened.
     told: BTreeMap<NestId, u64>,
     ack_turn: u64,
@@ -194,11 +194,10 @@ impl Nest {
             newcomers: BTreeSet::new(),
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
-            vectors: BTreeMap::new(),
+            catch_up: CatchUp::default(),
             pushed: 0,
             acked: BTreeMap::new(),
             told: BTreeMap::new(),
-            diverged: BTreeSet::new(),
             ack_turn: 0,
             birds: BTreeMap::new(),
             snaps: BTreeMap::new(),

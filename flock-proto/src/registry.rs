@@ -12,23 +12,24 @@
 //! - `slots`: the live records, packed, in hash-ordered buckets.
 //! - `changes`: what an operation or a join did, name by name.
 //! - `delta`: what a peer lacks, by log; and joining it.
-//! - `snapshot`: the same without a log, record by record, in order of hashes.
-//! - `codec`: the bytes of both.
+//! - `ranges`: the same without a log, told by ranges of hashes: digests and records.
+//! - `comparison`: taking that in.
+//! - `codec`: the bytes of all three.
 //!
 //! Sources: Bieniusa et al., "An Optimized Conflict-free Replicated Set", 2012; Almeida, Shoker,
 //! Baquero, "Delta State Replicated Data Types", 2018.
 
 mod changes;
 mod codec;
+mod comparison;
 mod delta;
 mod origins;
+mod ranges;
 mod slots;
-mod snapshot;
 #[cfg(test)]
 mod tests;
 mod vector;
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -37,11 +38,12 @@ pub use changes::Change;
 use changes::{Killer, Touched};
 pub use codec::DecodeError;
 use codec::Entry;
+pub use comparison::Compared;
+use comparison::Comparison;
 pub use delta::{Delta, Joined};
 use origins::{Logged, Origins};
+pub use ranges::{Opening, Ranges, RangesWanted};
 use slots::{Slot, Slots};
-use snapshot::Inbound;
-pub use snapshot::{SnapshotChunk, SnapshotJoined};
 pub use vector::Vector;
 
 use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
@@ -87,8 +89,8 @@ pub enum Standing {
     WeLack,
     /// Each lacks operations.
     BothLack,
-    /// Both know the same operations and yet hold different records. If the next comparison says
-    /// so again, it is no passing matter of records known out of order: join snapshots, both ways.
+    /// Both know the same operations and yet hold different records. If the next look says so again,
+    /// it is no passing matter of records known out of order: compare, both ways.
     Diverged,
 }
 
@@ -96,10 +98,11 @@ pub enum Standing {
 #[derive(Clone, Debug)]
 pub struct Registry {
     me: NestId,
+    config: RegistryConfig,
     slots: Slots,
     origins: Origins,
-    /// Snapshots that are being taken in, by their senders.
-    inbound: BTreeMap<NestId, Inbound>,
+    /// One at a time: a second peer would tell the same again.
+    comparison: Option<Comparison>,
     /// The last own operation handed out by [`Registry::take_delta`].
     taken: u64,
     diverged: u64,
@@ -111,7 +114,7 @@ impl Registry {
     /// An empty replica.
     pub fn new(me: NestId, config: RegistryConfig) -> Self {
         let (slots, origins) = (Slots::new(config.bucket_bits), Origins::new(config.log_len));
-        Self { me, slots, origins, inbound: BTreeMap::new(), taken: 0, diverged: 0, revision: 0 }
+        Self { me, config, slots, origins, comparison: None, taken: 0, diverged: 0, revision: 0 }
     }
 
     /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
@@ -154,21 +157,35 @@ impl Registry {
         self.slots.digest()
     }
 
-    /// How a peer with this vector and digest stands to us. Divergence is counted.
-    pub fn compare(&mut self, peer: &Vector, digest: u64) -> Standing {
-        match (self.vector().covers_all(peer), peer.covers_all(self.vector())) {
-            (true, true) if digest == self.digest() => Standing::Equal,
-            (true, true) => {
-                self.diverged += 1;
-                Standing::Diverged
-            }
-            (true, false) => Standing::PeerLacks,
-            (false, true) => Standing::WeLack,
-            (false, false) => Standing::BothLack,
-        }
+    /// A digest of the vector: equal digests go with equal vectors.
+    pub const fn vector_digest(&self) -> u64 {
+        self.origins.vector_digest()
     }
 
-    /// How often [`Registry::compare`] found equal vectors with unequal digests.
+    /// How a peer of this vector and these digests stands to us. `None`: its digests differ from
+    /// ours, and without its vector no more can be said. Divergence is counted.
+    pub fn standing(
+        &mut self,
+        vector: Option<&Vector>,
+        vector_digest: u64,
+        digest: u64,
+    ) -> Option<Standing> {
+        if vector_digest == self.vector_digest() {
+            if digest == self.digest() {
+                return Some(Standing::Equal);
+            }
+            self.diverged += 1;
+            return Some(Standing::Diverged);
+        }
+        let vector = vector?;
+        Some(match (self.vector().covers_all(vector), vector.covers_all(self.vector())) {
+            (true, _) => Standing::PeerLacks,
+            (false, true) => Standing::WeLack,
+            (false, false) => Standing::BothLack,
+        })
+    }
+
+    /// How often [`Registry::standing`] found equal vectors with unequal digests.
     pub const fn diverged(&self) -> u64 {
         self.diverged
     }
@@ -356,7 +373,7 @@ impl Registry {
         let group = self.slots.group(hash);
         if self.origins.knows(number, seq)
             || group.iter().any(|slot| slot.is(number, seq))
-            || self.inbound.values().any(|inbound| inbound.compared(hash, entry.dot))
+            || self.comparison.as_ref().is_some_and(|c| c.compared(hash, entry.dot))
         {
             return;
         }

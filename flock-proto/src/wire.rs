@@ -8,8 +8,8 @@ mod control;
 mod data;
 
 pub use control::{
-    Acked, Card, Depart, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed, MAX_HOPS,
-    Ops, Outcome, Probe, Probed, Ready, Refused, Request, Response, Roster, Seal, SnapshotWanted,
-    Status, Suspected, Swim, WIRE_VERSION, Wish,
+    Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed,
+    MAX_HOPS, Ops, Outcome, Probe, Probed, Ready, Refused, Request, Response, Roster, Seal, Status,
+    Suspected, Swim, WIRE_VERSION, Wish,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};

@@ -27,7 +27,7 @@ use std::ops::RangeInclusive;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-pub(super) use read::{Blob, Body, Covers, Item, Reader};
+pub(super) use read::{Blob, Body, Covers, Item, Items, Reader};
 
 use super::Record;
 use super::slots::Sum;
@@ -175,10 +175,6 @@ impl Writer {
     /// Bytes of items so far.
     pub(super) const fn len(&self) -> usize {
         self.body.len()
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.body.is_empty()
     }
 
     /// What comes first are the operations after this one.

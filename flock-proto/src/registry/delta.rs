@@ -11,12 +11,6 @@ use super::origins::Logged;
 use super::{Change, DecodeError, Op, Registry, Vector};
 use crate::{Dot, NestId};
 
-/// A delta for a peer that lacks much is cut after about so many bytes.
-const DELTA_BYTES: usize = 256 * 1024;
-/// One with our own operations, after so many: it must hold the last of them wherever it can, as
-/// answers rely on that, and yet fit in a frame.
-const OWN_BYTES: usize = 8 * 1024 * 1024;
-
 /// From so many operations on their places are looked up together before they are joined.
 const MANY: u64 = 8;
 
@@ -66,16 +60,22 @@ pub enum Joined {
 
 impl Registry {
     /// The operations that a peer with this vector lacks, of all origins. `None`: the log doesn't
-    /// reach back so far, send a snapshot.
+    /// reach back so far; open a comparison.
     pub fn delta_since(&self, peer: &Vector) -> Option<Delta> {
-        self.encode(|origin| peer.seq(origin), None, DELTA_BYTES)
+        self.encode(|origin| peer.seq(origin), None, self.config.delta_bytes)
     }
 
     /// Our own operations after number `seq`, up to the last one, without a gap. `None`: the log
-    /// doesn't reach back so far. (Above 8 MiB it is cut and says so.)
+    /// doesn't reach back so far. (One of many megabytes is cut and says so.)
     pub fn delta_of_mine(&self, seq: u64) -> Option<Delta> {
         let known = |origin| if origin == self.me { seq } else { 0 };
-        self.encode(known, Some(self.me), OWN_BYTES)
+        self.encode(known, Some(self.me), self.config.own_delta_bytes)
+    }
+
+    /// The same, cut like any other delta: for pushing, where the rest follows at once.
+    pub fn delta_to_push(&self, seq: u64) -> Option<Delta> {
+        let known = |origin| if origin == self.me { seq } else { 0 };
+        self.encode(known, Some(self.me), self.config.delta_bytes)
     }
 
     /// Our own operations since the last call, to be pushed to all. `None`: there is none, or

@@ -71,7 +71,7 @@ impl<'a> Blob<'a> {
         let spans = Spans { left: rest.varint()?, origins, rest };
         let mut past = spans.clone();
         let first = past.next().transpose()?;
-        while let Some(span) = past.next() {
+        for span in past.by_ref() {
             span?;
         }
         let last = first.map(|span| span.from);

@@ -43,11 +43,14 @@ fn joining_is_commutative_associative_and_idempotent() {
 fn delta_synced_state_equals_fully_synced_state() {
     let [a, b, c] = three();
     let by_delta = joined(&a, &[&b, &c]);
-    for bytes in [1, 100, 1 << 20] {
-        let mut by_snapshot = a.clone();
-        copy(&b, &mut by_snapshot, bytes);
-        copy(&c, &mut by_snapshot, bytes);
-        assert_eq!(state(&by_snapshot), state(&by_delta));
+    for config in [RegistryConfig::default(), tight()] {
+        let [mut compared, mut b, mut c] = [&a, &b, &c].map(Clone::clone);
+        for replica in [&mut compared, &mut b, &mut c] {
+            replica.config = config;
+        }
+        copy(&b, &mut compared);
+        copy(&c, &mut compared);
+        assert_eq!(state(&compared), state(&by_delta));
     }
 }
 
