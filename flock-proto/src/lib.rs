@@ -61,7 +61,7 @@ pub use nest::{BirdInfo, Counters, Nest};
 pub use pending::Pending;
 pub use registry::{
     Change, Compared, DecodeError, Delta, Grounding, Joined, Opening, Ranges, RangesWanted, Record,
-    Registry, Standing, Vector,
+    Registry, Standing, Status, Vector,
 };
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;

@@ -11,6 +11,7 @@
 //! - `vector`, `origins`: what is known of each incarnation's operations, and the log.
 //! - `slots`: the live records, packed, in hash-ordered buckets.
 //! - `changes`: what an operation or a join did, name by name.
+//! - `status`: a register in short, and how a peer's stands to ours.
 //! - `delta`: what a peer lacks, by log; and joining it.
 //! - `ranges`: the same without a log, told by ranges of hashes: digests and records.
 //! - `comparison`: taking that in.
@@ -26,6 +27,7 @@ mod delta;
 mod origins;
 mod ranges;
 mod slots;
+mod status;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -44,6 +46,7 @@ pub use delta::{Delta, Joined};
 use origins::{Logged, Origins};
 pub use ranges::{Opening, Ranges, RangesWanted};
 use slots::{Slot, Slots};
+pub use status::{Standing, Status};
 pub use vector::Vector;
 
 use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
@@ -76,22 +79,6 @@ pub struct Grounding {
     pub reason: String,
     /// How often it crashed.
     pub crashes: u32,
-}
-
-/// How a peer's registry stands to this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Both hold the same.
-    Equal,
-    /// The peer lacks operations.
-    PeerLacks,
-    /// This nest lacks operations.
-    WeLack,
-    /// Each lacks operations.
-    BothLack,
-    /// Both know the same operations and yet hold different records. If the next look says so again,
-    /// it is no passing matter of records known out of order: compare, both ways.
-    Diverged,
 }
 
 /// One nest's replica of the registry.
@@ -160,34 +147,6 @@ impl Registry {
     /// A digest of the vector: equal digests go with equal vectors.
     pub const fn vector_digest(&self) -> u64 {
         self.origins.vector_digest()
-    }
-
-    /// How a peer of this vector and these digests stands to us. `None`: its digests differ from
-    /// ours, and without its vector no more can be said. Divergence is counted.
-    pub fn standing(
-        &mut self,
-        vector: Option<&Vector>,
-        vector_digest: u64,
-        digest: u64,
-    ) -> Option<Standing> {
-        if vector_digest == self.vector_digest() {
-            if digest == self.digest() {
-                return Some(Standing::Equal);
-            }
-            self.diverged += 1;
-            return Some(Standing::Diverged);
-        }
-        let vector = vector?;
-        Some(match (self.vector().covers_all(vector), vector.covers_all(self.vector())) {
-            (true, _) => Standing::PeerLacks,
-            (false, true) => Standing::WeLack,
-            (false, false) => Standing::BothLack,
-        })
-    }
-
-    /// How often [`Registry::standing`] found equal vectors with unequal digests.
-    pub const fn diverged(&self) -> u64 {
-        self.diverged
     }
 
     /// The record that is read under this name.

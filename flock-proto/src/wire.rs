@@ -9,7 +9,7 @@ mod data;
 
 pub use control::{
     Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed,
-    MAX_HOPS, Ops, Outcome, Probe, Probed, Ready, Refused, Request, Response, Roster, Seal, Status,
-    Suspected, Swim, WIRE_VERSION, Wish,
+    MAX_HOPS, Ops, OpsWanted, Outcome, Probe, Probed, Ready, Refused, Request, Response, Roster,
+    Seal, Suspected, Swim, WIRE_VERSION, Wish,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};

@@ -102,6 +102,7 @@ impl Nest {
             Frame::Acked(acked) => self.on_acked(from, acked.seq),
             Frame::Ranges(ranges) => self.on_ranges(from, &ranges),
             Frame::RangesWanted(wanted) => self.on_ranges_wanted(from, &wanted),
+            Frame::OpsWanted(wanted) => self.on_ops_wanted(from, &wanted),
             Frame::Seal(seal) => self.on_seal(from, seal),
             Frame::Ready(ready) => self.on_ready(from, ready.view),
             Frame::Depart(depart) => self.on_depart(from, depart),

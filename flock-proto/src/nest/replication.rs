@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 
 use super::Nest;
-use crate::registry::{Change, Compared, Delta, Joined, Ranges, RangesWanted, Standing, Vector};
-use crate::wire::{Acked, Frame, Ops, Status};
+use crate::registry::{
+    Change, Compared, Delta, Joined, Ranges, RangesWanted, Standing, Status, Vector,
+};
+use crate::wire::{Acked, Frame, Ops, OpsWanted};
 use crate::{Event, NestId, NestState, Time};
 
 /// How far this nest is with what it lacks, and with what can't be.
@@ -138,15 +140,14 @@ impl Nest {
         self.tell_status(to, short, true, wants);
     }
 
-    /// Says what we know. If that shows a lack here, the other fills it, unless somebody else is about
-    /// to.
-    fn answer_status(&mut self, to: NestId, answer: bool) {
-        if self.is_catching_up() {
-            let vector = Some(self.registry.vector().clone());
-            self.tell_status(to, vector, answer, false);
-        } else {
-            self.send_status(to, answer);
+    /// Says all that we know.
+    fn tell_vector(&mut self, to: NestId, answer: bool) {
+        let vector = Some(self.registry.vector().clone());
+        let wants = !self.is_catching_up();
+        if wants {
+            self.catch_up.asked = Some(self.now);
         }
+        self.tell_status(to, vector, answer, wants);
     }
 
     fn tell_status(&mut self, to: NestId, vector: Option<Vector>, answer: bool, wants: bool) {
@@ -180,30 +181,43 @@ impl Nest {
     }
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {
-        let Status { known, digest, vector, answer, wants } = status;
-        let standing = self.registry.standing(vector.as_ref(), known, digest);
-        match (&vector, standing) {
-            (_, Some(Standing::Equal | Standing::Diverged)) => self.note_known(from, None),
-            (Some(vector), _) => self.note_known(from, Some(vector)),
-            (None, _) => {}
-        }
+        let standing = self.registry.standing(&status);
         if standing != Some(Standing::Diverged) {
             self.catch_up.diverged.remove(&from);
         }
-        let Some(standing) = standing else {
+        match (&status.vector, standing) {
+            (_, Some(Standing::Equal)) => self.note_known(from, None),
+            (_, Some(Standing::Diverged)) => {
+                self.note_known(from, None);
+                self.on_divergence(from);
+            }
+            (Some(vector), Some(_)) => {
+                self.note_known(from, Some(vector));
+                self.even_out(from, vector, &status);
+            }
             // The digests alone don't tell who lacks what.
-            return self.answer_status(from, true);
-        };
-        if standing == Standing::Diverged {
-            self.on_divergence(from);
+            (None, _) | (_, None) => return self.tell_vector(from, true),
         }
-        let peer_lacks = matches!(standing, Standing::PeerLacks | Standing::BothLack);
-        if let Some(vector) = vector.filter(|_| peer_lacks && wants) {
-            self.send_missing(from, &vector);
+        if status.answer && self.leave_is_asking(from) {
+            match standing {
+                Some(Standing::Equal | Standing::Diverged) => {
+                    self.tell_status(from, None, false, false);
+                }
+                _ => self.tell_vector(from, false),
+            }
         }
-        let we_lack = matches!(standing, Standing::WeLack | Standing::BothLack);
-        if answer && (we_lack || self.leave_is_asking(from)) {
-            self.answer_status(from, false);
+    }
+
+    /// Sends a nest what it lacks, and asks it for what is lacking here.
+    fn even_out(&mut self, with: NestId, vector: &Vector, status: &Status) {
+        if status.wants && !vector.covers_all(self.registry.vector()) {
+            let delta = self.registry.delta_since(vector);
+            self.send_missing(with, delta);
+        }
+        let after = self.registry.lacking(vector);
+        if status.answer && !after.is_empty() && !self.is_catching_up() {
+            self.catch_up.asked = Some(self.now);
+            self.send(with, &Frame::OpsWanted(OpsWanted { after }));
         }
     }
 
@@ -212,11 +226,19 @@ impl Nest {
         self.view.member(from).is_some_and(|m| m.state == NestState::Leaving)
     }
 
-    fn send_missing(&mut self, to: NestId, vector: &Vector) {
-        match self.registry.delta_since(vector) {
+    fn send_missing(&mut self, to: NestId, delta: Option<Delta>) {
+        match delta {
             Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: false })),
             None => self.send(to, &Frame::Ranges(self.registry.opening(false, false))),
         }
+    }
+
+    pub(super) fn on_ops_wanted(&mut self, from: NestId, wanted: &OpsWanted) {
+        if let Some(&mine) = wanted.after.get(&self.id) {
+            self.on_acked(from, mine);
+        }
+        let delta = self.registry.delta_after(&wanted.after);
+        self.send_missing(from, delta);
     }
 
     pub(super) fn on_ops(&mut self, from: NestId, ops: Ops) {

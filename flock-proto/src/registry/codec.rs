@@ -341,7 +341,7 @@ fn flags(entry: &Entry<'_>) -> u8 {
     birth | if entry.grounded.is_some() { IS_GROUNDED } else { 0 }
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

@@ -62,20 +62,35 @@ impl Registry {
     /// The operations that a peer with this vector lacks, of all origins. `None`: the log doesn't
     /// reach back so far; open a comparison.
     pub fn delta_since(&self, peer: &Vector) -> Option<Delta> {
-        self.encode(|origin| peer.seq(origin), None, self.config.delta_bytes)
+        self.encode(|origin| Some(peer.seq(origin)), self.config.delta_bytes)
+    }
+
+    /// The operations of these incarnations after these numbers. `None`: the log doesn't reach back
+    /// so far; open a comparison.
+    pub fn delta_after(&self, after: &BTreeMap<NestId, u64>) -> Option<Delta> {
+        self.encode(|origin| after.get(&origin).copied(), self.config.delta_bytes)
+    }
+
+    /// What this replica lacks of what a peer knows, as [`Registry::delta_after`] takes it.
+    pub fn lacking(&self, peer: &Vector) -> BTreeMap<NestId, u64> {
+        let known = peer.iter().map(|dot| (dot, self.origins.seq(dot.origin)));
+        known.filter(|(dot, seq)| dot.seq > *seq).map(|(dot, seq)| (dot.origin, seq)).collect()
     }
 
     /// Our own operations after number `seq`, up to the last one, without a gap. `None`: the log
     /// doesn't reach back so far. (One of many megabytes is cut and says so.)
     pub fn delta_of_mine(&self, seq: u64) -> Option<Delta> {
-        let known = |origin| if origin == self.me { seq } else { 0 };
-        self.encode(known, Some(self.me), self.config.own_delta_bytes)
+        self.encode(self.mine_after(seq), self.config.own_delta_bytes)
     }
 
     /// The same, cut like any other delta: for pushing, where the rest follows at once.
     pub fn delta_to_push(&self, seq: u64) -> Option<Delta> {
-        let known = |origin| if origin == self.me { seq } else { 0 };
-        self.encode(known, Some(self.me), self.config.delta_bytes)
+        self.encode(self.mine_after(seq), self.config.delta_bytes)
+    }
+
+    fn mine_after(&self, seq: u64) -> impl Fn(NestId) -> Option<u64> {
+        let me = self.me;
+        move |origin| (origin == me).then_some(seq)
     }
 
     /// Our own operations since the last call, to be pushed to all. `None`: there is none, or
@@ -169,21 +184,19 @@ impl Registry {
         if dots.any(forged) { Err(DecodeError::Forged) } else { Ok(()) }
     }
 
-    /// The operations after `known`, origin by origin, cut after `max_bytes`.
+    /// The operations after those that `after` says, of the incarnations of which it says some, cut
+    /// after `max_bytes`.
     pub(super) fn encode(
         &self,
-        known: impl Fn(NestId) -> u64,
-        only: Option<NestId>,
+        after: impl Fn(NestId) -> Option<u64>,
         max_bytes: usize,
     ) -> Option<Delta> {
         let (mut blob, mut more) = (Writer::default(), false);
         let mut told = BTreeMap::new();
         let mut dead = Vec::new();
         for (number, origin) in self.origins.iter() {
-            let from = Dot { origin: origin.id, seq: known(origin.id) };
-            if from.seq >= origin.seq || only.is_some_and(|only| only != origin.id) {
-                continue;
-            }
+            let from = after(origin.id).map(|seq| Dot { origin: origin.id, seq });
+            let Some(from) = from.filter(|from| from.seq < origin.seq) else { continue };
             // Asked of every origin though the delta be full: a peer that must compare for one need
             // not be sent the others first.
             let log = origin.since(from.seq)?;
@@ -205,7 +218,7 @@ impl Registry {
         }
         let knows = |dot: Dot| {
             let told = told.get(&dot.origin).copied().unwrap_or(0);
-            told.max(known(dot.origin)) >= dot.seq
+            told.max(after(dot.origin).unwrap_or(0)) >= dot.seq
         };
         self.encode_heirs(&mut dead, knows, &mut blob);
         Some(Delta(blob.finish(if more { MORE } else { 0 }).into()))

@@ -78,6 +78,13 @@ fn go_on(from: &Registry, into: &mut Registry, mut told: Vec<Ranges>) -> Vec<Cha
     }
 }
 
+/// A replica in short, with its vector or without.
+fn status(of: &Registry, short: bool) -> Status {
+    let vector = (!short).then(|| of.vector().clone());
+    let (known, digest) = (of.vector_digest(), of.digest());
+    Status { known, digest, vector, answer: true, wants: true }
+}
+
 /// All that two equal replicas have in common.
 fn state(registry: &Registry) -> (BTreeSet<(BirdName, Dot)>, u64, Vector) {
     (live(registry), registry.digest(), registry.vector().clone())

@@ -13,13 +13,14 @@
 //! | 12..20 | author |
 //! | 20..28 | the nest it is meant for |
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{Delta, Ranges, RangesWanted, Vector};
+use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
 use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState, SpeciesId};
 
 /// The wire version that this build speaks.
@@ -155,6 +156,8 @@ frames! {
     23 Ranges(Ranges),
     /// What the author wants to know of some ranges.
     24 RangesWanted(RangesWanted),
+    /// Which operations the author lacks.
+    25 OpsWanted(OpsWanted),
     /// What the author knows and runs, as it enters a view.
     30 Seal(Seal),
     /// The author is settled in this view and takes over what was listed.
@@ -290,21 +293,6 @@ pub struct Held {
     pub vector: Vector,
 }
 
-/// See [`Frame::Status`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// A digest of the vector: mostly it says that there is nothing to say.
-    pub known: u64,
-    /// Digest of the live records.
-    pub digest: u64,
-    /// Operations known. Left out where the digest will probably do.
-    pub vector: Option<Vector>,
-    /// If the receiver lacks something, it shall say what.
-    pub answer: bool,
-    /// The receiver shall send what the author lacks. Else somebody else is about to.
-    pub wants: bool,
-}
-
 /// See [`Frame::Ops`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ops {
@@ -319,6 +307,13 @@ pub struct Ops {
 pub struct Acked {
     /// The last operation held of the receiver's own.
     pub seq: u64,
+}
+
+/// See [`Frame::OpsWanted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpsWanted {
+    /// Of these incarnations the author lacks all operations after these numbers.
+    pub after: BTreeMap<NestId, u64>,
 }
 
 /// A bird that the author of a seal runs, or holds for moving on.

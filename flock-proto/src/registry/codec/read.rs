@@ -300,7 +300,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub(in crate::registry) fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array().map(|[byte]| byte)
     }
 
@@ -312,7 +312,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub(in crate::registry) fn varint(&mut self) -> Result<u64, DecodeError> {
         match *self.0 {
             [byte, ref rest @ ..] if byte < 0x80 => {
                 self.0 = rest;

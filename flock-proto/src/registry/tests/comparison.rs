@@ -223,7 +223,7 @@ fn equal_vectors_with_unequal_digests_are_noticed_and_repaired() {
         let mut a = Registry { config, ..full(1, 50) };
         let mut b = Registry { config, ..registry(2) };
         sync(&a, &mut b);
-        let look = |a: &Registry, b: &mut Registry| b.standing(None, a.vector_digest(), a.digest());
+        let look = |a: &Registry, b: &mut Registry| b.standing(&status(a, true));
         assert_eq!(look(&a, &mut b), Some(Standing::Equal));
         lose(&mut a, "bird-1");
         lose(&mut b, "bird-2");

@@ -7,6 +7,8 @@
 
 mod truth;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::Rng;
 use truth::Truth;
@@ -17,7 +19,8 @@ const CASES: u64 = 2000;
 #[derive(Clone, Debug)]
 enum Message {
     Delta(Delta),
-    Status { vector: Option<Vector>, known: u64, digest: u64, answer: bool },
+    Status(Status),
+    OpsWanted(BTreeMap<NestId, u64>),
     Ranges(Ranges),
     Wanted(RangesWanted),
 }
@@ -161,10 +164,8 @@ impl World {
     }
 
     fn tell(&mut self, from: usize, to: usize, short: bool, answer: bool) {
-        let nest = &self.nests[from];
-        let vector = (!short).then(|| nest.vector().clone());
-        let (known, digest) = (nest.vector_digest(), nest.digest());
-        self.send(from, to, Message::Status { vector, known, digest, answer });
+        let status = Status { answer, ..status(&self.nests[from], short) };
+        self.send(from, to, Message::Status(status));
     }
 
     fn send(&mut self, from: usize, to: usize, message: Message) {
@@ -219,9 +220,10 @@ impl World {
                 Joined::Gap => self.tell(to, from, false, true),
                 Joined::Bad(error) => panic!("{error}"),
             },
-            Message::Status { vector, known, digest, answer } => {
-                let standing = self.nests[to].standing(vector.as_ref(), known, digest);
-                self.on_standing(from, to, vector.as_ref(), standing, answer);
+            Message::Status(status) => self.on_status(from, to, &status),
+            Message::OpsWanted(after) => {
+                let delta = self.nests[to].encode(|origin| after.get(&origin).copied(), self.cut);
+                self.send_missing(to, from, delta);
             }
             Message::Ranges(told) => self.on_ranges(from, to, &told),
             Message::Wanted(wanted) => {
@@ -232,33 +234,43 @@ impl World {
         }
     }
 
-    fn on_standing(
-        &mut self,
-        from: usize,
-        to: usize,
-        vector: Option<&Vector>,
-        standing: Option<Standing>,
-        answer: bool,
-    ) {
+    fn on_status(&mut self, from: usize, to: usize, status: &Status) {
         let nest = &mut self.nests[to];
-        if let (Some(vector), Some(Standing::PeerLacks | Standing::BothLack)) = (vector, standing) {
-            let missing = match nest.encode(|origin| vector.seq(origin), None, self.cut) {
-                Some(delta) => Message::Delta(delta),
-                None => Message::Ranges(nest.opening(false, false)),
-            };
-            self.send(to, from, missing);
+        let standing = nest.standing(status);
+        let Some(vector) = &status.vector else {
+            match standing {
+                None => self.tell(to, from, false, true),
+                Some(Standing::Diverged) => self.repair(to, from),
+                Some(_) => {}
+            }
+            return;
+        };
+        if let Some(Standing::PeerLacks | Standing::BothLack) = standing {
+            let delta = nest.encode(|origin| Some(vector.seq(origin)), self.cut);
+            self.send_missing(to, from, delta);
         }
+        let lacking = self.nests[to].lacking(vector);
         match standing {
-            None => self.tell(to, from, false, true),
-            Some(Standing::WeLack | Standing::BothLack) if answer => {
+            Some(Standing::WeLack | Standing::BothLack) if status.answer && self.rng.one_in(2) => {
                 self.tell(to, from, false, false);
             }
-            Some(Standing::Diverged) => {
-                let opening = self.nests[to].opening(true, true);
-                self.send(to, from, Message::Ranges(opening));
+            Some(Standing::WeLack | Standing::BothLack) if status.answer => {
+                self.send(to, from, Message::OpsWanted(lacking));
             }
+            Some(Standing::Diverged) => self.repair(to, from),
             _ => {}
         }
+    }
+
+    fn send_missing(&mut self, from: usize, to: usize, delta: Option<Delta>) {
+        let opening = || Message::Ranges(self.nests[from].opening(false, false));
+        let missing = delta.map_or_else(opening, Message::Delta);
+        self.send(from, to, missing);
+    }
+
+    fn repair(&mut self, from: usize, to: usize) {
+        let opening = self.nests[from].opening(true, true);
+        self.send(from, to, Message::Ranges(opening));
     }
 
     fn on_ranges(&mut self, from: usize, to: usize, told: &Ranges) {
@@ -360,14 +372,25 @@ fn run(seed: u64) -> Result<(), String> {
 #[test]
 fn replicas_converge_whatever_happens() {
     let env = |key| std::env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = env("SEED").map_or(0..env("CASES").unwrap_or(CASES), |seed| seed..seed + 1);
-    for seed in seeds {
-        // So that a broken rule, which shows as a panic somewhere below, says how to see it again.
-        let replay = format!("replay: SEED={seed} cargo test -p flock-proto replicas_converge");
-        match std::panic::catch_unwind(|| run(seed)) {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => panic!("{why}; {replay}"),
-            Err(_) => panic!("seed {seed}; {replay}"),
+    let (seed, cases) = (env("SEED"), env("CASES").unwrap_or(CASES));
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || match seed {
+                Some(seed) if thread == 0 => run_and_tell(seed),
+                Some(_) => {}
+                None => (thread..cases).step_by(threads as usize).for_each(run_and_tell),
+            });
         }
+    });
+}
+
+fn run_and_tell(seed: u64) {
+    // So that a broken rule, which shows as a panic somewhere below, says how to see it again.
+    let replay = format!("replay: SEED={seed} cargo test -p flock-proto replicas_converge");
+    match std::panic::catch_unwind(|| run(seed)) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => panic!("{why}; {replay}"),
+        Err(_) => panic!("seed {seed}; {replay}"),
     }
 }

@@ -130,7 +130,7 @@ fn a_cut_delta_is_a_prefix_and_says_so() {
     let mut b = registry(2);
     let mut steps = 0;
     loop {
-        let delta = a.encode(|origin| b.vector().seq(origin), None, 500).unwrap();
+        let delta = a.encode(|origin| Some(b.vector().seq(origin)), 500).unwrap();
         applied(b.join(&delta));
         steps += 1;
         if !delta.more() {
