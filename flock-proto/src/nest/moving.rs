@@ -19,6 +19,8 @@ pub(super) struct Snap {
     pub(super) crashes: Vec<Duration>,
     /// To whom it was offered; no answer came yet.
     sent_to: Option<NestId>,
+    /// Who sent it back, and has not sealed our view since.
+    refused_by: Option<NestId>,
 }
 
 impl Snap {
@@ -71,7 +73,13 @@ impl Nest {
 
     pub(super) fn on_departed(&mut self, name: BirdName, fence: Fence, crashes: Vec<Duration>) {
         let Some(bird) = self.take_bird(&name, fence) else { return };
-        let snap = Snap { birth: bird.record.birth, fence: bird.fence, crashes, sent_to: None };
+        let snap = Snap {
+            birth: bird.record.birth,
+            fence: bird.fence,
+            crashes,
+            sent_to: None,
+            refused_by: None,
+        };
         self.snaps.insert(name.clone(), snap);
         self.dirty.insert(name);
     }
@@ -79,7 +87,7 @@ impl Nest {
     /// What becomes of a snap whose name belongs to another nest.
     pub(super) fn move_on(&mut self, name: &BirdName, hash: u64) {
         let Some(snap) = self.snaps.get(name) else { return };
-        let (birth, sent) = (snap.birth, snap.is_sent());
+        let (birth, sent, refused_by) = (snap.birth, snap.is_sent(), snap.refused_by);
         let Some(owner) = self.view.owner(hash) else { return };
         if sent {
             return;
@@ -87,7 +95,11 @@ impl Nest {
         if !self.registry.is_alive(name, birth) {
             return self.drop_snap(name, Route::To(owner));
         }
-        // Only to an owner that sees the view as we do: else the two would go back and forth.
+        // Only to an owner that sees the view as we do: else the two would go back and forth. Its
+        // seal may be an old one, of the same members; having refused, it must seal anew.
+        if refused_by == Some(owner) {
+            return;
+        }
         if self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint()) {
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);
@@ -131,7 +143,7 @@ impl Nest {
         self.release_window(name);
         self.out.push(Effect::Route { name: name.clone(), route });
         // It may have been listed to a later owner than the one that took it.
-        self.tell_ended(name, snap.birth);
+        self.tell_ended(name, snap.birth, snap.fence);
         self.dirty.insert(name.clone());
     }
 
@@ -169,7 +181,18 @@ impl Nest {
             && snap.sent_to == Some(from)
         {
             snap.sent_to = None;
+            snap.refused_by = Some(from);
             self.dirty.insert(name);
+        }
+    }
+
+    /// A bird that was refused departs again once its owner has sealed anew, or there is another.
+    pub(super) fn offer_again(&mut self, from: Option<NestId>) {
+        for (name, snap) in &mut self.snaps {
+            if from.is_none() || snap.refused_by == from {
+                snap.refused_by = None;
+            }
+            self.dirty.insert(name.clone());
         }
     }
 
@@ -215,8 +238,10 @@ impl Nest {
     ) -> Option<(Fence, Vec<Duration>)> {
         let offers = self.offers.remove(name)?;
         let mut best: Option<Offer> = None;
+        let mut last = Fence(0);
         for (from, offer) in offers {
             self.unlist(name, from);
+            last = last.max(offer.fence);
             let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
             if Some(offer.birth) != winner {
                 self.send(from, &Frame::Gone(life));
@@ -230,11 +255,16 @@ impl Nest {
                 best = Some(offer);
             }
         }
-        let best = best?;
         if self.birds.contains_key(name) {
-            self.raise_fence(name, best.fence);
+            // Also above a life whose record lost: it wrote to the same store.
+            self.raise_fence(name, last);
+            if best.is_some() {
+                self.tell(Event::Merged(name.clone()));
+            }
             return None;
         }
+        self.note_fence(name, last);
+        let best = best?;
         let own = self.snaps.get(name);
         if own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence) {
             return None;
@@ -243,15 +273,6 @@ impl Nest {
             self.release_window(name);
         }
         Some((best.fence, best.crashes))
-    }
-
-    /// Two lives of one bird have become one: it goes on under a fence above both.
-    fn raise_fence(&mut self, name: &BirdName, other: Fence) {
-        let new = Fence(self.stamp().0.max(other.0.saturating_add(1)));
-        let Some(bird) = self.birds.get_mut(name) else { return };
-        let old = std::mem::replace(&mut bird.fence, new);
-        self.out.push(Effect::SetFence { name: name.clone(), old, new });
-        self.tell(Event::Merged(name.clone()));
     }
 
     /// Sends offers back that reached the wrong nest. The offer of a nest that is gone is the last
@@ -265,7 +286,10 @@ impl Nest {
                 self.send(from, &Frame::Refused(Refused { life, view }));
             } else if !self.snaps.contains_key(name) && !self.birds.contains_key(name) {
                 let Offer { birth, fence, crashes } = offer;
-                self.snaps.insert(name.clone(), Snap { birth, fence, crashes, sent_to: None });
+                self.snaps.insert(
+                    name.clone(),
+                    Snap { birth, fence, crashes, sent_to: None, refused_by: None },
+                );
             }
         }
     }

@@ -265,6 +265,7 @@ impl Nest {
                     self.on_change(change, false);
                 }
                 self.finish_responses();
+                self.finish_early_ends();
                 true
             }
             Joined::Gap => {
@@ -321,6 +322,7 @@ impl Nest {
             None => self.on_comparison_done(from),
         }
         self.finish_responses();
+        self.finish_early_ends();
     }
 
     pub(super) fn on_ranges_wanted(&mut self, from: NestId, wanted: &RangesWanted) {

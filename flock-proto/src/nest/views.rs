@@ -134,10 +134,14 @@ impl Nest {
         let newcomers: BTreeSet<NestId> =
             new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
         self.newcomers = newcomers;
+        if !self.newcomers.is_empty() {
+            let merged = self.newcomers.iter().any(|id| before.member(*id).is_none());
+            self.on_reunion(merged);
+        }
         // What others listed for arcs that are no longer ours is not ours to wait for.
         self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
         self.dirty.extend(self.birds.keys().cloned());
-        self.dirty.extend(self.snaps.keys().cloned());
+        self.offer_again(None);
         self.dirty.extend(self.offers.keys().cloned());
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.routed.keys().cloned());
@@ -182,6 +186,7 @@ impl Nest {
         self.told.remove(&id);
         self.forget_peer(id);
         self.newcomers.remove(&id);
+        self.early_ends.remove(&id);
         self.queue.remove(&id);
         self.skewed.remove(&id);
         let names: Vec<_> = self
@@ -274,15 +279,15 @@ impl Nest {
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         self.seals.insert(from, seal);
+        // It says what is listed, and what must be known before that counts.
+        self.early_ends.remove(&from);
         if fits {
             self.apply_seal(from);
             if wanted {
                 self.send_seal(from);
             }
         }
-        // A bird that was refused departs again once its owner has sealed our view.
-        let waiting: Vec<_> = self.snaps.keys().cloned().collect();
-        self.dirty.extend(waiting);
+        self.offer_again(Some(from));
     }
 
     fn apply_seal(&mut self, from: NestId) {
