@@ -43,6 +43,11 @@ impl Links {
         if open.control.values().any(lives) {
             return Err(taken());
         }
+        let other = |link: &&Arc<Pipe>| link.peer.name != hello.nest;
+        if hello.link == LinkKind::Control && open.control.get(&hello.id).filter(other).is_some() {
+            let why = "another nest drew the same number in the same microsecond";
+            return Err(Refuse { code: Reason::Outdated, why: why.into(), above: hello.id });
+        }
         if let Some(&above) = open.known.get(&hello.nest).filter(|&&known| known > hello.id) {
             let why = "a later incarnation is known";
             return Err(Refuse { code: Reason::Outdated, why: why.into(), above });

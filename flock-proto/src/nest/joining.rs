@@ -95,6 +95,10 @@ impl Nest {
             if card.name == self.me.name {
                 continue;
             }
+            if card.id == self.id {
+                // Another nest drew the same number in the same microsecond.
+                self.on_outdated(card.id);
+            }
             self.members_changed |= self.roster.put(card);
         }
     }

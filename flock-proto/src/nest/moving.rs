@@ -19,8 +19,6 @@ pub(super) struct Snap {
     pub(super) crashes: Vec<Duration>,
     /// To whom it was offered; no answer came yet.
     sent_to: Option<NestId>,
-    /// Who sent it back, and has not sealed our view since.
-    refused_by: Option<NestId>,
 }
 
 impl Snap {
@@ -73,13 +71,7 @@ impl Nest {
 
     pub(super) fn on_departed(&mut self, name: BirdName, fence: Fence, crashes: Vec<Duration>) {
         let Some(bird) = self.take_bird(&name, fence) else { return };
-        let snap = Snap {
-            birth: bird.record.birth,
-            fence: bird.fence,
-            crashes,
-            sent_to: None,
-            refused_by: None,
-        };
+        let snap = Snap { birth: bird.record.birth, fence: bird.fence, crashes, sent_to: None };
         self.snaps.insert(name.clone(), snap);
         self.dirty.insert(name);
     }
@@ -87,7 +79,7 @@ impl Nest {
     /// What becomes of a snap whose name belongs to another nest.
     pub(super) fn move_on(&mut self, name: &BirdName, hash: u64) {
         let Some(snap) = self.snaps.get(name) else { return };
-        let (birth, sent, refused_by) = (snap.birth, snap.is_sent(), snap.refused_by);
+        let (birth, sent) = (snap.birth, snap.is_sent());
         let Some(owner) = self.view.owner(hash) else { return };
         if sent {
             return;
@@ -95,11 +87,7 @@ impl Nest {
         if !self.registry.is_alive(name, birth) {
             return self.drop_snap(name, Route::To(owner));
         }
-        // Only to an owner that sees the view as we do: else the two would go back and forth. Its
-        // seal may be an old one, of the same members; having refused, it must seal anew.
-        if refused_by == Some(owner) {
-            return;
-        }
+        // Only to an owner that sees the view as we do: else the two would go back and forth.
         if self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint()) {
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);
@@ -181,18 +169,15 @@ impl Nest {
             && snap.sent_to == Some(from)
         {
             snap.sent_to = None;
-            snap.refused_by = Some(from);
             self.dirty.insert(name);
         }
-    }
-
-    /// A bird that was refused departs again once its owner has sealed anew, or there is another.
-    pub(super) fn offer_again(&mut self, from: Option<NestId>) {
-        for (name, snap) in &mut self.snaps {
-            if from.is_none() || snap.refused_by == from {
-                snap.refused_by = None;
-            }
-            self.dirty.insert(name.clone());
+        // It isn't where its seal says: that was given when the same members made the view before,
+        // or on another way. It must seal anew.
+        if let Some(seal) = self.seals.get_mut(&from)
+            && seal.view == self.view.fingerprint()
+        {
+            seal.view = refused.view;
+            self.send_seal(from);
         }
     }
 
@@ -286,10 +271,7 @@ impl Nest {
                 self.send(from, &Frame::Refused(Refused { life, view }));
             } else if !self.snaps.contains_key(name) && !self.birds.contains_key(name) {
                 let Offer { birth, fence, crashes } = offer;
-                self.snaps.insert(
-                    name.clone(),
-                    Snap { birth, fence, crashes, sent_to: None, refused_by: None },
-                );
+                self.snaps.insert(name.clone(), Snap { birth, fence, crashes, sent_to: None });
             }
         }
     }

@@ -141,12 +141,17 @@ impl Nest {
         // What others listed for arcs that are no longer ours is not ours to wait for.
         self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
         self.dirty.extend(self.birds.keys().cloned());
-        self.offer_again(None);
+        self.dirty.extend(self.snaps.keys().cloned());
         self.dirty.extend(self.offers.keys().cloned());
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.routed.keys().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
-        let here = self.birds.keys().chain(self.snaps.keys()).chain(self.offers.keys());
+        // Before the seals, which list what is held: what goes back is listed by whom it goes to.
+        let theirs = |name: &&crate::BirdName| view.owner(name.hash64()) != Some(self.id);
+        for name in self.offers.keys().filter(theirs).cloned().collect::<Vec<_>>() {
+            self.refuse_offers(&name);
+        }
+        let here = self.birds.keys().chain(self.snaps.keys());
         let mut away = BTreeMap::<NestId, BTreeSet<crate::BirdName>>::new();
         for name in here {
             if let Some(owner) = view.owner(name.hash64()).filter(|&owner| owner != self.id) {
@@ -251,10 +256,8 @@ impl Nest {
         for name in self.away.get(&to).into_iter().flatten() {
             let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
             let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
-            let offers = self.offers.get(name).into_iter().flat_map(|from| from.values());
-            let lives = bird.into_iter().chain(snap);
-            let lives = lives.chain(offers.map(|offer| (offer.birth, offer.fence)));
-            listing.extend(lives.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
+            let life = bird.or(snap);
+            listing.extend(life.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
         }
         listing
     }
@@ -287,7 +290,8 @@ impl Nest {
                 self.send_seal(from);
             }
         }
-        self.offer_again(Some(from));
+        // A bird that was refused departs again once its owner has sealed our view.
+        self.dirty.extend(self.snaps.keys().cloned());
     }
 
     fn apply_seal(&mut self, from: NestId) {

@@ -39,6 +39,8 @@ struct About {
     before: Option<bool>,
     /// Who asked about it while the network was cut.
     askers: BTreeSet<usize>,
+    /// It was started on one side of a cut; another side may have another bird of this name.
+    fresh: bool,
     /// When it ended of itself: nobody else need have heard of that at once.
     ended: Option<Time>,
 }
@@ -89,10 +91,12 @@ impl Facts {
         let before = about.before.take().filter(|_| alone && !self.torn);
         match answer {
             Answer::Started { .. } | Answer::AlreadyExists { .. } if alone => {
+                about.fresh |= self.torn;
                 about.certain = Some(true);
             }
-            // One side of a cut may not have heard of it.
-            Answer::NoSuchBird if self.torn => about.certain = None,
+            // One side of a cut may not have heard of the bird that the other side has.
+            Answer::NoSuchBird | Answer::HatchFailed { .. } if self.torn => about.certain = None,
+            Answer::Stopped if about.fresh => about.certain = None,
             Answer::Stopped | Answer::NoSuchBird | Answer::HatchFailed { .. } if alone => {
                 about.certain = Some(false);
             }

@@ -68,7 +68,7 @@ impl Plot {
     }
 
     fn kind_of(&self, seed: u64) -> Kind {
-        self.kind.unwrap_or(if seed % 2 == 0 { Kind::Rough } else { Kind::Smooth })
+        self.kind.unwrap_or(if seed.is_multiple_of(2) { Kind::Rough } else { Kind::Smooth })
     }
 
     pub(super) fn script(&self, seed: u64) -> Script {
@@ -123,6 +123,9 @@ fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
     let told = AtomicU64::new(0);
     for_each(first..first + seeds, |seed| {
         let story = plot.tell(seed);
+        if let Some(Broken { invariant, what, at }) = &story.broken {
+            progress.note(format_args!("seed {seed}, {at:?}: {invariant}: {what}"));
+        }
         lock(&sum).add(seed, story);
         let told = told.fetch_add(1, Ordering::Relaxed) + 1;
         progress.now(format_args!("{told} of {seeds} stories"));
