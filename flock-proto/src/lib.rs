@@ -10,6 +10,7 @@
 //! - `nest`: the state machine over them all.
 //! - `pending`, `routing`: the calls of the data plane, which never enter the core.
 //! - `sim` (feature): many nests in virtual time, for tests.
+//! - `bugs` (feature `planted-bugs`): mistakes that the simulator must notice.
 //! - `door`: `Input` and `Effect`, the whole contract with a driver.
 //!
 //! A nest without seeds is a flock by itself at once:
@@ -34,6 +35,7 @@
 //! # }
 //! ```
 
+mod bugs;
 mod config;
 mod door;
 mod event;
@@ -51,6 +53,8 @@ mod time;
 mod view;
 pub mod wire;
 
+#[cfg(feature = "planted-bugs")]
+pub use bugs::{Bug, plant};
 pub use config::{Config, Me, RegistryConfig};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
 pub use event::{Cause, Event};

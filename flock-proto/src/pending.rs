@@ -1,5 +1,6 @@
 //! The table of calls that wait for their reply.
 
+use crate::bugs::{Bug, planted};
 use crate::{CallId, Time};
 
 /// Calls that wait for their reply, each with a deadline.
@@ -71,7 +72,9 @@ impl<T> Pending<T> {
             return None;
         }
         let (_, call) = slot.call.take()?;
-        slot.generation = slot.generation.wrapping_add(1).max(1);
+        if !planted(Bug::ReusedCallIds) {
+            slot.generation = slot.generation.wrapping_add(1).max(1);
+        }
         self.free.push(id.slot);
         Some(call)
     }
@@ -82,7 +85,10 @@ impl<T> Pending<T> {
             return Vec::new();
         }
         let due = self.ids(|deadline, _, _| deadline <= now);
-        let gone = due.into_iter().filter_map(|id| self.take(id)).collect();
+        let mut gone: Vec<T> = due.into_iter().filter_map(|id| self.take(id)).collect();
+        if planted(Bug::ForgottenCalls) {
+            gone.clear();
+        }
         self.earliest = self
             .slots
             .iter()

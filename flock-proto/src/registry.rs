@@ -49,6 +49,7 @@ use slots::{Slot, Slots};
 pub use status::{Standing, Status};
 pub use vector::Vector;
 
+use crate::bugs::{Bug, planted};
 use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
 
 /// A living bird, as the flock knows it.
@@ -223,7 +224,10 @@ impl Registry {
         hlc: Hlc,
         grounded: Option<Grounding>,
     ) -> Option<Change> {
-        let record = Record { dot: self.next_dot(), hlc, grounded, ..self.winner(name)? };
+        let mut record = Record { dot: self.next_dot(), hlc, grounded, ..self.winner(name)? };
+        if planted(Bug::NewBirth) {
+            record.birth = record.dot;
+        }
         Some(self.write(name, &record.entry(), |_| true))
     }
 
@@ -293,6 +297,9 @@ impl Registry {
         };
         let mut superseded = Vec::new();
         for covered in covers {
+            if planted(Bug::DroppedRemove) && matches!(op, Op::Remove(_)) && dot.origin != self.me {
+                continue;
+            }
             let number = self.kill(hash, covered, &killer, touched);
             superseded.push((number, covered.seq));
         }
@@ -337,6 +344,9 @@ impl Registry {
             return;
         }
         let is_new = group.is_empty();
+        if planted(Bug::DroppedLoser) && !is_new {
+            return;
+        }
         let at = self.touch(hash, entry.name, group, touched);
         self.revision += 1;
         self.slots.insert(entry, hash, number, &self.origins);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bugs::{Bug, planted};
 use crate::wire::Card;
 use crate::{NestId, NestName};
 
@@ -20,7 +21,10 @@ impl Roster {
     /// Takes a card; true if it was new. Of two nests that drew one number the first one has it:
     /// the other must draw again.
     pub(crate) fn put(&mut self, card: Card) -> bool {
-        let age = |card: &Card| (card.id, card.version);
+        let age = |card: &Card| {
+            let older = planted(Bug::OlderIncarnations);
+            (if older { u64::MAX - card.id.0 } else { card.id.0 }, card.version)
+        };
         let known = self.cards.get(&card.name);
         if known.is_some_and(|known| age(known) >= age(&card)) || self.is_taken(&card) {
             return false;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Nest;
+use crate::bugs::{Bug, planted};
 use crate::registry::{Change, Grounding, Record};
 use crate::wire::{Ended, Frame, Listed};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
@@ -74,7 +75,7 @@ impl Nest {
             return;
         }
         let Some(winner) = self.registry.winner(name) else { return };
-        if winner.birth != birth {
+        if winner.birth != birth && !planted(Bug::LivingLosers) {
             // A bird of the losing record gives way; what follows is decided when it has ended.
             return self.end(name, EndWhy::LostConflict);
         }
@@ -104,7 +105,7 @@ impl Nest {
         let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
         let moved = offer.is_some();
         let snap = self.snaps.get(name);
-        if snap.is_some_and(|snap| snap.is_sent()) && !moved {
+        if snap.is_some_and(|snap| snap.is_sent()) && !moved && !planted(Bug::FreedSnaps) {
             // Its copy is under way to a nest that may run it: only the answer frees it.
             return;
         }
@@ -138,7 +139,10 @@ impl Nest {
     fn hatch(&mut self, record: Record, why: Why, last: Fence, crashes: Vec<Duration>) {
         let name = record.name.clone();
         // The life before may have had its fence from a clock that ours doesn't follow.
-        let last = last.max(self.fences.remove(&name).unwrap_or_default());
+        let mut last = last.max(self.fences.remove(&name).unwrap_or_default());
+        if planted(Bug::LowFences) {
+            last = Fence(0);
+        }
         let fence = Fence(self.stamp().0.max(last.0.saturating_add(1)));
         self.wanted.remove(&name);
         self.routed.remove(&name);
@@ -252,7 +256,9 @@ impl Nest {
 
     /// Follows a listing up: whoever owns the name now may go on.
     pub(super) fn tell_ended(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
-        if let Some(owner) = self.view.owner(name.hash64()).filter(|&owner| owner != self.id) {
+        if let Some(owner) = self.view.owner(name.hash64()).filter(|&owner| owner != self.id)
+            && !planted(Bug::UntoldEnds)
+        {
             // What became of the bird goes before: else the owner would have to ask for it.
             self.flush();
             let after = self.registry.last_dot().seq;
@@ -261,7 +267,8 @@ impl Nest {
     }
 
     pub(super) fn on_listed_ended(&mut self, from: NestId, ended: Ended) {
-        if self.registry.covers(Dot { origin: from, seq: ended.after }) {
+        let known = self.registry.covers(Dot { origin: from, seq: ended.after });
+        if known || planted(Bug::EarlyEnds) {
             return self.account_for_end(from, &ended);
         }
         self.early_ends.entry(from).or_default().push(ended);
@@ -350,8 +357,8 @@ impl Nest {
         if let Some(by) = self.listed.get(name).and_then(|by| by.keys().copied().find(runs)) {
             return Some(Route::To(by));
         }
-        if !self.is_settled(hash) || self.offers.contains_key(name) || self.snaps.contains_key(name)
-        {
+        let settled = self.is_settled(hash) || planted(Bug::UnsettledDenial);
+        if !settled || self.offers.contains_key(name) || self.snaps.contains_key(name) {
             return None;
         }
         match self.registry.winner(name) {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Nest;
+use crate::bugs::{Bug, planted};
 use crate::membership::{self, SwimOut};
 use crate::time::Time;
 use crate::wire::{Frame, FrameError, Header, Suspected, Swim};
@@ -124,7 +125,9 @@ impl Nest {
 
     /// Somebody suspects this nest: it lives, and says so.
     fn on_suspected(&mut self, incarnation: u16) {
-        self.with_swim(|swim, now, out| swim.refute(now, incarnation, out));
+        if !planted(Bug::UnansweredSuspicion) {
+            self.with_swim(|swim, now, out| swim.refute(now, incarnation, out));
+        }
     }
 
     /// Tells those who are suspected. SWIM spreads a suspicion a number of times only, and foca
@@ -137,7 +140,7 @@ impl Nest {
     }
 
     fn pass_on(&mut self, from: NestId, dest: NestId, bytes: &[u8]) {
-        if dest == from || !self.links.contains_key(&dest) {
+        if dest == from || !self.links.contains_key(&dest) || planted(Bug::NoRelays) {
             self.counters.undeliverable_frames += 1;
             return;
         }

@@ -3,13 +3,14 @@
 
 use super::Nest;
 use super::serving::Stage;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Ops, Outcome};
 use crate::{BirdName, Dot, NestId, NestState, ReqId, Time};
 
 impl Nest {
     /// Answers, unless another nest must first hold the operation.
     pub(super) fn hold(&mut self, name: &BirdName, key: (NestId, u64), op: Dot, outcome: Outcome) {
-        if key.0 != self.id || op.origin != self.id {
+        if key.0 != self.id || op.origin != self.id || planted(Bug::OneHolder) {
             return self.respond(name, key, outcome, Some(op));
         }
         self.set_stage(key, Stage::Holding(op, outcome));

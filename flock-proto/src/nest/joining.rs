@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Nest, incarnation};
+use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::registry::Vector;
 use crate::wire::{Card, Frame, Held, Roster};
@@ -190,7 +191,7 @@ impl Nest {
         };
         if others.iter().any(|(_, state)| *state == NestState::Up) {
             let mut ups = others.iter().filter(|(_, state)| *state == NestState::Up);
-            return ups.all(|(id, _)| holds_me(id));
+            return planted(Bug::UnheldJoiner) || ups.all(|(id, _)| holds_me(id));
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
@@ -274,6 +275,7 @@ impl Nest {
             && self.snaps.is_empty()
             && self.offers.is_empty()
             && self.served.is_empty();
+        let idle = idle || planted(Bug::HastyLeave);
         if !idle || self.registry.last_dot().seq > self.pushed {
             return false;
         }
@@ -298,7 +300,7 @@ impl Nest {
             }
             self.timers.sync = self.now + GATHER;
         }
-        behind.is_empty()
+        behind.is_empty() || planted(Bug::UntoldLeave)
     }
 
     pub(super) fn on_goodbye(&mut self, from: NestId) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Nest;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Probe, Probed, Roster};
 use crate::{Effect, Event, NestId, NestName, NestState, Peer, Time};
 
@@ -98,7 +99,8 @@ impl Nest {
         self.look_at(id);
         self.go_on_comparing(id);
         self.send_held(id);
-        if self.view.member(id).is_some_and(|m| m.state != NestState::Joining) {
+        let seals = self.view.member(id).is_some_and(|m| m.state != NestState::Joining);
+        if seals && !planted(Bug::UnsealedLinks) {
             self.send_seal(id);
         }
         self.resend_departs(id);
@@ -282,7 +284,8 @@ impl Nest {
         };
         missing.extend(self.me.seeds.iter().filter(|seed| !is_linked(seed)).cloned());
         for _ in 0..2 {
-            wanted.extend(self.rng.pick(&missing).cloned());
+            let missing = self.rng.pick(&missing).filter(|_| !planted(Bug::LostNests));
+            wanted.extend(missing.cloned());
         }
         for address in wanted {
             self.dial(address);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Nest;
 use super::birds::Phase;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Depart, Frame, Life, Refused};
 use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
 
@@ -39,8 +40,8 @@ impl Nest {
     /// Takes a bird out of service that belongs to another nest, once that one is ready for it.
     pub(super) fn depart_when_ready(&mut self, name: &BirdName, hash: u64) {
         let Some(owner) = self.view.owner(hash) else { return };
-        if self.ready.get(&owner) != Some(&self.view.fingerprint()) || self.snaps.contains_key(name)
-        {
+        let ready = self.ready.get(&owner) == Some(&self.view.fingerprint());
+        if (!ready && !planted(Bug::EarlyDeparts)) || self.snaps.contains_key(name) {
             return;
         }
         let window = self.in_flight.entry(owner).or_default();
@@ -88,7 +89,9 @@ impl Nest {
             return self.drop_snap(name, Route::To(owner));
         }
         // Only to an owner that sees the view as we do: else the two would go back and forth.
-        if self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint()) {
+        let agrees =
+            self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint());
+        if agrees || planted(Bug::EagerOffers) {
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);
             }
@@ -99,7 +102,11 @@ impl Nest {
     fn send_depart(&mut self, name: &BirdName, to: NestId) {
         let Some(snap) = self.snaps.get(name) else { return };
         let life = Life { name: name.clone(), birth: snap.birth, fence: snap.fence };
-        let depart = Depart { life, crashes: snap.crashes.clone() };
+        let mut crashes = snap.crashes.clone();
+        if planted(Bug::ForgottenCrashes) {
+            crashes.clear();
+        }
+        let depart = Depart { life, crashes };
         self.send(to, &Frame::Depart(depart));
     }
 
@@ -128,7 +135,9 @@ impl Nest {
 
     fn drop_snap(&mut self, name: &BirdName, route: Route) {
         let Some(snap) = self.snaps.remove(name) else { return };
-        self.release_window(name);
+        if !planted(Bug::LeakingWindow) {
+            self.release_window(name);
+        }
         self.out.push(Effect::Route { name: name.clone(), route });
         // It may have been listed to a later owner than the one that took it.
         self.tell_ended(name, snap.birth, snap.fence);
@@ -202,15 +211,18 @@ impl Nest {
     }
 
     pub(super) fn was_accepted(&self, name: &BirdName, fence: Fence) -> bool {
-        self.accepted.get(name).is_some_and(|fences| fences.iter().any(|&(f, _)| f == fence))
+        !planted(Bug::OffersTakenTwice)
+            && self.accepted.get(name).is_some_and(|fences| fences.iter().any(|&(f, _)| f == fence))
     }
 
     /// Everybody who listed the name has made his offer.
     pub(super) fn offers_complete(&self, name: &BirdName) -> bool {
         let offers = self.offers.get(name);
-        self.listed
-            .get(name)
-            .is_none_or(|by| by.keys().all(|id| offers.is_some_and(|o| o.contains_key(id))))
+        planted(Bug::IgnoredListings)
+            || self
+                .listed
+                .get(name)
+                .is_none_or(|by| by.keys().all(|id| offers.is_some_and(|o| o.contains_key(id))))
     }
 
     /// Answers all offers of a name. If one is of the winning record, the best of them (the one

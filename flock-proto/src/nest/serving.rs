@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Nest;
 use super::birds::Phase;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
 use crate::{BirdName, Cause, Dot, NestId, ReqId, Time};
 
@@ -86,7 +87,9 @@ impl Nest {
             if !self.asks.contains_key(&ReqId(request.id)) {
                 return;
             }
-        } else if let Some(asker) = self.askers.get(&origin) {
+        } else if let Some(asker) = self.askers.get(&origin)
+            && !planted(Bug::RepeatedRequests)
+        {
             if let Some((_, response)) = asker.answered.get(&request.id) {
                 return self.responses.entry(origin).or_default().push(response.clone());
             }
@@ -137,7 +140,10 @@ impl Nest {
                     self.forward_request(key.0, served.hops, served.request);
                 }
             }
-            Stage::New if self.is_settled(hash) && self.knows_listed(name) => {
+            Stage::New
+                if planted(Bug::UnsettledAnswers)
+                    || (self.is_settled(hash) && self.knows_listed(name)) =>
+            {
                 self.decide(name, key);
             }
             Stage::New => {}
@@ -150,7 +156,7 @@ impl Nest {
                     && !self.snaps.contains_key(name)
                     && !self.listed.contains_key(name);
                 match op {
-                    _ if !over => {}
+                    _ if !over && !planted(Bug::EarlyStopped) => {}
                     Some(op) => self.hold(name, key, op, Outcome::Stopped),
                     None => self.respond(name, key, Outcome::Stopped, None),
                 }
@@ -162,7 +168,9 @@ impl Nest {
     /// Whether the births that others run under this name are known here. Where one isn't, its
     /// operations are still on the way, and to decide now would be to deny a living bird.
     fn knows_listed(&self, name: &BirdName) -> bool {
-        let known = |listed: &Listed| self.registry.vector().covers(listed.birth);
+        let known = |listed: &Listed| {
+            self.registry.vector().covers(listed.birth) || planted(Bug::DeniedBirths)
+        };
         self.listed.get(name).is_none_or(|by| by.values().all(known))
     }
 
@@ -173,7 +181,7 @@ impl Nest {
         match wish {
             Wish::Start { species, args, or_get } => {
                 if let Some(record) = self.registry.winner(name) {
-                    if record.token == token {
+                    if record.token == token && !planted(Bug::IgnoredToken) {
                         // The same request, whose answer was lost with a nest or a link.
                         return self.wait_for_hatch(name, key, record.dot, record.birth);
                     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Nest;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
@@ -139,7 +140,7 @@ impl Nest {
             .filter(|m| before.member(m.id).is_none_or(|old| old.state == NestState::Joining));
         let newcomers: BTreeSet<NestId> =
             new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
-        self.newcomers = newcomers;
+        self.newcomers = if planted(Bug::UnsealedNewcomers) { BTreeSet::new() } else { newcomers };
         if !self.newcomers.is_empty() {
             let strangers = self.strangers.len();
             self.strangers.retain(|id| !self.newcomers.contains(id));
@@ -171,7 +172,9 @@ impl Nest {
         self.queue.clear();
         // Also one that names this view: it was given when the same members made the view before,
         // and its author may not be settled this time. The seal below asks for another.
-        self.ready.clear();
+        if !planted(Bug::StaleReady) {
+            self.ready.clear();
+        }
         for member in view.members() {
             if member.state != NestState::Joining {
                 self.send_seal(member.id);
@@ -266,7 +269,7 @@ impl Nest {
         for name in self.away.get(&to).into_iter().flatten() {
             let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
             let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
-            let life = bird.or(snap);
+            let life = if planted(Bug::UnlistedSnaps) { bird } else { bird.or(snap) };
             listing.extend(life.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
         }
         listing
@@ -334,7 +337,9 @@ impl Nest {
         let view = self.view.clone();
         let waits = |nest: &Self, id: &NestId| {
             nest.seals.get(id).is_none_or(|seal| {
-                seal.view != view.fingerprint() || !nest.registry.vector().covers_all(&seal.vector)
+                (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
+                    || (!nest.registry.vector().covers_all(&seal.vector)
+                        && !planted(Bug::BlindSettling))
             })
         };
         if !self.newcomers.is_empty() {

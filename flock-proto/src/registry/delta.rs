@@ -9,6 +9,7 @@ use super::changes::Touched;
 use super::codec::{Blob, Body, Covers, Item, MORE, Span, Writer};
 use super::origins::Logged;
 use super::{Change, DecodeError, Op, Registry, Vector};
+use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
 
 /// From so many operations on their places are looked up together before they are joined.
@@ -111,6 +112,9 @@ impl Registry {
             Ok(blob) => blob,
             Err(error) => return Joined::Bad(error),
         };
+        if planted(Bug::NoMergeGuard) {
+            self.origins.adopt(&blob.spans().map(|span| span.from).collect());
+        }
         if blob.spans().any(|span| !self.covers(span.from)) {
             return Joined::Gap;
         }

@@ -55,6 +55,17 @@ impl Options {
         self.json
     }
 
+    /// The words that were read, for another program that takes the same ones.
+    pub fn words(&self) -> Vec<String> {
+        let json = self.json.then(|| "--json".to_owned());
+        let given = self.given.iter().flat_map(|(name, value)| {
+            let is_switch = self.values.get(name).is_some_and(String::is_empty);
+            let value = (!is_switch).then(|| value.clone());
+            [Some((*name).to_owned()), value]
+        });
+        json.into_iter().chain(given.flatten()).collect()
+    }
+
     /// Whether an option was given; the only question to ask of a switch.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)
@@ -83,6 +94,12 @@ mod tests {
 
     fn parse(words: &str) -> Result<Options, Misuse> {
         Options::parse(KNOWN, words.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn another_program_is_given_the_same_words() {
+        let options = parse("--keep --nests 7 --json").expect("good words");
+        assert_eq!(options.words(), ["--json", "--keep", "--nests", "7"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Stories of many simulated nests, with every invariant looked at as it may break.
 
+mod bugs;
+
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +23,7 @@ pub(super) const BENCH: Bench = Bench {
         ("--seconds", "120"),
         ("--kind", "mixed"),
         ("--shrink", ""),
+        ("--bug", "none"),
     ],
     run,
 };
@@ -116,6 +119,9 @@ impl Sum {
 }
 
 fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
+    if options.is_given("--bug") {
+        return bugs::run(options, progress);
+    }
     let plot = Plot::read(options)?;
     let (first, seeds): (u64, u64) = (options.get("--first")?, options.get("--seeds")?);
     let begun = Instant::now();

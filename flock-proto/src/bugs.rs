@@ -1,0 +1,147 @@
+//! Mistakes that can be planted, each named with the invariant that must fail because of it.
+//!
+//! A simulator that has never failed proves nothing. Each mistake leaves out one rule that the rest
+//! of this crate follows; where it is asked for, [`planted`] stands. Without the feature
+//! `planted-bugs` that is `false` for the compiler, and nothing is left of it in the program.
+
+#![cfg_attr(
+    not(feature = "planted-bugs"),
+    allow(unreachable_pub, dead_code, reason = "nobody plants")
+)]
+
+/// Which mistake it is, by a name that people can type.
+macro_rules! bugs {
+    ($($(#[doc = $what:literal])+ $bug:ident $name:literal $invariant:literal,)+) => {
+        /// A mistake that can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[doc = $what])+ $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$bug,)+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$bug => $name,)+ }
+            }
+
+            /// The invariant that fails because of it.
+            pub const fn invariant(self) -> &'static str {
+                match self { $(Self::$bug => $invariant,)+ }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// An operation that removes a record is taken for one that does nothing.
+    DroppedRemove "dropped-remove" "I5",
+    /// Of two records of a name that meet, the loser is dropped at once and without an operation.
+    DroppedLoser "dropped-loser" "L2",
+    /// Overwriting a record makes a new bird of it.
+    NewBirth "new-birth" "L3",
+    /// A delta is joined though operations before it are lacking.
+    NoMergeGuard "no-merge-guard" "I4",
+    /// What the peer of a comparison knew counts as known before the comparison is complete.
+    EarlyVector "early-vector" "L2",
+    /// A nest is settled though it lacks operations that the seals name.
+    BlindSettling "blind-settling" "I6",
+    /// A seal counts in a view that it does not name.
+    ForeignSeals "foreign-seals" "I1",
+    /// A nest that is new in the view needs no seal for arcs whose owner stays.
+    UnsealedNewcomers "unsealed-newcomers" "I1",
+    /// A seal does not list what its author holds for moving on.
+    UnlistedSnaps "unlisted-snaps" "I1",
+    /// A link that opens anew brings no seal.
+    UnsealedLinks "unsealed-links" "I1",
+    /// A bird leaves service before its new owner is ready.
+    EarlyDeparts "early-departs" "I15",
+    /// What a nest was ready for in a view before counts in the next.
+    StaleReady "stale-ready" "I15",
+    /// A bird hatches though another nest has listed it.
+    IgnoredListings "ignored-listings" "I1",
+    /// Nobody hears that a bird that was listed has ended.
+    UntoldEnds "untold-ends" "L3",
+    /// The end of a listed bird counts before the operation that tells why.
+    EarlyEnds "early-ends" "I5",
+    /// A bird that was offered to another nest hatches here again before that has answered.
+    FreedSnaps "freed-snaps" "I1",
+    /// A bird that was refused is offered again at once, whatever its owner has sealed.
+    EagerOffers "eager-offers" "I13",
+    /// An offer that comes a second time is taken a second time.
+    OffersTakenTwice "offers-taken-twice" "I11",
+    /// A bird that moves leaves its crashes behind.
+    ForgottenCrashes "forgotten-crashes" "I12",
+    /// A bird that moved hatches without regard to the fence that it had.
+    LowFences "low-fences" "I11",
+    /// A bird whose record lost a conflict lives on.
+    LivingLosers "living-losers" "L3",
+    /// A bird that has moved still counts as being on its way.
+    LeakingWindow "leaking-window" "L3",
+    /// A joiner is up though not every nest holds it in its view.
+    UnheldJoiner "unheld-joiner" "I1",
+    /// A nest leaves before the others know what it knows.
+    UntoldLeave "untold-leave" "I6",
+    /// A nest leaves while it has birds to hand over.
+    HastyLeave "hasty-leave" "I6",
+    /// A request is answered though no second nest holds what came of it.
+    OneHolder "one-holder" "I6",
+    /// A start that is repeated is taken for another one.
+    IgnoredToken "ignored-token" "I6",
+    /// A stop is answered before the life has ended.
+    EarlyStopped "early-stopped" "I6",
+    /// An owner decides requests before it is settled.
+    UnsettledAnswers "unsettled-answers" "I6",
+    /// An owner decides about a name though it does not know yet what others run under it.
+    DeniedBirths "denied-births" "I6",
+    /// An owner that is not settled says that there is no such bird.
+    UnsettledDenial "unsettled-denial" "I6",
+    /// A copy of a request that was held up on its way is carried out once more.
+    RepeatedRequests "repeated-requests" "I6",
+    /// Of two incarnations of a nest the older one is held for the later.
+    OlderIncarnations "older-incarnations" "L1",
+    /// Nobody goes back to the addresses where a lost part of the flock may be.
+    LostNests "lost-nests" "L1",
+    /// A nest passes no frames on between two that have no link.
+    NoRelays "no-relays" "L4",
+    /// A nest that hears that it is suspected says nothing.
+    UnansweredSuspicion "unanswered-suspicion" "I14",
+    /// The number of a call that has ended is given to the next.
+    ReusedCallIds "reused-call-ids" "I8",
+    /// A call whose deadline passes is forgotten without an answer.
+    ForgottenCalls "forgotten-calls" "I7",
+    /// A call is passed on as often as nests disagree about its owner.
+    NoHopLimit "no-hop-limit" "I13",
+}
+
+impl Bug {
+    /// The mistake of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|bug| bug.name() == name)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a mistake in all that this thread does from now on; `None` mends it.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this mistake is to be made.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this mistake is to be made: never.
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,169 @@
+//! Mistakes planted on purpose: for each a story in which the invariant fails that was named for it
+//! beforehand, and which without the mistake is told to its end.
+
+use super::super::{Options, Progress, Report};
+
+/// Plants what `--bug` names, and looks for the stories. A program without planted mistakes (every
+/// other one) builds one with them, and hands over to it.
+#[cfg(not(feature = "planted-bugs"))]
+pub(super) fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
+    use std::process::Command;
+
+    use anyhow::Context as _;
+
+    progress.now(format_args!("the program with mistakes is built"));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let here = std::env::current_exe().context("which program is this?")?;
+    // Beside this one, and of the same profile: so what both have in common is built once.
+    let other = here.with_file_name("bench-with-bugs");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--package", "flock-tests", "--bin", "bench-with-bugs"]);
+    build.args(["--features", "planted-bugs"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    anyhow::ensure!(
+        built.context("cargo can't be run")?.success(),
+        "the program with mistakes could not be built"
+    );
+    progress.wipe();
+    let status = Command::new(other).arg("simulate").args(options.words()).status();
+    let status = status.context("the program with mistakes can't be run")?;
+    // It has printed the report.
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(super) use hunt::run;
+
+#[cfg(feature = "planted-bugs")]
+mod hunt {
+    use std::collections::BTreeMap;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use anyhow::Context as _;
+    use flock_proto::sim::Broken;
+    use flock_proto::{Bug, plant};
+    use serde::Serialize;
+
+    use super::super::super::{Misuse, thousands};
+    use super::super::{Plot, for_each, lock};
+    use super::{Options, Progress, Report};
+
+    /// After so many stories a mistake counts as not noticed.
+    const STORIES: u64 = 2000;
+
+    /// Of many short stories one tells of a mistake sooner than of few long ones.
+    const SECONDS: u32 = 60;
+
+    #[derive(Serialize)]
+    struct Figures {
+        bugs: Vec<Hunted>,
+        caught: usize,
+        of: usize,
+    }
+
+    #[derive(Serialize)]
+    struct Hunted {
+        name: &'static str,
+        invariant: &'static str,
+        caught: bool,
+        seed: Option<u64>,
+        #[serde(skip)]
+        stories: u64,
+        /// What else it broke, and where first.
+        #[serde(skip)]
+        others: BTreeMap<&'static str, (u64, String)>,
+    }
+
+    pub(in super::super) fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
+        let wanted = options.text("--bug");
+        let bugs: Vec<Bug> = match Bug::named(wanted) {
+            Some(bug) => vec![bug],
+            None if wanted == "all" => Bug::ALL.to_vec(),
+            None => {
+                let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+                let names = names.join(", ");
+                return Err(Misuse(format!("--bug {wanted}: all, or one of {names}")).into());
+            }
+        };
+        let mut plot = Plot::read(options)?;
+        if !options.is_given("--seconds") {
+            plot.seconds = SECONDS;
+        }
+        let first: u64 = options.get("--first")?;
+        let seeds = if options.is_given("--seeds") { options.get("--seeds")? } else { STORIES };
+        let last = first.checked_add(seeds).context("--first is too great")?;
+        let of = bugs.len();
+        let mut hunted = Vec::new();
+        for bug in bugs {
+            hunted.push(hunt(bug, &plot, first..last, progress));
+        }
+        Ok(report(hunted, of))
+    }
+
+    fn hunt(bug: Bug, plot: &Plot, seeds: std::ops::Range<u64>, progress: &Progress) -> Hunted {
+        let least = Mutex::new(None::<u64>);
+        let others = Mutex::new(BTreeMap::new());
+        let stories = AtomicU64::new(0);
+        for_each(seeds, |seed| {
+            let told = stories.fetch_add(1, Ordering::Relaxed);
+            progress.now(format_args!("{}: story {}", bug.name(), thousands(told + 1)));
+            let broken = broken(bug, plot, seed);
+            let caught = broken.as_ref().is_some_and(|b| b.invariant == bug.invariant());
+            if !caught && let Some(Broken { invariant, what, .. }) = broken {
+                lock(&others).entry(invariant).or_insert((seed, what));
+            } else if caught {
+                let mut least = lock(&least);
+                *least = Some(least.map_or(seed, |other| other.min(seed)));
+            }
+            !caught
+        });
+        let seed = *lock(&least);
+        let (name, invariant) = (bug.name(), bug.invariant());
+        let stories = stories.load(Ordering::Relaxed);
+        let others = std::mem::take(&mut *lock(&others));
+        Hunted { name, invariant, caught: seed.is_some(), seed, stories, others }
+    }
+
+    /// What the mistake breaks in this story, of which all holds without it. A mistake that makes
+    /// the core panic isn't noticed by that.
+    fn broken(bug: Bug, plot: &Plot, seed: u64) -> Option<Broken> {
+        plant(Some(bug));
+        let told = catch_unwind(AssertUnwindSafe(|| plot.tell(seed)));
+        plant(None);
+        let broken = told.ok().and_then(|told| told.broken)?;
+        plot.tell(seed).broken.is_none().then_some(broken)
+    }
+
+    fn report(bugs: Vec<Hunted>, of: usize) -> Report {
+        let caught = bugs.iter().filter(|bug| bug.caught).count();
+        let others: Vec<String> = bugs.iter().filter(|bug| !bug.caught).flat_map(notes).collect();
+        let rows: Vec<_> = bugs
+            .iter()
+            .map(|bug| {
+                let found = match bug.seed {
+                    Some(seed) => format!("{} by seed {seed}", bug.invariant),
+                    None => format!("{} held in {} stories", bug.invariant, thousands(bug.stories)),
+                };
+                (bug.name, found, bug.invariant, bug.caught)
+            })
+            .collect();
+        let mut report = Report::new(&Figures { bugs, caught, of });
+        for (name, found, invariant, caught) in rows {
+            report.promise(name, found, format!("{invariant} fails"), caught);
+        }
+        report.promise("caught", caught.to_string(), of.to_string(), caught == of);
+        others.into_iter().for_each(|note| report.note(note));
+        report
+    }
+
+    fn notes(bug: &Hunted) -> impl Iterator<Item = String> + '_ {
+        bug.others.iter().map(|(invariant, (seed, what))| {
+            format!("{} broke {invariant} instead, first in seed {seed}: {what}", bug.name)
+        })
+    }
+}
