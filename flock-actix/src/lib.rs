@@ -58,8 +58,8 @@
 //! - `flock`, `builder`, `request`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
-//! - `link`: those links. `net` and `rt`: the only places with sockets and threads.
-//! - `wall`: the clock.
+//! - `link`: those links.
+//! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
 //! - `testing` (feature): several nests in one process.
 
 mod bird;
@@ -72,6 +72,7 @@ mod data_link;
 mod error;
 mod events;
 mod flock;
+mod host;
 mod life;
 mod link;
 mod look;

@@ -113,7 +113,8 @@ impl Links {
             tokio::time::sleep(patience).await;
             return Err(DialError::new(format!("{address} doesn't answer")).into());
         }
-        let stream = net::dial(address, self.plan.loopback_only, patience).await?;
+        let (host, loopback_only) = (self.crew.host(), self.plan.loopback_only);
+        let stream = net::dial(host, address, loopback_only, patience).await?;
         match tokio::time::timeout(patience, self.introduce(stream, kind)).await {
             Ok(greeted) => greeted,
             Err(_) => Err(DialError::new(format!("{address} doesn't say welcome")).into()),

@@ -52,7 +52,7 @@ impl Default for Plan {
             control_limit: 32 << 20,
             data_limit: 8 << 20,
             half_open: 64,
-            wall: Wall::ahead_by(Duration::ZERO),
+            wall: Wall::new(),
             max_skew: Duration::from_secs(10),
         }
     }
