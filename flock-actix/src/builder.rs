@@ -137,6 +137,13 @@ impl Builder {
         self.events.listen()
     }
 
+    /// Runs on a simulated host: see [`turmoil`](crate::turmoil).
+    #[cfg(feature = "turmoil")]
+    pub fn in_turmoil(mut self, host: &crate::turmoil::Host) -> Self {
+        self.host = Host::Turmoil(host.clone());
+        self
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) const fn wrong_clock(mut self, ahead: Duration) -> Self {
         self.clock_ahead = ahead;

@@ -11,6 +11,9 @@ pub(crate) enum Host {
     /// This machine: its sockets, threads, clock and chance.
     #[default]
     Machine,
+    /// A host in turmoil: its network, its time and its chance, all in one thread.
+    #[cfg(feature = "turmoil")]
+    Turmoil(crate::turmoil::Host),
 }
 
 impl Host {
@@ -18,6 +21,8 @@ impl Host {
     pub(crate) fn seed(&self, address: &str) -> u64 {
         match self {
             Self::Machine => RandomState::new().hash_one(address),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(host) => host.draw(),
         }
     }
 }

@@ -60,7 +60,7 @@
 //! - `data_link`: what the data plane asks of the links between nests.
 //! - `link`: those links.
 //! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
-//! - `testing` (feature): several nests in one process.
+//! - `testing` (feature): several nests in one process. `turmoil` (feature): nests in a simulation.
 
 mod bird;
 mod bird_ref;
@@ -93,6 +93,8 @@ mod wall;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "turmoil")]
+pub mod turmoil;
 
 pub use bird::{Bird, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Wire};
 pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, Reply};

@@ -1,8 +1,11 @@
 //! The network: the only place that knows sockets.
 //!
 //! - `tcp`: those of this machine.
+//! - `turmoil` (feature): those of a simulated host.
 
 mod tcp;
+#[cfg(feature = "turmoil")]
+pub(crate) mod turmoil;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,24 +19,32 @@ use crate::host::Host;
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(tcp::Stream),
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Stream),
 }
 
 /// The reading half of a connection.
 #[derive(Debug)]
 pub(crate) enum Reading {
     Tcp(tcp::Reading),
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Reading),
 }
 
 /// The writing half of a connection. Dropping it tells the other end that no more will come.
 #[derive(Debug)]
 pub(crate) enum Writing {
     Tcp(tcp::Writing),
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Writing),
 }
 
 /// Waits for peers on one address.
 #[derive(Debug)]
 pub(crate) enum Door {
     Tcp(tcp::Door),
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Door),
 }
 
 /// Why nobody could be reached.
@@ -56,12 +67,16 @@ impl Door {
     pub(crate) async fn open(host: &Host, addresses: &[SocketAddr]) -> io::Result<Self> {
         match host {
             Host::Machine => tcp::Door::open(addresses).await.map(Self::Tcp),
+            #[cfg(feature = "turmoil")]
+            Host::Turmoil(host) => turmoil::Door::open(host, addresses).map(Self::Turmoil),
         }
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Tcp(door) => door.address(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(door) => Ok(door.address()),
         }
     }
 
@@ -69,6 +84,10 @@ impl Door {
         match self {
             Self::Tcp(door) => {
                 door.accept().await.map(|(stream, from)| (Stream::Tcp(stream), from))
+            }
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(door) => {
+                door.accept().await.map(|(stream, from)| (Stream::Turmoil(stream), from))
             }
         }
     }
@@ -78,12 +97,16 @@ impl Door {
 pub(crate) async fn resolve(host: &Host, address: &str) -> io::Result<Vec<SocketAddr>> {
     match host {
         Host::Machine => tcp::resolve(address).await,
+        #[cfg(feature = "turmoil")]
+        Host::Turmoil(_) => turmoil::resolve(address),
     }
 }
 
 async fn connect(host: &Host, at: SocketAddr) -> io::Result<Stream> {
     match host {
         Host::Machine => tcp::connect(at).await.map(Stream::Tcp),
+        #[cfg(feature = "turmoil")]
+        Host::Turmoil(host) => turmoil::connect(host, at).await.map(Stream::Turmoil),
     }
 }
 
@@ -122,6 +145,9 @@ pub(crate) async fn dial(
 #[derive(Debug)]
 pub(crate) enum Afoot {
     Tcp(tcp::Afoot),
+    /// There, all threads are one.
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Stream),
 }
 
 impl Afoot {
@@ -129,6 +155,8 @@ impl Afoot {
     pub(crate) fn from(stream: Stream) -> io::Result<Self> {
         match stream {
             Stream::Tcp(stream) => tcp::Afoot::from(stream).map(Self::Tcp),
+            #[cfg(feature = "turmoil")]
+            Stream::Turmoil(stream) => Ok(Self::Turmoil(stream)),
         }
     }
 
@@ -136,6 +164,8 @@ impl Afoot {
     pub(crate) fn arrive(self) -> io::Result<Stream> {
         match self {
             Self::Tcp(afoot) => afoot.arrive().map(Stream::Tcp),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(stream) => Ok(Stream::Turmoil(stream)),
         }
     }
 }
@@ -146,6 +176,10 @@ pub(crate) fn split(stream: Stream) -> (Reading, Writing) {
             let (reading, writing) = tcp::split(stream);
             (Reading::Tcp(reading), Writing::Tcp(writing))
         }
+        #[cfg(feature = "turmoil")]
+        Stream::Turmoil(turmoil::Stream(reading, writing)) => {
+            (Reading::Turmoil(reading), Writing::Turmoil(writing))
+        }
     }
 }
 
@@ -155,6 +189,12 @@ pub(crate) fn rejoin(reading: Reading, writing: Writing) -> io::Result<Stream> {
         (Reading::Tcp(reading), Writing::Tcp(writing)) => {
             tcp::rejoin(reading, writing).map(Stream::Tcp)
         }
+        #[cfg(feature = "turmoil")]
+        (Reading::Turmoil(reading), Writing::Turmoil(writing)) => {
+            Ok(Stream::Turmoil(turmoil::Stream(reading, writing)))
+        }
+        #[cfg(feature = "turmoil")]
+        _ => Err(io::Error::other("two halves of different connections")),
     }
 }
 
@@ -162,6 +202,8 @@ impl Reading {
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(reading) => reading.readable().await,
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(reading) => reading.readable().await,
         }
     }
 
@@ -169,6 +211,8 @@ impl Reading {
     pub(crate) fn try_read(&self, into: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Tcp(reading) => reading.try_read(into),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(reading) => reading.try_read(into),
         }
     }
 }
@@ -177,12 +221,16 @@ impl Writing {
     pub(crate) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(writing) => writing.writable().await,
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(writing) => writing.writable().await,
         }
     }
 
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(writing) => writing.try_write(bytes),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(writing) => writing.try_write(bytes),
         }
     }
 }

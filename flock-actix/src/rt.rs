@@ -5,8 +5,11 @@
 //! worker delays neither membership nor calls to the birds of other workers.
 //!
 //! - `threads`: those of this machine.
+//! - `turmoil` (feature): one thread, of the simulation's, that stands for all of them.
 
 mod threads;
+#[cfg(feature = "turmoil")]
+mod turmoil;
 
 use std::cell::Cell;
 use std::io;
@@ -30,12 +33,19 @@ pub(crate) struct Crew {
 
 /// A thread as a place for tasks, which end with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane(Handle);
+pub(crate) struct Lane {
+    runtime: Handle,
+    #[cfg(feature = "turmoil")]
+    tasks: Option<turmoil::Tasks>,
+}
 
 /// A thread for birds.
 #[derive(Clone, Debug)]
 pub(crate) enum Worker {
     Arbiter(ArbiterHandle),
+    /// The thread that asks.
+    #[cfg(feature = "turmoil")]
+    Here,
 }
 
 /// The threads of one nest. They end when this is dropped or told to; nobody waits for them unless
@@ -43,13 +53,15 @@ pub(crate) enum Worker {
 #[derive(Debug)]
 pub(crate) enum Threads {
     Machine(threads::Threads),
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Threads),
 }
 
 impl Crew {
     /// All work on the runtime that calls this.
     #[cfg(test)]
     pub(crate) fn here() -> Self {
-        let lane = Lane(Handle::current());
+        let lane = Lane::of(Handle::current());
         Self { host: Host::Machine, control: lane.clone(), data: lane }
     }
 
@@ -75,7 +87,20 @@ impl Lane {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        self.0.spawn(task)
+        let task = self.runtime.spawn(task);
+        #[cfg(feature = "turmoil")]
+        if let Some(tasks) = &self.tasks {
+            tasks.add(task.abort_handle());
+        }
+        task
+    }
+
+    const fn of(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            #[cfg(feature = "turmoil")]
+            tasks: None,
+        }
     }
 }
 
@@ -87,6 +112,8 @@ impl Worker {
     ) -> Addr<A> {
         match self {
             Self::Arbiter(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
+            #[cfg(feature = "turmoil")]
+            Self::Here => make().start(),
         }
     }
 }
@@ -96,6 +123,8 @@ impl Threads {
     pub(crate) async fn start(host: &Host, name: &str, workers: usize) -> io::Result<Self> {
         match host {
             Host::Machine => threads::Threads::start(name, workers).await.map(Self::Machine),
+            #[cfg(feature = "turmoil")]
+            Host::Turmoil(_) => Ok(Self::Turmoil(turmoil::Threads::start(host.clone(), workers))),
         }
     }
 
@@ -103,6 +132,8 @@ impl Threads {
     pub(crate) const fn crew(&self) -> &Crew {
         match self {
             Self::Machine(threads) => threads.crew(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.crew(),
         }
     }
 
@@ -112,6 +143,8 @@ impl Threads {
             Self::Machine(threads) => {
                 threads.workers().iter().cloned().map(Worker::Arbiter).collect()
             }
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => vec![Worker::Here; threads.workers()],
         }
     }
 
@@ -122,6 +155,8 @@ impl Threads {
     ) -> io::Result<T> {
         match self {
             Self::Machine(threads) => threads.on_control(run).await,
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.on_control(run).await,
         }
     }
 
@@ -129,6 +164,8 @@ impl Threads {
     pub(crate) fn stop(&self) {
         match self {
             Self::Machine(threads) => threads.stop(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.stop(),
         }
     }
 
@@ -136,6 +173,8 @@ impl Threads {
     pub(crate) fn ended(&self) -> watch::Receiver<bool> {
         match self {
             Self::Machine(threads) => threads.ended(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.ended(),
         }
     }
 }

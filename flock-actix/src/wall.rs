@@ -18,6 +18,8 @@ pub(crate) struct Wall {
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Machine(Instant),
+    #[cfg(feature = "turmoil")]
+    Turmoil(tokio::time::Instant),
 }
 
 impl Wall {
@@ -33,6 +35,11 @@ impl Wall {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 (since, Start::Machine(Instant::now()))
             }
+            #[cfg(feature = "turmoil")]
+            Host::Turmoil(_) => {
+                let since = turmoil::since_epoch().unwrap_or_default();
+                (since, Start::Turmoil(tokio::time::Instant::now()))
+            }
         };
         Self { epoch: Time::default() + since + wrong, start }
     }
@@ -41,6 +48,8 @@ impl Wall {
     pub(crate) fn now(&self) -> Time {
         let elapsed = match self.start {
             Start::Machine(start) => start.elapsed(),
+            #[cfg(feature = "turmoil")]
+            Start::Turmoil(start) => start.elapsed(),
         };
         self.epoch + elapsed
     }

@@ -64,14 +64,14 @@ type Started = (System, Vec<ArbiterHandle>, Crew);
 
 fn run(workers: usize, ready: oneshot::Sender<Started>) {
     let runner = System::new();
-    let control = Lane(runner.runtime().tokio_runtime().handle().clone());
+    let control = Lane::of(runner.runtime().tokio_runtime().handle().clone());
     let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
     let wire = Arbiter::new();
     let (give, take) = std::sync::mpsc::channel();
     wire.spawn_fn(move || {
         // The receiver waits below.
-        let _ = give.send(Lane(Handle::current()));
+        let _ = give.send(Lane::of(Handle::current()));
     });
     // An arbiter that can't even say where it is has not started: nobody gets a nest then.
     let Ok(data) = take.recv() else { return };
