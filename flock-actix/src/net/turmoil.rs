@@ -49,7 +49,6 @@ const FIRST_FREE_PORT: u16 = 49_152;
 pub struct Host(Arc<Inner>);
 
 struct Inner {
-    socket: UdpSocket,
     state: Mutex<State>,
     /// Something is to be sent.
     wake: Notify,
@@ -95,9 +94,11 @@ impl Host {
             outbox: VecDeque::new(),
             traffic: Traffic { digest: 0xcbf2_9ce4_8422_2325, ..Traffic::default() },
         };
-        let host = Self(Arc::new(Inner { socket, state: Mutex::new(state), wake: Notify::new() }));
-        tokio::spawn(host.clone().hear());
-        tokio::spawn(host.clone().speak());
+        let host = Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new() }));
+        // The two tasks hold the socket, and nobody else: it ends with the host, whoever keeps this.
+        let socket = Arc::new(socket);
+        tokio::spawn(host.clone().hear(socket.clone()));
+        tokio::spawn(host.clone().speak(socket));
         Ok(host)
     }
 
@@ -110,9 +111,9 @@ impl Host {
         lock(&self.0.state).rng.next_u64()
     }
 
-    async fn hear(self) {
+    async fn hear(self, socket: Arc<UdpSocket>) {
         let mut room = vec![0; MAX_DATAGRAM];
-        while let Ok((length, from)) = self.0.socket.recv_from(&mut room).await {
+        while let Ok((length, from)) = socket.recv_from(&mut room).await {
             if let Some(segment) = room.get(..length).and_then(Segment::decode) {
                 self.change(|state, out| state.on_segment(from, segment, out));
             }
@@ -121,7 +122,7 @@ impl Host {
 
     /// The only one that sends. So a host that turmoil crashes is silent from that moment on,
     /// though all that it holds is dropped and closed.
-    async fn speak(self) {
+    async fn speak(self, socket: Arc<UdpSocket>) {
         loop {
             tokio::select! {
                 biased;
@@ -133,7 +134,7 @@ impl Host {
                 let datagram = segment.encode();
                 lock(&self.0.state).traffic.note(to, &datagram);
                 // One that can't be sent is lost, as any may be.
-                let _ = self.0.socket.try_send_to(&datagram, to);
+                let _ = socket.try_send_to(&datagram, to);
             }
         }
     }
