@@ -220,9 +220,11 @@ impl Shared {
         NestId(self.me.load(Ordering::Acquire))
     }
 
-    /// Whether this is, or was, this nest's incarnation.
+    /// Whether this is, or was, this nest's incarnation. (One that was renewed because another nest had
+    /// drawn the same number is that other's by now.)
     fn is_me(&self, id: NestId) -> bool {
-        id == self.me() || lock(&self.former).contains(&id)
+        let was_me = || lock(&self.former).contains(&id) && self.view.load().member(id).is_none();
+        id == self.me() || was_me()
     }
 
     /// The present view.

@@ -57,7 +57,7 @@ pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
-pub use nest::{BirdInfo, Counters, Nest};
+pub use nest::{BirdInfo, Counters, Nest, Sizes};
 pub use pending::Pending;
 pub use registry::{
     Change, DecodeError, Delta, Grounding, Joined, Record, Registry, SnapshotChunk, SnapshotJoined,

@@ -9,6 +9,7 @@
 //! - `nest/views.rs`: from members to views; seals and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
+//! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
@@ -16,6 +17,7 @@
 
 mod asking;
 mod birds;
+mod conflicts;
 mod frames;
 mod joining;
 mod links;
@@ -32,7 +34,7 @@ use std::time::Duration;
 use crate::membership::{Roster, Swim};
 use crate::registry::{Registry, Vector};
 use crate::ring;
-use crate::wire::{Listed, Response, Seal};
+use crate::wire::{Ended, Listed, Response, Seal};
 use crate::{
     BirdName, Clock, Config, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
     NestState, ReqId, Rng, Time, View,
@@ -40,9 +42,10 @@ use crate::{
 
 use asking::Ask;
 use birds::Bird;
+use conflicts::Lost;
 use joining::Leave;
 use links::{Death, Link};
-pub use looks::{BirdInfo, Counters};
+pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
 use serving::Served;
 
@@ -72,6 +75,10 @@ pub struct Nest {
     /// The nest that was found at an address. A seed may be written otherwise than its nest
     /// advertises itself.
     found_at: BTreeMap<String, NestName>,
+    /// Seeds of which it isn't known yet whether a nest is there.
+    unheard: BTreeSet<String>,
+    /// Whether joiners may form a flock with this one, as it was when last looked at.
+    may_form_before: bool,
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
@@ -91,6 +98,9 @@ pub struct Nest {
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
     newcomers: BTreeSet<NestId>,
+    /// Nests that were part of a flock already when this one first saw them, and are not in its ring
+    /// yet: a partition ends.
+    strangers: BTreeSet<NestId>,
     /// The view in which each nest told that it takes over.
     ready: BTreeMap<NestId, Fingerprint>,
     /// The last seal of each nest that was answered with `Ready`.
@@ -113,6 +123,14 @@ pub struct Nest {
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     listed: BTreeMap<BirdName, BTreeMap<NestId, Listed>>,
     accepted: BTreeMap<BirdName, Vec<(crate::Fence, Time)>>,
+    /// Ends of listed lives that came before the operations behind them.
+    early_ends: BTreeMap<NestId, Vec<Ended>>,
+    /// Fences that lives here had, or were told of, and that are ahead of our clock.
+    fences: BTreeMap<BirdName, crate::Fence>,
+    /// Birds here whose record won a conflict, and until when lives of the loser may turn up.
+    contested: BTreeMap<BirdName, Time>,
+    /// Lives that ended here because another goes on.
+    lost: BTreeMap<BirdName, Lost>,
     /// Birds that may depart as soon as the window to their owner has room.
     queue: BTreeMap<NestId, BTreeSet<BirdName>>,
     in_flight: BTreeMap<NestId, BTreeSet<BirdName>>,
@@ -178,6 +196,8 @@ impl Nest {
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
+            unheard: BTreeSet::new(),
+            may_form_before: false,
             deaths: BTreeMap::new(),
             probing: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -192,6 +212,7 @@ impl Nest {
             seal_seq: 0,
             gained: Vec::new(),
             newcomers: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
             vectors: BTreeMap::new(),
@@ -205,6 +226,10 @@ impl Nest {
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            early_ends: BTreeMap::new(),
+            fences: BTreeMap::new(),
+            contested: BTreeMap::new(),
+            lost: BTreeMap::new(),
             queue: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             wanted: BTreeSet::new(),

@@ -1,26 +1,46 @@
-//! The sky: many nests, one clock, a wire that stalls and breaks; all from one seed.
+//! The sky: many nests of the whole core, one clock, a wire that stalls and breaks; all from one
+//! seed.
+//!
+//! The world, in reading order:
 //!
 //! - `world.rs`: hosts, and what may be done to them.
-//! - `steps.rs`: time, one event after the other.
+//! - `faults.rs`: what may go wrong: deaths, cuts, breaks, freezes.
+//! - `steps.rs`, `queue.rs`: time, one event after the other.
 //! - `driver.rs`: inputs to the cores, and what becomes of their effects.
-//! - `calls.rs`: calls from body to body.
-//! - `wires.rs`: links opened, broken and hung up.
-//! - `net.rs`: links between hosts: first in, first out, until they stall, break or are cut.
-//! - `host.rs`: one host's body: what a driver does with the core's effects, and calls.
-//! - `check.rs`: the invariants.
-//! - `story.rs`: random stories, and the counts of what happened in them.
+//! - `net.rs`, `wires.rs`: links: first in, first out, until they stall, break or are cut; how they
+//!   come to be and to an end.
+//! - `host.rs`: one host's body: what a driver keeps of birds and calls.
+//! - `calls.rs`: the data plane: calls and casts from body to body.
+//! - `facts.rs`: what users were told, and so may rely on.
+//! - `check.rs`, `check/`: the invariants.
+//!
+//! Stories:
+//!
+//! - `script.rs`: a story as a list of deeds, which can be written down and read again.
+//! - `plan.rs`: from a seed to a script.
+//! - `perform.rs`: a script, carried out; what happened, and what broke first.
+//! - `shrink.rs`: the shortest script that still breaks the same invariant.
 
 mod calls;
 mod check;
 mod driver;
+mod facts;
+mod faults;
 mod host;
 mod net;
+mod perform;
+mod plan;
+mod queue;
+mod script;
+mod shrink;
 mod steps;
-mod story;
 mod wires;
 mod world;
 
 pub use check::Broken;
 pub use host::CallEnd;
-pub use story::{Deeds, Story, tell};
+pub use perform::{Deeds, Told, perform};
+pub use plan::{Kind, Story, plan};
+pub use script::{Deed, Line, Script, ScriptError};
+pub use shrink::shrink;
 pub use world::World;

@@ -131,7 +131,7 @@ fn fences_grow_though_the_clock_of_the_nest_before_was_far_ahead() {
     let birds = names(20);
     for seed in 1..=5 {
         let mut world = flock(seed, 2, &birds);
-        let late = world.add_host_with_skew(Duration::from_secs(3600));
+        let late = world.add_host_with_skew(3_600_000_000);
         world.run(Duration::from_secs(10));
         world.leave(late);
         world.run(Duration::from_secs(10));

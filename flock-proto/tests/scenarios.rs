@@ -171,7 +171,7 @@ fn a_clock_an_hour_ahead_harms_nobody() {
     for seed in 1..=5 {
         let birds = names(20);
         let mut world = flock(seed, 2, &birds);
-        let late = world.add_host_with_skew(Duration::from_secs(3600));
+        let late = world.add_host_with_skew(3_600_000_000);
         world.run(Duration::from_secs(10));
         call_all(&mut world, &birds, &[0, 1, late], seed);
         let name = BirdName::new("new").expect("a name");

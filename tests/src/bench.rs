@@ -6,10 +6,15 @@
 //! - `options`: the command line.
 //! - `report`: the table, the JSON, and whether the figures are as promised.
 //! - `progress`: what is being done while it is done.
+//!
+//! The benches themselves:
+//!
+//! - `simulate`: stories of simulated nests.
 
 mod options;
 mod progress;
 mod report;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -28,7 +33,7 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[];
+const BENCHES: &[Bench] = &[simulate::BENCH];
 
 /// Runs what the words of a command line ask for. The exit status is 0 if all figures are as
 /// promised, 1 if one isn't or the run failed, 2 if the words make no sense.

@@ -19,8 +19,12 @@ impl Links {
             let why = format!("this nest speaks version {WIRE} of the wire");
             return Err(Refuse::new(Reason::Version, why));
         }
-        if hello.id == me.id {
+        if hello.id == me.id && hello.nest == me.nest {
             return Err(Refuse::new(Reason::Myself, "this is the nest that dialled"));
+        }
+        if hello.id == me.id {
+            let why = "this nest drew the same number in the same microsecond";
+            return Err(Refuse { code: Reason::Outdated, why: why.into(), above: me.id });
         }
         if let Some(ahead_ms) = self.skew(hello) {
             let why = format!("its clock is {ahead_ms} ms ahead of this nest's");
@@ -38,6 +42,11 @@ impl Links {
         };
         if open.control.values().any(lives) {
             return Err(taken());
+        }
+        let other = |link: &&Arc<Pipe>| link.peer.name != hello.nest;
+        if hello.link == LinkKind::Control && open.control.get(&hello.id).filter(other).is_some() {
+            let why = "another nest drew the same number in the same microsecond";
+            return Err(Refuse { code: Reason::Outdated, why: why.into(), above: hello.id });
         }
         if let Some(&above) = open.known.get(&hello.nest).filter(|&&known| known > hello.id) {
             let why = "a later incarnation is known";

@@ -10,25 +10,37 @@ use crate::{NestId, NestName};
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     cards: BTreeMap<NestName, Card>,
+    /// The names of those incarnations.
+    names: BTreeMap<NestId, NestName>,
     /// Changed since the last [`Roster::take_news`], and so to be passed on.
     news: BTreeMap<NestName, ()>,
 }
 
 impl Roster {
-    /// Takes a card; true if it was new.
+    /// Takes a card; true if it was new. Of two nests that drew one number the first one has it:
+    /// the other must draw again.
     pub(crate) fn put(&mut self, card: Card) -> bool {
         let age = |card: &Card| (card.id, card.version);
-        if self.cards.get(&card.name).is_some_and(|known| age(known) >= age(&card)) {
+        let known = self.cards.get(&card.name);
+        if known.is_some_and(|known| age(known) >= age(&card)) || self.is_taken(&card) {
             return false;
         }
+        if let Some(known) = known {
+            self.names.remove(&known.id);
+        }
+        self.names.insert(card.id, card.name.clone());
         self.news.insert(card.name.clone(), ());
         self.cards.insert(card.name.clone(), card);
         true
     }
 
+    fn is_taken(&self, card: &Card) -> bool {
+        self.names.get(&card.id).is_some_and(|name| *name != card.name)
+    }
+
     /// The card of this incarnation, if it is the latest of its name.
     pub(crate) fn card(&self, id: NestId) -> Option<&Card> {
-        self.cards.values().find(|card| card.id == id)
+        self.cards.get(self.names.get(&id)?)
     }
 
     /// The latest card of this name.
@@ -53,7 +65,9 @@ impl Roster {
 
     /// Takes a card back that nothing came of: an incarnation that was renewed before it was known.
     pub(crate) fn forget(&mut self, name: &NestName) {
-        self.cards.remove(name);
+        if let Some(card) = self.cards.remove(name) {
+            self.names.remove(&card.id);
+        }
         self.news.remove(name);
     }
 }

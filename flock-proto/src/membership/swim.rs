@@ -62,13 +62,28 @@ pub(crate) struct Swim {
     asked: u64,
     alive: BTreeSet<NestId>,
     changed: bool,
+    /// When each nest was last told of our renewed identity.
+    introduced: BTreeMap<NestId, Time>,
 }
+
+/// The tag of the message by which foca tells a nest that it was declared down.
+const TURN_UNDEAD: u8 = 10;
+
+/// A nest that knows us by a former identity is told of the present one so often.
+const INTRODUCE_EVERY: Duration = Duration::from_millis(500);
 
 impl Swim {
     pub(crate) fn new(id: NestId, name: NestName, seed: u64) -> Self {
         let identity = SwimId { id, name, bump: 0 };
         let foca = Foca::new(identity, config(8), SwimRng(Rng::new(seed)), Codec);
-        Self { foca, timers: BTreeMap::new(), asked: 0, alive: BTreeSet::new(), changed: false }
+        Self {
+            foca,
+            timers: BTreeMap::new(),
+            asked: 0,
+            alive: BTreeSet::new(),
+            changed: false,
+            introduced: BTreeMap::new(),
+        }
     }
 
     /// The nests held to be alive or merely suspected, this one not included.
@@ -103,10 +118,30 @@ impl Swim {
         out: &mut SwimOut,
     ) -> Result<(), String> {
         let mut result = Ok(());
+        self.introduce(now, packet, out);
         self.with(now, out, |foca, run| {
             result = foca.handle_data(packet, run).map_err(|e| e.to_string());
         });
         result
+    }
+
+    /// Answers a packet that is meant for a former identity of ours. foca drops those, and two nests
+    /// that have both renewed theirs would not hear each other until one held the other for dead. An
+    /// announcement is taken whatever identity it is meant for.
+    fn introduce(&mut self, now: Time, packet: &[u8], out: &mut SwimOut) {
+        let me = self.foca.identity();
+        if dest_of(packet).is_none_or(|(dest, bump)| dest != me.id || bump == me.bump) {
+            return;
+        }
+        let Ok(from) = id(packet) else { return };
+        if from.addr() == me.addr() {
+            return;
+        }
+        let last = self.introduced.get(&from.id);
+        if last.is_none_or(|last| now >= *last + INTRODUCE_EVERY) {
+            self.introduced.insert(from.id, now);
+            self.with(now, out, |foca, run| drop(foca.announce(from, run)));
+        }
     }
 
     /// Says hello to a nest that a link was opened to.
@@ -152,17 +187,56 @@ impl Swim {
         out: &mut SwimOut,
         act: impl FnOnce(&mut Foca<SwimId, Codec, SwimRng, NoCustomBroadcast>, &mut Run<'_>),
     ) {
+        let before = out.packets.len();
         let mut run =
             Run { now, timers: &mut self.timers, asked: &mut self.asked, out, moved: false };
         act(&mut self.foca, &mut run);
-        if run.moved {
-            let alive = self.foca.iter_members().map(|m| m.id().id).collect();
-            self.changed |= alive != self.alive;
-            self.alive = alive;
-            let size = u32::try_from(self.alive.len() + 1).unwrap_or(u32::MAX);
-            drop(self.foca.set_config(config(size)));
+        let moved = run.moved;
+        self.drop_false_verdicts(before, out);
+        if moved {
+            let alive: BTreeSet<NestId> = self.foca.iter_members().map(|m| m.id().id).collect();
+            let size = u32::try_from(alive.len() + 1).unwrap_or(u32::MAX);
+            if alive.len() != self.alive.len() {
+                drop(self.foca.set_config(config(size)));
+            }
+            if alive != self.alive {
+                self.introduced.retain(|id, _| alive.contains(id));
+                self.alive = alive;
+                self.changed = true;
+            }
         }
     }
+
+    /// Takes back what foca 2.0 says when the time of a suspicion is up: that the nest is down, also
+    /// if it has refuted the suspicion meanwhile. The nest would renew its identity, and not be heard
+    /// until all have learnt it.
+    fn drop_false_verdicts(&self, from: usize, out: &mut SwimOut) {
+        let me = id_len(self.foca.identity());
+        let mut at = from;
+        while let Some((to, packet)) = out.packets.get(at) {
+            // Tag and nothing more; the two identities stand before it.
+            let is_verdict = packet.last() == Some(&TURN_UNDEAD)
+                && dest_of(packet).is_some_and(|(dest, bump)| {
+                    let mut members = self.foca.iter_members();
+                    let known = members.find(|m| m.id().id == dest && m.id().bump == bump);
+                    known.is_some_and(|m| packet.len() == me + 2 + id_len(m.id()) + 1)
+                });
+            if is_verdict && self.alive.contains(to) {
+                out.packets.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
+
+/// The nest that a packet is meant for, and under which of its identities.
+fn dest_of(packet: &[u8]) -> Option<(NestId, u32)> {
+    let name = usize::from(*packet.get(12)?);
+    let dest = packet.get(13 + name + 2..)?;
+    let (id, rest) = dest.split_first_chunk()?;
+    let bump = rest.first_chunk()?;
+    Some((NestId(u64::from_le_bytes(*id)), u32::from_le_bytes(*bump)))
 }
 
 impl fmt::Debug for Swim {

@@ -142,9 +142,10 @@ impl Nest {
     }
 
     fn hatch(&mut self, record: Record, why: Why, last: Fence, crashes: Vec<Duration>) {
-        // The life before may have had its fence from a clock that ours doesn't follow.
-        let fence = Fence(self.stamp().0.max(last.0.saturating_add(1)));
         let name = record.name.clone();
+        // The life before may have had its fence from a clock that ours doesn't follow.
+        let last = last.max(self.fences.remove(&name).unwrap_or_default());
+        let fence = Fence(self.stamp().0.max(last.0.saturating_add(1)));
         self.wanted.remove(&name);
         self.routed.remove(&name);
         self.counters.hatches += 1;
@@ -172,7 +173,12 @@ impl Nest {
     /// Takes a life off the books, if the driver's report is about it.
     pub(super) fn take_bird(&mut self, name: &BirdName, fence: Fence) -> Option<Bird> {
         let current = self.birds.get(name).is_some_and(|bird| fence >= bird.first_fence);
-        if current { self.birds.remove(name) } else { None }
+        if !current {
+            return None;
+        }
+        let bird = self.birds.remove(name)?;
+        self.note_fence(name, bird.fence);
+        Some(bird)
     }
 
     pub(super) fn on_hatched(&mut self, name: BirdName, fence: Fence) {
@@ -194,7 +200,7 @@ impl Nest {
             let change = self.registry.remove(&name, Cause::HatchFailed);
             self.on_own_change(change);
         }
-        self.tell_ended(&name, bird.record.birth);
+        self.tell_ended(&name, bird.record.birth, bird.fence);
         self.dirty.insert(name);
     }
 
@@ -213,7 +219,8 @@ impl Nest {
             };
             self.on_own_change(change);
         }
-        self.tell_ended(&name, bird.record.birth);
+        self.tell_ended(&name, bird.record.birth, bird.fence);
+        self.note_lost(&name, bird.record.birth, bird.fence);
         self.dirty.insert(name);
     }
 
@@ -232,7 +239,7 @@ impl Nest {
             let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
             self.on_own_change(change);
         }
-        self.tell_ended(&name, bird.record.birth);
+        self.tell_ended(&name, bird.record.birth, bird.fence);
         self.dirty.insert(name);
     }
 
@@ -241,13 +248,35 @@ impl Nest {
     }
 
     /// Follows a listing up: whoever owns the name now may go on.
-    pub(super) fn tell_ended(&mut self, name: &BirdName, birth: Dot) {
+    pub(super) fn tell_ended(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
         if let Some(owner) = self.view.owner(name.hash64()) {
-            self.send(owner, &Frame::Ended(Ended { name: name.clone(), birth }));
+            let after = self.registry.last_dot().seq;
+            self.send(owner, &Frame::Ended(Ended { name: name.clone(), birth, fence, after }));
         }
     }
 
-    pub(super) fn on_listed_ended(&mut self, from: NestId, ended: &Ended) {
+    pub(super) fn on_listed_ended(&mut self, from: NestId, ended: Ended) {
+        if self.registry.covers(Dot { origin: from, seq: ended.after }) {
+            return self.account_for_end(from, &ended);
+        }
+        self.early_ends.entry(from).or_default().push(ended);
+        self.send_status(from, true);
+    }
+
+    /// Operations have come: ends that came before them may be accounted for now.
+    pub(super) fn finish_early_ends(&mut self) {
+        for (from, ends) in std::mem::take(&mut self.early_ends) {
+            for ended in ends {
+                if self.registry.covers(Dot { origin: from, seq: ended.after }) {
+                    self.account_for_end(from, &ended);
+                } else {
+                    self.early_ends.entry(from).or_default().push(ended);
+                }
+            }
+        }
+    }
+
+    fn account_for_end(&mut self, from: NestId, ended: &Ended) {
         let is_that = |listed: &Listed| listed.birth == ended.birth;
         if self.listed.get(&ended.name).and_then(|by| by.get(&from)).is_some_and(is_that) {
             self.unlist(&ended.name, from);
@@ -256,14 +285,18 @@ impl Nest {
             // The seal may be for a view that we enter later: its listing is outdated, too.
             seal.listing.retain(|listed| listed.name != ended.name || !is_that(listed));
         }
+        self.surpass(&ended.name, ended.fence);
     }
 
     /// One nest's listing of a name is accounted for.
     pub(super) fn unlist(&mut self, name: &BirdName, from: NestId) {
         if let Some(by) = self.listed.get_mut(name) {
-            by.remove(&from);
+            let listed = by.remove(&from);
             if by.is_empty() {
                 self.listed.remove(name);
+            }
+            if let Some(listed) = listed {
+                self.surpass(name, listed.fence);
             }
         }
         self.dirty.insert(name.clone());
@@ -333,7 +366,11 @@ impl Nest {
         let Change { name, before, after, cause, conflict, .. } = change;
         match (before, after) {
             (None, Some(_)) => self.tell(Event::Started(name.clone())),
-            (Some(_), None) => {
+            (Some((birth, _)), None) => {
+                if cause == Some(Cause::HatchFailed) {
+                    // On the nest that owned it before: who asked for the start waits here by now.
+                    self.fail_start(&name, birth, "it didn't hatch where it was started");
+                }
                 // A snapshot doesn't say why a record is gone.
                 let cause = cause.unwrap_or(Cause::Stopped);
                 if own || !self.outlives(&name, &cause) {
@@ -350,6 +387,7 @@ impl Nest {
             _ => {}
         }
         if let Some((winner, loser)) = conflict {
+            self.on_conflict(&name, winner);
             let (winner, loser) = (self.nest_name(winner.origin), self.nest_name(loser.origin));
             self.tell(Event::Conflict { bird: name.clone(), winner, loser });
         }
@@ -371,6 +409,8 @@ impl Nest {
         let stamp = self.stamp();
         let change = self.registry.re_add(&record, stamp);
         self.tell(Event::Conflict { bird: name.clone(), winner: nest.clone(), loser: nest });
+        // Above the life that ended: the operation brought the clock by which that one was made.
+        self.raise_fence(name, Fence(0));
         self.dirty.insert(change.name);
         true
     }

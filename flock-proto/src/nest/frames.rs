@@ -94,7 +94,7 @@ impl Nest {
             Frame::Hatched(life) => self.on_taken_over(from, life),
             Frame::Refused(refused) => self.on_refused(from, refused),
             Frame::Gone(life) => self.on_gone(from, life),
-            Frame::Ended(ended) => self.on_listed_ended(from, &ended),
+            Frame::Ended(ended) => self.on_listed_ended(from, ended),
             Frame::Request(request) => self.on_request(request),
             Frame::Response(response) => self.on_response(from, response),
         }

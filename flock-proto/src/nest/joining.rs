@@ -83,6 +83,10 @@ impl Nest {
             if card.name == self.me.name {
                 continue;
             }
+            if card.id == self.id {
+                // Another nest drew the same number in the same microsecond.
+                self.on_outdated(card.id);
+            }
             self.members_changed |= self.roster.put(card);
         }
     }
@@ -108,10 +112,25 @@ impl Nest {
         self.dial_seeds();
     }
 
+    /// Whether this nest may be part of a flock that joiners form among themselves: not while a seed
+    /// may yet turn out to be a flock that is merely slow to answer, or a link leads to a nest of
+    /// which nothing is known yet. Two joiners that found each other first would be a second flock.
+    fn may_form(&self) -> bool {
+        let patient = self.unheard.is_empty() || self.now >= self.born + self.config.form_after;
+        patient && self.links.keys().all(|id| self.swim.alive().contains(id))
+    }
+
+    pub(super) fn send_held_to_joiners(&mut self) {
+        let view = self.view.clone();
+        for member in view.members().iter().filter(|m| m.state == NestState::Joining) {
+            self.send_held(member.id);
+        }
+    }
+
     /// Tells a joiner that this nest holds it in its view, and what it must know before it is Up.
     pub(super) fn send_held(&mut self, to: NestId) {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
-        if joining {
+        if joining && (self.state != NestState::Joining || self.may_form()) {
             let vector = self.registry.vector().clone();
             self.send(to, &Frame::Held(Held { vector }));
         }
@@ -128,7 +147,15 @@ impl Nest {
 
     /// Goes Up as soon as that is safe.
     pub(super) fn try_up(&mut self) {
-        if self.state == NestState::Joining && self.may_be_up() {
+        if self.state != NestState::Joining {
+            return;
+        }
+        let may_form = self.may_form();
+        if may_form && !std::mem::replace(&mut self.may_form_before, may_form) {
+            self.send_held_to_joiners();
+        }
+        self.may_form_before = may_form;
+        if self.may_be_up() {
             self.state = NestState::Up;
             self.held.clear();
             self.write_card();
@@ -159,10 +186,13 @@ impl Nest {
             let first = joining
                 .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
             let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
-            if first && self.now < gathered {
-                self.timers.join = self.timers.join.min(gathered);
+            let formed = self.born + self.config.form_after;
+            let form_at = if self.unheard.is_empty() { gathered } else { gathered.max(formed) };
+            if self.now < form_at {
+                self.timers.join = self.timers.join.min(form_at);
             }
-            return first && self.now >= gathered && others.iter().all(|(id, _)| holds_me(id));
+            let held = others.iter().all(|(id, _)| holds_me(id));
+            return first && self.now >= form_at && self.may_form() && held;
         }
         if !others.is_empty() {
             // All that are left are leaving: they hand over to this nest, and wait for it.

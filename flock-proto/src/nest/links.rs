@@ -44,6 +44,8 @@ pub(super) struct Death {
 
 impl Nest {
     pub(super) fn dial_seeds(&mut self) {
+        self.unheard = self.me.seeds.iter().cloned().collect();
+        self.unheard.remove(&self.me.address);
         for address in self.me.seeds.clone() {
             self.dial(address);
         }
@@ -71,8 +73,10 @@ impl Nest {
             return;
         }
         self.dialing.remove(&address);
+        self.unheard.remove(&address);
         if let Some(dialled) = dialled {
             self.dialing.remove(&dialled);
+            self.unheard.remove(&dialled);
             if self.me.seeds.contains(&dialled) {
                 self.found_at.insert(dialled, name.clone());
             }
@@ -137,6 +141,9 @@ impl Nest {
 
     pub(super) fn on_dial_failed(&mut self, address: &str, refused: bool, why: String) {
         self.dialing.remove(address);
+        if refused {
+            self.unheard.remove(address);
+        }
         let at_address: Vec<NestId> = self
             .roster
             .cards()
@@ -293,17 +300,9 @@ impl Nest {
         self.forget_late_requests();
         self.ask_missing_seals();
         self.repeat_over_relays();
-        let joining: Vec<NestId> = self
-            .view
-            .members()
-            .iter()
-            .filter(|m| m.state == NestState::Joining)
-            .map(|m| m.id)
-            .collect();
-        for id in joining {
-            self.send_held(id);
-        }
+        self.send_held_to_joiners();
         let now = self.now;
+        self.forget_aftermath();
         self.accepted.retain(|_, fences| {
             fences.retain(|&(_, at)| now < at + Duration::from_secs(60));
             !fences.is_empty()

@@ -1,6 +1,6 @@
 //! What people may look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Nest;
@@ -26,6 +26,61 @@ pub struct Counters {
     pub moves: u64,
     /// Registries that differed though their vectors were equal.
     pub repairs: u64,
+}
+
+/// How much a nest holds of what it needs for a while only. With nothing under way all of it is 0,
+/// and each is bounded at all times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sizes {
+    /// Names that calls wait for.
+    pub wanted: usize,
+    /// Names about to be decided.
+    pub on_hold: usize,
+    /// What is left of lives that go on elsewhere.
+    pub snaps: usize,
+    /// Birds that others hand over, not taken yet.
+    pub offers: usize,
+    /// Names that others run, and this nest owns.
+    pub listed: usize,
+    /// Birds on their way out.
+    pub departing: usize,
+    /// Birds that wait for their turn to leave.
+    pub queued: usize,
+    /// Registries that are being taken in.
+    pub inbound: usize,
+    /// Nests whose death is in question.
+    pub deaths: usize,
+    /// Joiners that were told what they must know, by a nest that joins.
+    pub held: usize,
+    /// Requests whose answers wait for operations.
+    pub answered: usize,
+    /// Names about to be revived.
+    pub reviving: usize,
+    /// Ends of lives that came before the operations behind them.
+    pub early_ends: usize,
+}
+
+impl Sizes {
+    /// All of them, by name.
+    pub fn passing(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("wanted", self.wanted),
+            ("on_hold", self.on_hold),
+            ("snaps", self.snaps),
+            ("offers", self.offers),
+            ("listed", self.listed),
+            ("departing", self.departing),
+            ("queued", self.queued),
+            ("inbound", self.inbound),
+            ("deaths", self.deaths),
+            ("held", self.held),
+            ("answered", self.answered),
+            ("reviving", self.reviving),
+            ("early_ends", self.early_ends),
+        ]
+        .into_iter()
+    }
 }
 
 /// What a nest knows of a bird.
@@ -112,6 +167,35 @@ impl Nest {
     /// Questions that wait for an answer, as asker and as owner.
     pub fn open_questions(&self) -> (usize, usize) {
         (self.asks.len(), self.served.len())
+    }
+
+    /// The nests held to be alive or merely suspected, this one not included.
+    pub const fn alive(&self) -> &BTreeSet<NestId> {
+        self.swim.alive()
+    }
+
+    /// The nests that are suspected to be dead, each with SWIM's count of its refutations.
+    pub fn suspects(&self) -> Vec<(NestId, u16)> {
+        self.swim.suspects()
+    }
+
+    /// How much it holds for a while.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            wanted: self.wanted.len(),
+            on_hold: self.on_hold.len(),
+            snaps: self.snaps.len(),
+            offers: self.offers.len(),
+            listed: self.listed.len(),
+            departing: self.in_flight.values().map(BTreeSet::len).sum(),
+            queued: self.queue.values().map(BTreeSet::len).sum(),
+            inbound: self.registry.inbound(),
+            deaths: self.deaths.len(),
+            held: self.held.len(),
+            answered: self.answered.len(),
+            reviving: self.reviving.len(),
+            early_ends: self.early_ends.values().map(Vec::len).sum(),
+        }
     }
 
     fn info(&self, record: Record) -> BirdInfo {

@@ -131,7 +131,7 @@ impl Nest {
         self.release_window(name);
         self.out.push(Effect::Route { name: name.clone(), route });
         // It may have been listed to a later owner than the one that took it.
-        self.tell_ended(name, snap.birth);
+        self.tell_ended(name, snap.birth, snap.fence);
         self.dirty.insert(name.clone());
     }
 
@@ -170,6 +170,14 @@ impl Nest {
         {
             snap.sent_to = None;
             self.dirty.insert(name);
+        }
+        // It isn't where its seal says: that was given when the same members made the view before,
+        // or on another way. It must seal anew.
+        if let Some(seal) = self.seals.get_mut(&from)
+            && seal.view == self.view.fingerprint()
+        {
+            seal.view = refused.view;
+            self.send_seal(from);
         }
     }
 
@@ -215,8 +223,10 @@ impl Nest {
     ) -> Option<(Fence, Vec<Duration>)> {
         let offers = self.offers.remove(name)?;
         let mut best: Option<Offer> = None;
+        let mut last = Fence(0);
         for (from, offer) in offers {
             self.unlist(name, from);
+            last = last.max(offer.fence);
             let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
             if Some(offer.birth) != winner {
                 self.send(from, &Frame::Gone(life));
@@ -230,11 +240,16 @@ impl Nest {
                 best = Some(offer);
             }
         }
-        let best = best?;
         if self.birds.contains_key(name) {
-            self.raise_fence(name, best.fence);
+            // Also above a life whose record lost: it wrote to the same store.
+            self.raise_fence(name, last);
+            if best.is_some() {
+                self.tell(Event::Merged(name.clone()));
+            }
             return None;
         }
+        self.note_fence(name, last);
+        let best = best?;
         let own = self.snaps.get(name);
         if own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence) {
             return None;
@@ -243,15 +258,6 @@ impl Nest {
             self.release_window(name);
         }
         Some((best.fence, best.crashes))
-    }
-
-    /// Two lives of one bird have become one: it goes on under a fence above both.
-    fn raise_fence(&mut self, name: &BirdName, other: Fence) {
-        let new = Fence(self.stamp().0.max(other.0.saturating_add(1)));
-        let Some(bird) = self.birds.get_mut(name) else { return };
-        let old = std::mem::replace(&mut bird.fence, new);
-        self.out.push(Effect::SetFence { name: name.clone(), old, new });
-        self.tell(Event::Merged(name.clone()));
     }
 
     /// Sends offers back that reached the wrong nest. The offer of a nest that is gone is the last

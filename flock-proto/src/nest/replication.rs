@@ -171,6 +171,7 @@ impl Nest {
             None => self.send_status(from, true),
         }
         self.finish_responses();
+        self.finish_early_ends();
     }
 
     pub(super) fn on_snapshot_wanted(&mut self, from: NestId, cursor: u64) {
@@ -199,6 +200,7 @@ impl Nest {
                     self.on_change(change, false);
                 }
                 self.finish_responses();
+                self.finish_early_ends();
                 true
             }
             Joined::Gap => {

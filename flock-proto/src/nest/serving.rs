@@ -33,8 +33,8 @@ enum Stage {
     New,
     /// The record is written; the bird of this birth is to hatch.
     Hatching(Dot, Dot),
-    /// The record is removed; the life is to end.
-    Ending(Dot),
+    /// The record is removed, by this operation or by that of an earlier owner; the life is to end.
+    Ending(Option<Dot>),
     /// Done; another nest is to hold the operation.
     Holding(Dot, Outcome),
 }
@@ -102,12 +102,17 @@ impl Nest {
             }
             Stage::New => {}
             Stage::Hatching(op, birth) => self.check_hatched(name, key, op, birth),
+            // Its new owner hears of lives elsewhere, which this nest doesn't any more, and answers the
+            // asker's next try.
+            Stage::Ending(_) if !self.owns(hash) => self.forget_request(name, key),
             Stage::Ending(op) => {
                 let over = !self.birds.contains_key(name)
                     && !self.snaps.contains_key(name)
                     && !self.listed.contains_key(name);
-                if over {
-                    self.hold(name, key, op, Outcome::Stopped);
+                match op {
+                    _ if !over => {}
+                    Some(op) => self.hold(name, key, op, Outcome::Stopped),
+                    None => self.respond(name, key, Outcome::Stopped, None),
                 }
             }
             Stage::Holding(..) => {}
@@ -151,10 +156,14 @@ impl Nest {
                 Some(change) => {
                     self.on_own_change([change]);
                     let op = self.registry.last_dot();
-                    self.set_stage(key, Stage::Ending(op));
+                    self.set_stage(key, Stage::Ending(Some(op)));
                 }
-                // The first try may have done it; what was asked for is true.
-                None if again => self.respond(name, key, Outcome::Stopped, None),
+                // The first try may have done it; what was asked for is true once no life is left, here
+                // or on the nest that owned the name before.
+                None if again => {
+                    self.set_stage(key, Stage::Ending(None));
+                    self.dirty.insert(name.clone());
+                }
                 None => self.respond(name, key, Outcome::NoSuchBird, None),
             },
             Wish::Revive => self.decide_revive(name, key, again),

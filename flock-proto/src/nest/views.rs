@@ -111,6 +111,12 @@ impl Nest {
         for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
             self.forget_member(gone.id);
         }
+        for new in view.members().iter().filter(|m| before.member(m.id).is_none()) {
+            // As its card says: in the view it may be shown as joining at first.
+            if self.roster.card(new.id).is_some_and(|card| card.state != NestState::Joining) {
+                self.strangers.insert(new.id);
+            }
+        }
         if new_ring {
             self.enter_ring(&before, &view);
         }
@@ -134,6 +140,11 @@ impl Nest {
         let newcomers: BTreeSet<NestId> =
             new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
         self.newcomers = newcomers;
+        if !self.newcomers.is_empty() {
+            let strangers = self.strangers.len();
+            self.strangers.retain(|id| !self.newcomers.contains(id));
+            self.on_reunion(self.strangers.len() < strangers);
+        }
         // What others listed for arcs that are no longer ours is not ours to wait for.
         self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
         self.dirty.extend(self.birds.keys().cloned());
@@ -142,7 +153,12 @@ impl Nest {
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.routed.keys().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
-        let here = self.birds.keys().chain(self.snaps.keys()).chain(self.offers.keys());
+        // Before the seals, which list what is held: what goes back is listed by whom it goes to.
+        let theirs = |name: &&crate::BirdName| view.owner(name.hash64()) != Some(self.id);
+        for name in self.offers.keys().filter(theirs).cloned().collect::<Vec<_>>() {
+            self.refuse_offers(&name);
+        }
+        let here = self.birds.keys().chain(self.snaps.keys());
         let mut away = BTreeMap::<NestId, BTreeSet<crate::BirdName>>::new();
         for name in here {
             if let Some(owner) = view.owner(name.hash64()).filter(|&owner| owner != self.id) {
@@ -184,6 +200,8 @@ impl Nest {
         self.diverged.remove(&id);
         self.registry.forget_snapshot(id);
         self.newcomers.remove(&id);
+        self.strangers.remove(&id);
+        self.early_ends.remove(&id);
         self.queue.remove(&id);
         self.skewed.remove(&id);
         let names: Vec<_> = self
@@ -248,10 +266,8 @@ impl Nest {
         for name in self.away.get(&to).into_iter().flatten() {
             let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
             let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
-            let offers = self.offers.get(name).into_iter().flat_map(|from| from.values());
-            let lives = bird.into_iter().chain(snap);
-            let lives = lives.chain(offers.map(|offer| (offer.birth, offer.fence)));
-            listing.extend(lives.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
+            let life = bird.or(snap);
+            listing.extend(life.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
         }
         listing
     }
@@ -276,6 +292,8 @@ impl Nest {
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         self.seals.insert(from, seal);
+        // It says what is listed, and what must be known before that counts.
+        self.early_ends.remove(&from);
         if fits {
             self.apply_seal(from);
             if wanted {
@@ -283,8 +301,7 @@ impl Nest {
             }
         }
         // A bird that was refused departs again once its owner has sealed our view.
-        let waiting: Vec<_> = self.snaps.keys().cloned().collect();
-        self.dirty.extend(waiting);
+        self.dirty.extend(self.snaps.keys().cloned());
     }
 
     fn apply_seal(&mut self, from: NestId) {

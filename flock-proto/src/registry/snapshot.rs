@@ -155,6 +155,11 @@ impl Registry {
         self.inbound.get(&peer).map(|inbound| inbound.next)
     }
 
+    /// How many snapshots are being taken in.
+    pub fn inbound(&self) -> usize {
+        self.inbound.len()
+    }
+
     /// Gives up a snapshot that is being taken in, as its sender is gone. What came stays.
     pub fn forget_snapshot(&mut self, peer: NestId) {
         self.inbound.remove(&peer);

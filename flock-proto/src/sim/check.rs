@@ -1,10 +1,27 @@
 //! The invariants, each a function over the world, named as in the book.
+//!
+//! - `check/lives.rs`: of lives: one at a time, fences, restarts, no resurrection.
+//! - `check/calls.rs`: of calls and casts.
+//! - `check/views.rs`: of views and the ring, and of who may take over.
+//! - `check/requests.rs`: of what users were told.
+//! - `check/rest.rs`: what must hold once faults have ceased.
+//!
+//! Most are looked at when something happens that could break them, so that looking costs nothing
+//! while nothing of the kind happens.
+
+mod calls;
+mod lives;
+mod requests;
+mod rest;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::host::{CRASH_WINDOW, CallEnd, MAX_CRASHES};
-use super::world::World;
-use crate::{Answer, BirdName, Fence, Fingerprint, NestName, Time};
+pub(super) use calls::Made;
+
+use super::world::START;
+use crate::{BirdName, Dot, Fence, Fingerprint, NestId, NestName, Time};
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,21 +30,81 @@ pub struct Broken {
     pub invariant: &'static str,
     /// What was seen.
     pub what: String,
+    /// When, since the beginning.
+    pub at: Duration,
 }
 
+/// After a fault, or a change of anybody's view, the strict rules of rough times hold again when so
+/// much time has passed.
+const SETTLING: Duration = Duration::from_secs(12);
+
 /// What the checks remember.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Checks {
     broken: Option<Broken>,
-    /// A crash, a cut or a hasty leave happened: two lives may coexist until the heal is through.
+    now: Time,
+    /// A crash, a cut or a hasty leave happened since all was last at rest: two lives may coexist
+    /// for a while.
     rough: bool,
-    fences: BTreeMap<BirdName, Fence>,
+    /// When the last fault began or ended, or somebody's view changed.
+    disturbed: Time,
+    /// When a nest last died, or went without handing over what it had.
+    died: Time,
+    /// When each host was last frozen until.
+    thawed: BTreeMap<usize, Time>,
+    /// Clocks differ by more than they should: fences don't grow across a crash.
+    pub(super) skewed: bool,
+
+    /// Where each name has lives.
+    lives: BTreeMap<BirdName, Vec<usize>>,
+    doubled: BTreeSet<BirdName>,
+    /// The last fence that each name was given, of which birth, and on which host.
+    fences: BTreeMap<BirdName, (Dot, Fence, usize)>,
     crashes: BTreeMap<BirdName, Vec<Time>>,
-    /// How the last request about each name ended that certainly took effect.
-    certain: BTreeMap<BirdName, bool>,
-    /// Names about which a request's outcome is open, or that ended in other ways.
-    unsure: BTreeSet<BirdName>,
+    births: BTreeMap<Dot, BirdName>,
+    /// Births known to be dead everywhere.
+    buried: BTreeSet<Dot>,
+
+    made: BTreeMap<u64, Made>,
+    due: BTreeSet<(Time, u64)>,
+    handled: BTreeSet<u64>,
+    /// The last number that a bird handled of each host's calls that were not redirected.
+    in_order: BTreeMap<(usize, BirdName), u64>,
+
     owners: BTreeMap<Fingerprint, Vec<Option<NestName>>>,
+    /// When each host entered its present view.
+    entered: BTreeMap<usize, (Fingerprint, Time)>,
+    /// When each nest was last seen settled in a view.
+    settled: BTreeMap<(NestId, Fingerprint), Time>,
+    refused: BTreeMap<(BirdName, Fence), u32>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            broken: None,
+            now: START,
+            rough: false,
+            disturbed: START,
+            died: Time::default(),
+            thawed: BTreeMap::new(),
+            skewed: false,
+            lives: BTreeMap::new(),
+            doubled: BTreeSet::new(),
+            fences: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            births: BTreeMap::new(),
+            buried: BTreeSet::new(),
+            made: BTreeMap::new(),
+            due: BTreeSet::new(),
+            handled: BTreeSet::new(),
+            in_order: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            entered: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        }
+    }
 }
 
 impl Checks {
@@ -35,242 +112,59 @@ impl Checks {
         self.broken.as_ref()
     }
 
+    /// Only the first one counts: what follows may follow from it.
     pub(super) fn fail(&mut self, invariant: &'static str, what: String) {
         if self.broken.is_none() {
-            self.broken = Some(Broken { invariant, what });
+            self.broken = Some(Broken { invariant, what, at: self.now.since(START) });
         }
     }
 
-    pub(super) const fn on_cut(&mut self) {
-        self.rough = true;
+    pub(super) const fn is_rough(&self) -> bool {
+        self.rough
     }
 
-    pub(super) const fn on_death(&mut self, _host: usize) {
-        self.rough = true;
+    /// Time has passed.
+    pub(super) const fn on_time(&mut self, now: Time) {
+        self.now = now;
     }
 
-    pub(super) const fn on_hasty_leave(&mut self) {
+    /// A fault that two lives may come of.
+    pub(super) const fn on_fault(&mut self) {
         self.rough = true;
+        self.disturbed = self.now;
+    }
+
+    /// A fault ended, or something changed that takes a while to settle.
+    pub(super) const fn on_disturbance(&mut self) {
+        self.disturbed = self.now;
+    }
+
+    /// A nest stands still until then.
+    pub(super) fn on_freeze(&mut self, host: usize, until: Time) {
+        self.disturbed = until;
+        self.thawed.insert(host, until);
+    }
+
+    pub(super) const fn on_leave(&mut self, now: Time) {
+        self.now = now;
+        self.disturbed = now;
+    }
+
+    pub(super) fn on_boot(&mut self, host: usize, now: Time) {
+        self.now = now;
+        self.disturbed = self.disturbed.max(now);
+        self.entered.remove(&host);
+    }
+
+    /// Has nothing happened for a while that could excuse what is seen?
+    fn is_calm(&self) -> bool {
+        self.now > self.disturbed + SETTLING
     }
 
     /// All is well again: from here on the strict rules hold anew.
     pub(super) fn calm(&mut self) {
         self.rough = false;
-        self.fences.clear();
-    }
-
-    /// I11: fences grow along connected chains.
-    pub(super) fn on_fence(&mut self, name: &BirdName, fence: Fence) {
-        let last = self.fences.entry(name.clone()).or_default();
-        if fence <= *last && !self.rough {
-            let what = format!("{name} got fence {fence:?} after {last:?}");
-            return self.fail("I11", what);
-        }
-        *last = fence.max(*last);
-    }
-
-    /// I12: restarts never exceed the policy, wherever the bird lives.
-    pub(super) fn on_crash(&mut self, name: &BirdName, now: Time) {
-        let crashes = self.crashes.entry(name.clone()).or_default();
-        crashes.retain(|&at| now.since(at) <= CRASH_WINDOW);
-        crashes.push(now);
-        if crashes.len() > MAX_CRASHES + 1 && !self.rough {
-            let what = format!("{name} crashed {} times without being grounded", crashes.len());
-            self.fail("I12", what);
-        }
-    }
-
-    pub(super) fn on_grounded(&mut self, name: &BirdName) {
-        self.crashes.remove(name);
-        self.unsure.insert(name.clone());
-    }
-
-    pub(super) fn on_answer(&mut self, _name: &BirdName, _end: CallEnd) {}
-
-    pub(super) fn on_request_sent(&mut self, name: &BirdName) {
-        self.unsure.insert(name.clone());
-    }
-
-    pub(super) fn on_request_end(&mut self, name: &BirdName, _start: bool, answer: &Answer) {
-        match answer {
-            Answer::Started { .. } | Answer::AlreadyExists { .. } => {
-                self.certain.insert(name.clone(), true);
-            }
-            Answer::Stopped | Answer::NoSuchBird | Answer::HatchFailed { .. } => {
-                self.certain.insert(name.clone(), false);
-            }
-            _ => {
-                self.certain.remove(name);
-            }
-        }
-    }
-
-    pub(super) fn on_own_end(&mut self, name: &BirdName) {
-        self.certain.insert(name.clone(), false);
-        self.unsure.insert(name.clone());
-    }
-
-    /// What a name's last request says of it, if nothing else may have changed it since.
-    pub(super) fn forget_certainty(&mut self, name: &BirdName) {
-        self.certain.remove(name);
-    }
-}
-
-impl World {
-    /// What is checked after every event.
-    pub(super) fn check_now(&mut self) {
-        self.check_owners();
-        if !self.checks.rough {
-            self.check_single_lives("I1");
-        }
-    }
-
-    /// I3: the same members make the same owners everywhere.
-    fn check_owners(&mut self) {
-        let probes: Vec<u64> = (0..8u64).map(|i| i.wrapping_mul(0x2357_1113_1719_2329)).collect();
-        let mut found = Vec::new();
-        for host in &self.hosts {
-            let Some(view) = host.body.view.as_deref() else { continue };
-            if self.checks.owners.contains_key(&view.fingerprint()) && found.len() > 64 {
-                continue;
-            }
-            let owner = |hash: &u64| {
-                view.owner(*hash).and_then(|id| view.member(id)).map(|m| m.name.clone())
-            };
-            found.push((view.fingerprint(), probes.iter().map(owner).collect::<Vec<_>>()));
-        }
-        for (fingerprint, owners) in found {
-            let known = self.checks.owners.entry(fingerprint).or_insert_with(|| owners.clone());
-            if *known != owners {
-                let what = format!("one view, two rings: {known:?} and {owners:?}");
-                self.checks.fail("I3", what);
-            }
-        }
-    }
-
-    /// I1: no name has two lives.
-    fn check_single_lives(&mut self, invariant: &'static str) {
-        let mut seen: BTreeMap<&BirdName, usize> = BTreeMap::new();
-        let mut double = None;
-        for (i, host) in self.hosts.iter().enumerate() {
-            for (name, _) in host.body.table.iter().filter(|(_, entry)| entry.lives()) {
-                if let Some(other) = seen.insert(name, i) {
-                    double = Some(format!("{name} lives on hosts {other} and {i}"));
-                }
-            }
-        }
-        if let Some(what) = double {
-            self.checks.fail(invariant, what);
-        }
-    }
-
-    /// What must hold once faults have ceased and time has passed: L1 to L4, I1, I4 to I7.
-    pub(super) fn check_quiet(&mut self) {
-        self.check_single_lives("I1");
-        self.check_same_view();
-        self.check_same_registry();
-        self.check_perches();
-        self.check_certain();
-        self.check_nothing_open();
-        self.checks.calm();
-    }
-
-    fn check_same_view(&mut self) {
-        let views: BTreeSet<(Fingerprint, usize)> = self
-            .hosts
-            .iter()
-            .filter_map(|host| host.nest.as_ref())
-            .map(|nest| (nest.view().fingerprint(), nest.view().members().len()))
-            .collect();
-        if views.len() > 1 {
-            let all: Vec<_> = self
-                .hosts
-                .iter()
-                .filter_map(|host| host.nest.as_ref())
-                .map(|nest| {
-                    let view = nest.view();
-                    let of = |m: &crate::Member| format!("{}:{:?}:{:?}", m.name, m.state, m.via);
-                    view.members().iter().map(of).collect::<Vec<_>>()
-                })
-                .collect();
-            self.checks.fail("L1", format!("views differ: {all:?}"));
-        }
-    }
-
-    fn check_same_registry(&mut self) {
-        let digests: BTreeSet<_> = self
-            .hosts
-            .iter()
-            .filter_map(|host| host.nest.as_ref())
-            .map(crate::Nest::registry_digest)
-            .collect();
-        if digests.len() > 1 {
-            self.checks.fail("L2", format!("registries differ: {digests:?}"));
-        }
-    }
-
-    fn check_perches(&mut self) {
-        let perches = self.perches();
-        let Some(nest) = self.hosts.iter().find_map(|host| host.nest.as_ref()) else { return };
-        let mut wrong = None;
-        for info in nest.page(None, usize::MAX) {
-            let owner = info.owner.and_then(|id| self.host_of(id));
-            let at = perches.get(&info.name).cloned().unwrap_or_default();
-            let expected: Vec<usize> =
-                if info.grounded.is_some() { Vec::new() } else { owner.into_iter().collect() };
-            if at != expected {
-                wrong = Some(format!("{} belongs on {expected:?}, lives on {at:?}", info.name));
-            }
-        }
-        for (name, at) in &perches {
-            if nest.find(name).is_none() {
-                wrong = Some(format!("{name} lives on {at:?} without a record"));
-            }
-        }
-        if let Some(what) = wrong {
-            self.checks.fail("L3", what);
-        }
-    }
-
-    /// I5, I6: what was acknowledged is so, and a stopped bird stays stopped.
-    fn check_certain(&mut self) {
-        let Some(nest) = self.hosts.iter().find_map(|host| host.nest.as_ref()) else { return };
-        let mut wrong = None;
-        for (name, alive) in &self.checks.certain {
-            if self.checks.unsure.contains(name) {
-                continue;
-            }
-            if nest.find(name).is_some() != *alive {
-                let said = if *alive { "started" } else { "stopped" };
-                wrong = Some(format!("{name} was acknowledged as {said}, and isn't so"));
-            }
-        }
-        if let Some(what) = wrong {
-            self.checks.fail("I5", what);
-        }
-        self.checks.unsure.clear();
-        self.checks.certain.clear();
-    }
-
-    /// I7: no question is left open.
-    fn check_nothing_open(&mut self) {
-        let mut open = None;
-        for (i, host) in self.hosts.iter().enumerate() {
-            let Some(nest) = &host.nest else { continue };
-            let (asks, served) = nest.open_questions();
-            if asks + served > 0 {
-                open = Some(format!("host {i} still has {asks} asks, {served} requests"));
-            }
-            let waiting: usize = host.body.table.values().map(|entry| entry.queue.len()).sum();
-            if waiting > 0 {
-                open = Some(format!("host {i} still has {waiting} calls waiting"));
-            }
-        }
-        if !self.calls.is_empty() {
-            open = Some(format!("{} calls have no end", self.calls.len()));
-        }
-        if let Some(what) = open {
-            self.checks.fail("I7", what);
-        }
+        self.refused.clear();
+        self.settled.retain(|_, at| self.now < *at + Duration::from_secs(60));
     }
 }

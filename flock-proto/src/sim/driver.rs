@@ -4,230 +4,262 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::host::{Body, CallEnd, Entry, Later, SimCall, State};
+use super::host::{CallEnd, Entry, Later, Parcel, State};
 use super::world::World;
+use crate::wire::Frame;
 use crate::{Answer, BirdName, Dot, Effect, Event, Fence, Input, NestId, ReqId, Route, Time, Why};
+
+/// Up to so many hosts every down is traced to its suspicion; in larger worlds that costs too much.
+const FEW: usize = 8;
+
+/// The kind of a frame that refuses a bird.
+const REFUSED: u8 = 34;
 
 impl World {
     pub(super) fn feed(&mut self, host: usize, input: Input) {
         let now = self.local(host);
-        self.note(host, "<-", &input);
-        if let Some(nest) = &mut self.hosts[host].nest {
-            nest.handle(now, input);
-            self.carry_out(host);
+        if !matches!(input, Input::Frame { .. }) {
+            self.note(host, "<-", &input);
+        }
+        let few = self.hosts.len() <= FEW;
+        let ticks = few && matches!(input, Input::Tick);
+        let Some(nest) = &mut self.hosts[host].nest else { return };
+        let before = ticks.then(|| (nest.alive().clone(), nest.suspects()));
+        nest.handle(now, input);
+        if nest.is_settled_everywhere() {
+            let (id, view) = (nest.id(), nest.view().fingerprint());
+            self.checks.on_settled(id, view);
+        }
+        self.carry_out(host);
+        if let Some((alive, suspects)) = before {
+            self.check_downs(host, &alive, &suspects);
         }
     }
 
     pub(super) fn carry_out(&mut self, host: usize) {
         let Some(nest) = &mut self.hosts[host].nest else { return };
-        let id = nest.id();
         let effects: Vec<Effect> = nest.drain().collect();
         for effect in effects {
-            self.note(host, "->", &effect);
-            match effect {
-                Effect::Send { to, frame } => self.send_frame(host, to, frame),
-                Effect::Dial { address } => {
-                    let delay = self.latency();
-                    self.at(delay, host, id, Later::DialDone(address));
-                }
-                Effect::HangUp { peer, .. } | Effect::Release { peer } => self.hang_up(host, peer),
-                Effect::Hatch { name, birth, fence, why, crashes, .. } => {
-                    self.on_hatch(host, id, name, birth, fence, why, &crashes);
-                }
-                Effect::End { name, fence, .. } => {
-                    self.set_state(host, &name, State::Ending);
-                    let fence = self.first_fence(host, &name).unwrap_or(fence);
-                    let delay = Duration::from_millis(1 + self.rng.below(20));
-                    self.at(delay, host, id, Later::Ended(name, fence));
-                }
-                Effect::Depart { name, fence } => {
-                    self.set_state(host, &name, State::Departing);
-                    let fence = self.first_fence(host, &name).unwrap_or(fence);
-                    let delay = Duration::from_millis(1 + self.rng.below(50));
-                    self.at(delay, host, id, Later::Departed(name, fence));
-                }
-                Effect::SetFence { name, new, .. } => {
-                    self.checks.on_fence(&name, new);
-                    if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
-                        entry.fence = new;
-                    }
-                }
-                Effect::Route { name, route } => self.on_route(host, &name, route),
-                Effect::Answer { req, answer } => self.on_answer(host, req, answer),
-                Effect::Publish(view) => self.hosts[host].body.enter(view),
-                Effect::Tell(event) => self.on_event(&event),
-                Effect::Renamed { .. } | Effect::Stamp(_) => {}
+            match &effect {
+                Effect::Send { to, frame } => self.note_frame(host, &format!("~> {to}"), frame),
+                other => self.note(host, "->", other),
             }
+            self.carry_out_one(host, effect);
+        }
+        self.arm(host);
+    }
+
+    fn carry_out_one(&mut self, host: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, frame } => self.send_frame(host, to, frame),
+            Effect::Dial { address } => {
+                let delay = self.latency();
+                self.later(delay, host, Later::Dial(address, 0));
+            }
+            Effect::HangUp { peer, .. } => self.hang_up(host, peer, true),
+            Effect::Release { peer } => self.hang_up(host, peer, false),
+            Effect::Renamed { id } => self.on_renamed(host, id),
+            Effect::Hatch { name, birth, fence, why, crashes, .. } => {
+                self.on_hatch(host, name, birth, fence, why, &crashes);
+            }
+            Effect::End { name, .. } => {
+                if let Some(fence) = self.turn(host, &name, State::Ending) {
+                    let delay = Duration::from_millis(1 + self.rng.below(20));
+                    self.later(delay, host, Later::Ended(name, fence));
+                }
+            }
+            Effect::Depart { name, .. } => {
+                if let Some(view) = self.hosts[host].body.view.clone() {
+                    self.checks.on_depart(host, &name, &view);
+                }
+                if let Some(fence) = self.turn(host, &name, State::Departing) {
+                    let delay = Duration::from_millis(1 + self.rng.below(50));
+                    self.later(delay, host, Later::Departed(name, fence));
+                }
+            }
+            Effect::SetFence { name, old, new } => {
+                self.checks.on_merged_fence(&name, old, new);
+                if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
+                    entry.fence = new;
+                }
+            }
+            Effect::Route { name, route } => self.on_route(host, &name, route),
+            Effect::Answer { req, answer } => self.on_answer(host, req, answer),
+            Effect::Publish(view) => {
+                let before = self.hosts[host].body.view.clone();
+                self.checks.on_view(host, before.as_deref(), &view);
+                self.hosts[host].body.enter(view);
+            }
+            Effect::Tell(event) => self.on_event(&event),
+            Effect::Stamp(_) => {}
         }
     }
 
     /// Prints what a trace asks for.
     pub(super) fn note(&self, host: usize, arrow: &str, what: &dyn std::fmt::Debug) {
         if let Some(wanted) = &self.trace {
-            let text = format!("{what:?}");
-            self.print(host, arrow, wanted, &text);
+            self.print(host, arrow, wanted, &format!("{what:?}"));
         }
     }
 
     /// Prints a frame, if a trace asks for it.
-    pub(super) fn note_frame(&self, host: usize, frame: &[u8]) {
-        if let (Some(wanted), Ok(frame)) = (&self.trace, crate::wire::Frame::decode(frame)) {
-            let text = format!("{frame:?}");
-            self.print(host, "<~", wanted, &text);
+    pub(super) fn note_frame(&self, host: usize, arrow: &str, frame: &[u8]) {
+        if let Some(wanted) = &self.trace
+            && let Ok(frame) = Frame::decode(frame)
+        {
+            self.print(host, arrow, wanted, &format!("{frame:?}"));
         }
     }
 
-    pub(super) fn print(&self, host: usize, arrow: &str, wanted: &str, text: &str) {
-        if text.contains(wanted) {
-            let at = self.elapsed();
-            eprintln!("{at:>14?} host {host} {arrow} {text:.300}");
+    fn print(&self, host: usize, arrow: &str, wanted: &str, text: &str) {
+        if wanted.split('|').any(|wanted| text.contains(wanted)) {
+            eprintln!("{:>14?} host {host} {arrow} {text:.2000}", self.elapsed());
         }
     }
 
-    pub(super) fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         let kind = match event {
             Event::Conflict { .. } => "conflict",
             Event::Moved { .. } => "moved",
             Event::Merged(_) => "merged",
             Event::NestDown(_) => "down",
-            Event::BadFrame { .. } => "bad frame",
-            _ => "other",
+            Event::BadFrame { why, .. } => {
+                let what = format!("a nest wrote a frame that can't be read: {why}");
+                self.checks.fail("I4", what);
+                "bad frame"
+            }
+            _ => return,
         };
         *self.events.entry(kind).or_default() += 1;
-        if let Event::BadFrame { why, .. } = event {
-            self.checks.fail("I4", format!("a nest wrote a frame that can't be read: {why}"));
-        }
     }
 
-    pub(super) fn on_answer(&mut self, host: usize, req: ReqId, answer: Answer) {
-        if let Some((_, name, start)) = self.asked.remove(&req) {
-            self.checks.on_request_end(&name, start, &answer);
+    fn on_answer(&mut self, host: usize, req: ReqId, answer: Answer) {
+        if let Some(verdict) = self.facts.on_answer(req, &answer) {
+            self.check_answer(&verdict, &answer);
         }
         if answer == Answer::Left {
-            let still_here = self.hosts[host].body.table.values().any(Entry::lives);
-            let others = self.hosts.iter().filter(|h| h.nest.is_some()).count();
-            self.hosts[host].nest = None;
-            self.hosts[host].body = Body::default();
-            self.calls_of(host, CallEnd::CallerGone);
-            if still_here && others > 1 {
-                self.checks.on_hasty_leave();
-            }
-            let gone: Vec<_> = self
-                .net
-                .links
-                .iter()
-                .filter_map(|(id, l)| Some((*id, l.ends.iter().position(|e| e.0 == host)?)))
-                .collect();
-            for (id, side) in gone {
-                if let Some(link) = self.net.links.get_mut(&id) {
-                    link.open[side] = false;
-                }
-                // After what it still wrote.
-                let end = self.net.links.get(&id).map(|l| l.ends[1 - side]);
-                if let Some(end) = end {
-                    self.at(Duration::from_millis(10), end.0, end.1, Later::LinkGone(id, 1 - side));
-                }
-            }
+            self.on_left(host);
         }
         self.answers.insert(req, answer);
     }
 
-    pub(super) fn send_frame(&mut self, host: usize, to: NestId, frame: Bytes) {
-        let delay = self.latency();
-        let Some((id, side)) = self.net.find(host, to) else { return };
-        let at = self.now + delay;
-        if let Some(link) = self.net.links.get_mut(&id) {
-            let queue = &mut link.queues[1 - side];
-            let at = queue.back().map_or(at, |(last, _)| at.max(*last));
-            queue.push_back((at, frame));
+    fn on_left(&mut self, host: usize) {
+        let still_here = self.hosts[host].body.table.values().any(|entry| entry.state.lives());
+        let others = self.running().len() > 1;
+        self.close_links_of(host, Duration::from_millis(10));
+        if still_here && others {
+            self.checks.on_host_gone(host);
         }
+        self.checks.on_silence(host);
+        self.vacate(host);
     }
 
-    pub(super) fn set_state(&mut self, host: usize, name: &BirdName, state: State) {
-        if let Some(entry) = self.hosts[host].body.table.get_mut(name) {
-            entry.state = state;
+    /// Nothing runs on this host any more.
+    pub(super) fn vacate(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        if let Some(nest) = it.nest.take() {
+            self.by_id.remove(&nest.id());
         }
+        it.boots += 1;
+        it.armed = Time::NEVER;
+        it.control.clear();
+        let body = std::mem::take(&mut it.body);
+        for (name, entry) in &body.table {
+            if entry.state.lives() {
+                self.checks.on_life_over(name, host);
+            }
+        }
+        for number in self.checks.calls_of(host) {
+            self.end_call(number, CallEnd::CallerGone);
+        }
+        let nests = &self.hosts;
+        self.facts.on_gone(host, |name, alive| {
+            let mut others = nests.iter().filter_map(|host| host.nest.as_ref());
+            let known = others.any(|nest| nest.find(name).is_some());
+            // Somebody knows that it lives; or nobody has yet to hear that it doesn't.
+            known == alive
+        });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
-    pub(super) fn on_hatch(
+    fn on_renamed(&mut self, host: usize, id: NestId) {
+        let former = self.by_id.iter().filter(|(_, at)| **at == host).map(|(id, _)| *id);
+        self.hosts[host].body.former.extend(former);
+        // Anew: two nests may have drawn one number.
+        let ids = self.hosts.iter().zip(0..).filter_map(|(host, at)| Some((host.id()?, at)));
+        self.by_id = ids.collect();
+        debug_assert_eq!(self.hosts[host].id(), Some(id));
+        self.checks.on_disturbance();
+        self.close_links_of(host, Duration::ZERO);
+    }
+
+    /// A life goes into another phase; says by which fence the driver knows it.
+    fn turn(&mut self, host: usize, name: &BirdName, state: State) -> Option<Fence> {
+        let entry = self.hosts[host].body.table.get_mut(name)?;
+        entry.state = state;
+        Some(entry.first_fence)
+    }
+
+    fn on_hatch(
         &mut self,
         host: usize,
-        id: NestId,
         name: BirdName,
         birth: Dot,
         fence: Fence,
         why: Why,
         crashes: &[Duration],
     ) {
-        self.checks.on_fence(&name, fence);
+        let whole = self.net.is_whole();
+        self.checks.on_life(&name, birth, fence, host, whole);
         let now = self.now;
         let entry = self.hosts[host].body.table.entry(name.clone()).or_insert_with(Entry::waiting);
         entry.state = State::Hatching;
         entry.birth = Some(birth);
         entry.fence = fence;
         entry.first_fence = fence;
-        entry.first_fence = fence;
-        entry.crashes = crashes
-            .iter()
-            .map(|ago| Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64)))
-            .collect();
+        let at = |ago: &Duration| {
+            Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64))
+        };
+        entry.crashes = crashes.iter().map(at).collect();
         let ok = why != Why::Start || !self.rng.one_in(50);
         let delay = Duration::from_millis(1 + self.rng.below(30));
-        self.at(delay, host, id, Later::Hatched(name, fence, ok));
+        self.later(delay, host, Later::Hatched(name, fence, ok));
     }
 
-    pub(super) fn on_route(&mut self, host: usize, name: &BirdName, route: Route) {
+    fn on_route(&mut self, host: usize, name: &BirdName, route: Route) {
         let Some(entry) = self.hosts[host].body.table.get_mut(name) else { return };
-        if entry.lives() {
+        if entry.state.lives() {
             return self.checks.fail("I1", format!("{name} was routed away while it lives here"));
         }
-        let waiting: Vec<SimCall> = entry.queue.drain(..).collect();
-        match route {
+        let waiting: Vec<Parcel> = entry.queue.drain(..).collect();
+        let end = match route {
             Route::To(to) => {
-                let me = self.hosts[host].body.view.as_ref().map(|view| view.me());
-                let owner =
-                    self.hosts[host].body.view.as_ref().and_then(|view| view.owner(name.hash64()));
-                if owner == me {
-                    self.set_state(host, name, State::Moved(to));
+                let view = self.hosts[host].body.view.as_ref();
+                if view.is_some_and(|view| view.owner(name.hash64()) == Some(view.me())) {
+                    self.turn(host, name, State::Moved(to));
                 } else {
                     self.hosts[host].body.table.remove(name);
                 }
-                for call in waiting {
-                    self.forward(host, to, call);
+                for parcel in waiting {
+                    self.redispatch(host, parcel);
                 }
+                return;
             }
-            Route::NoSuchBird | Route::Grounded { .. } | Route::UnknownSpecies(_) => {
-                self.hosts[host].body.table.remove(name);
-                let end = if route == Route::NoSuchBird {
-                    CallEnd::NoSuchBird
-                } else {
-                    CallEnd::Grounded
-                };
-                for call in waiting {
-                    self.reply(host, &call, end);
-                }
-            }
+            Route::NoSuchBird => CallEnd::NoSuchBird,
+            _ => CallEnd::Grounded,
+        };
+        self.hosts[host].body.table.remove(name);
+        for parcel in waiting {
+            self.reply(host, &parcel, end);
         }
     }
 
-    pub(super) fn first_fence(&self, host: usize, name: &BirdName) -> Option<Fence> {
-        self.hosts[host].body.table.get(name).map(|entry| entry.first_fence)
-    }
-
-    pub(super) fn is_life(
-        &self,
-        host: usize,
-        name: &BirdName,
-        fence: Fence,
-        state: &State,
-    ) -> bool {
+    pub(super) fn is_life(&self, host: usize, name: &BirdName, fence: Fence, state: State) -> bool {
         let entry = self.hosts[host].body.table.get(name);
-        entry.is_some_and(|entry| entry.state == *state && entry.first_fence == fence)
+        entry.is_some_and(|entry| entry.state == state && entry.first_fence == fence)
     }
 
     pub(super) fn on_hatch_done(&mut self, host: usize, name: BirdName, fence: Fence, ok: bool) {
-        if !self.is_life(host, &name, fence, &State::Hatching) {
+        if !self.is_life(host, &name, fence, State::Hatching) {
             return;
         }
         if !ok {
@@ -240,14 +272,21 @@ impl World {
             entry.state = State::Running;
             waiting.extend(entry.queue.drain(..));
         }
-        for call in waiting {
-            self.resolve(host, call);
+        for parcel in waiting {
+            self.dispatch(host, parcel);
         }
         self.feed(host, Input::Hatched { name, fence });
     }
 
+    pub(super) fn on_ended(&mut self, host: usize, name: BirdName, fence: Fence) {
+        if self.is_life(host, &name, fence, State::Ending) {
+            self.drop_life(host, &name);
+            self.feed(host, Input::Ended { name, fence });
+        }
+    }
+
     pub(super) fn on_departed(&mut self, host: usize, name: BirdName, fence: Fence) {
-        if !self.is_life(host, &name, fence, &State::Departing) {
+        if !self.is_life(host, &name, fence, State::Departing) {
             return;
         }
         let now = self.now;
@@ -256,6 +295,24 @@ impl World {
             entry.state = State::Kept;
             crashes.extend(entry.crashes.iter().map(|&at| now.since(at)));
         }
+        self.checks.on_life_over(&name, host);
         self.feed(host, Input::Departed { name, fence, crashes });
+    }
+
+    /// Counts a control frame, and looks at what only frames tell.
+    pub(super) fn see_frame(&mut self, host: usize, frame: &Bytes) {
+        self.note_frame(host, "<~", frame);
+        self.frames.0 += 1;
+        self.frames.1 += frame.len() as u64;
+        if frame.get(1) == Some(&REFUSED)
+            && let Ok(Frame::Refused(refused)) = Frame::decode(frame)
+        {
+            self.checks.on_refused(&refused.life.name, refused.life.fence);
+        }
+        if let Some(&hops) = frame.get(3)
+            && hops > crate::wire::MAX_HOPS
+        {
+            self.checks.fail("I13", format!("a frame was passed on {hops} times"));
+        }
     }
 }

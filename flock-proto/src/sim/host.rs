@@ -1,23 +1,88 @@
-//! One host's body: a table of birds that hatch, run and end as the core says, and calls to them.
+//! One host, and its body: what a driver keeps of birds and calls beside the core.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BirdName, Dot, Fence, NestId, Time, View};
-use std::sync::Arc;
+use super::net::LinkId;
+use crate::{BirdName, CallId, CallKind, Dot, Fence, Nest, NestId, NestName, Pending, Time, View};
 
-/// A call under way in the simulation.
+/// A host, whether or not a nest runs on it.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) name: NestName,
+    pub(super) nest: Option<Nest>,
+    pub(super) body: Body,
+    /// Its clock is ahead of the world's by so many microseconds.
+    pub(super) skew: i64,
+    pub(super) frozen_until: Time,
+    /// Counts its boots: what was planned for an earlier one is void.
+    pub(super) boots: u32,
+    /// When its core's tick is planned.
+    pub(super) armed: Time,
+    /// Control links that it knows as open.
+    pub(super) control: BTreeMap<NestId, LinkId>,
+}
+
+impl Host {
+    pub(super) fn new(name: NestName, skew: i64, now: Time) -> Self {
+        Self {
+            name,
+            nest: None,
+            body: Body::default(),
+            skew,
+            frozen_until: now,
+            boots: 0,
+            armed: Time::NEVER,
+            control: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn id(&self) -> Option<NestId> {
+        self.nest.as_ref().map(Nest::id)
+    }
+
+    /// The world's time on this host's clock.
+    pub(super) const fn local(&self, now: Time) -> Time {
+        Time::from_micros(now.as_micros().saturating_add_signed(self.skew))
+    }
+
+    /// This host's time on the world's clock.
+    pub(super) fn world(&self, local: Time) -> Time {
+        if local == Time::NEVER {
+            return local;
+        }
+        Time::from_micros(local.as_micros().saturating_add_signed(-self.skew))
+    }
+}
+
+/// A call or cast under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SimCall {
-    pub(super) id: u64,
+pub(super) struct Parcel {
+    /// Its number in the world: no two have the same, and later ones have greater ones.
+    pub(super) number: u64,
+    pub(super) kind: CallKind,
+    pub(super) redirected: bool,
+    pub(super) hop: u8,
+    pub(super) id: CallId,
+    pub(super) origin: NestId,
     pub(super) name: BirdName,
-    pub(super) origin: usize,
-    pub(super) hops: u8,
     pub(super) deadline: Time,
+    /// The link that brought it.
+    pub(super) back: Option<LinkId>,
+}
+
+/// A call made on a host that waits for its outcome.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) number: u64,
+    /// The link that it went over, if it did.
+    pub(super) link: Option<LinkId>,
 }
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum CallEnd {
     /// The life with this fence answered.
     Answered(Fence),
@@ -25,18 +90,14 @@ pub enum CallEnd {
     NoSuchBird,
     /// It is grounded.
     Grounded,
+    /// The bird crashed over it.
+    Crashed,
+    /// The link broke after the call was sent.
+    OutcomeUnknown,
     /// The deadline passed.
     TimedOut,
     /// The caller's host went down.
     CallerGone,
-}
-
-/// What travels between bodies.
-#[derive(Clone, Debug)]
-pub(super) enum Data {
-    Call(SimCall),
-    Reply(u64, CallEnd),
-    Retry(SimCall),
 }
 
 /// What a body does after a while.
@@ -45,21 +106,38 @@ pub(super) enum Later {
     Hatched(BirdName, Fence, bool),
     Ended(BirdName, Fence),
     Departed(BirdName, Fence),
-    Data(Box<Data>),
-    Resolve(SimCall),
-    DialDone(String),
-    LinkGone(u64, usize),
+    /// A parcel that could go nowhere is tried again.
+    Resolve(Parcel),
+    /// Calls whose deadlines have passed end.
+    Sweep,
+    /// A dial for control comes through, or is tried again, for the so-and-so-manieth time.
+    Dial(String, u8),
+    /// The same for data.
+    DialData(LinkId, u8),
+    /// The first end of a link hears that it is welcome.
+    Welcome(LinkId),
+    /// An end of a link sees that it is gone.
+    LinkGone(LinkId, usize),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How far a name is on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Waiting,
     Hatching,
     Running,
     Ending,
     Departing,
+    /// The life is over, its inbox kept.
     Kept,
     Moved(NestId),
+}
+
+impl State {
+    /// A life is here, in whatever phase.
+    pub(super) const fn lives(self) -> bool {
+        matches!(self, Self::Hatching | Self::Running | Self::Ending | Self::Departing)
+    }
 }
 
 /// A name in a body's table.
@@ -71,11 +149,11 @@ pub(super) struct Entry {
     /// The fence it hatched with: reports about an earlier life name another one.
     pub(super) first_fence: Fence,
     pub(super) crashes: Vec<Time>,
-    pub(super) queue: VecDeque<SimCall>,
+    pub(super) queue: VecDeque<Parcel>,
 }
 
 impl Entry {
-    pub(super) fn waiting() -> Self {
+    pub(super) const fn waiting() -> Self {
         Self {
             state: State::Waiting,
             birth: None,
@@ -85,22 +163,22 @@ impl Entry {
             queue: VecDeque::new(),
         }
     }
-
-    /// A life is here, in whatever phase.
-    pub(super) const fn lives(&self) -> bool {
-        matches!(self.state, State::Hatching | State::Running | State::Ending | State::Departing)
-    }
 }
 
 /// The restart policy of simulated birds.
 pub(super) const MAX_CRASHES: usize = 5;
 pub(super) const CRASH_WINDOW: Duration = Duration::from_secs(30);
 
-/// A host's table and its picture of the flock.
+/// A host's table of names, its calls, and its picture of the flock.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     pub(super) table: BTreeMap<BirdName, Entry>,
+    pub(super) pending: Pending<Waiting>,
     pub(super) view: Option<Arc<View>>,
+    /// Data links that it dialled.
+    pub(super) data: BTreeMap<NestId, LinkId>,
+    /// Incarnations that it had before it was renamed: calls made then still come back.
+    pub(super) former: Vec<NestId>,
 }
 
 impl Body {
@@ -108,6 +186,9 @@ impl Body {
     /// when that nest is gone, or the name isn't ours any more: then the view knows better.
     pub(super) fn enter(&mut self, view: Arc<View>) {
         let before = self.view.replace(view.clone());
+        if before.as_ref().is_some_and(|old| old.fingerprint() == view.fingerprint()) {
+            return;
+        }
         let me = view.me();
         self.table.retain(|name, entry| {
             let State::Moved(to) = entry.state else { return true };

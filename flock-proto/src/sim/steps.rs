@@ -2,26 +2,16 @@
 
 use std::time::Duration;
 
-use super::host::{CallEnd, Later, State};
+use super::host::Later;
+use super::net::{LinkId, LinkKind};
+use super::queue::Happening;
 use super::world::World;
-use crate::{Input, Nest, NestId, Time};
+use crate::{Input, Time};
 
 impl World {
     pub(super) fn latency(&mut self) -> Duration {
-        Duration::from_micros(100 + self.rng.below(2_000))
-    }
-
-    pub(super) fn at(&mut self, delay: Duration, host: usize, id: NestId, what: Later) {
-        self.seq += 1;
-        self.later.insert((self.now + delay, self.seq), (host, id, what));
-    }
-
-    pub(super) fn id_of(&self, host: usize) -> Option<NestId> {
-        self.hosts.get(host)?.nest.as_ref().map(Nest::id)
-    }
-
-    pub(super) fn host_of(&self, id: NestId) -> Option<usize> {
-        self.hosts.iter().position(|h| h.nest.as_ref().is_some_and(|n| n.id() == id))
+        let (least, more) = self.latency;
+        least + Duration::from_micros(self.rng.below(more.as_micros() as u64))
     }
 
     /// Lets time pass.
@@ -29,7 +19,7 @@ impl World {
         let end = self.now + span;
         while self.broken().is_none() && self.step(end) {}
         self.now = self.now.max(end);
-        self.expire_calls();
+        self.checks.on_time(self.now);
     }
 
     /// Lets time pass until something is so; false if it never was.
@@ -43,94 +33,103 @@ impl World {
         true
     }
 
-    pub(super) fn expire_calls(&mut self) {
-        let now = self.now;
-        let late: Vec<u64> =
-            self.calls.iter().filter(|(_, call)| call.1 < now).map(|(id, _)| *id).collect();
-        for id in late {
-            self.end_call(id, CallEnd::TimedOut);
-        }
-    }
-
     /// One event; false if none is due before `end`.
-    pub(super) fn step(&mut self, end: Time) -> bool {
-        let timer = self
-            .hosts
-            .iter()
-            .enumerate()
-            .filter_map(|(i, h)| {
-                let at = h.nest.as_ref()?.deadline();
-                let back = Duration::from_micros(h.skew.as_micros() as u64);
-                let at = if at == Time::NEVER {
-                    at
-                } else {
-                    Time::from_micros(at.as_micros().saturating_sub(back.as_micros() as u64))
-                };
-                Some((at.max(self.now).max(h.frozen_until), i))
-            })
-            .min();
-        let frame = self.net.next_arrival().map(|(at, id, side)| {
-            let host = self.net.links.get(&id).map_or(0, |l| l.ends[side].0);
-            (at.max(self.now).max(self.hosts[host].frozen_until), id, side)
-        });
-        let later = self.later.keys().next().copied();
-        let times = [
-            timer.map_or(Time::NEVER, |t| t.0),
-            frame.map_or(Time::NEVER, |f| f.0),
-            later.map_or(Time::NEVER, |l| l.0),
-        ];
-        let at = times.into_iter().min().unwrap_or(Time::NEVER);
-        if at > end {
+    fn step(&mut self, end: Time) -> bool {
+        if self.queue.next_at().is_none_or(|at| at > end) {
             return false;
         }
+        let Some((at, what)) = self.queue.pop() else { return false };
         self.now = self.now.max(at);
-        match (timer, frame, later) {
-            (_, Some((when, id, side)), _) if when == at => self.deliver(id, side),
-            (_, _, Some(key)) if key.0 == at => self.do_later(key),
-            (Some((_, host)), ..) => self.feed(host, Input::Tick),
-            _ => {}
+        self.checks.on_time(self.now);
+        match what {
+            Happening::Timer { host, boot } => self.on_timer(host, boot),
+            Happening::Arrival { link, side } => self.on_arrival(link, side),
+            Happening::Later { host, boot, what } => self.on_later(host, boot, what),
         }
-        self.check_now();
+        self.checks.check_due();
+        self.checks.check_doubles(self.net.is_whole());
         true
     }
 
-    pub(super) fn deliver(&mut self, id: u64, side: usize) {
-        let Some(link) = self.net.links.get_mut(&id) else { return };
-        let Some((_, frame)) = link.queues[side].pop_front() else { return };
-        let (host, incarnation) = link.ends[side];
-        let from = link.ends[1 - side].1;
-        if link.open[side] && self.id_of(host) == Some(incarnation) {
-            self.note_frame(host, &frame);
-            self.feed(host, Input::Frame { from, frame });
+    /// Plans the core's tick, unless one is planned that comes soon enough: it finds nothing to do
+    /// then, and plans the next.
+    pub(super) fn arm(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let Some(nest) = &it.nest else { return };
+        let deadline = nest.deadline();
+        let at = it.world(deadline);
+        if at < it.armed {
+            it.armed = at;
+            let boot = it.boots;
+            self.queue.plan(at.max(self.now), Happening::Timer { host, boot });
         }
     }
 
-    pub(super) fn do_later(&mut self, key: (Time, u64)) {
-        let Some((host, id, what)) = self.later.remove(&key) else { return };
-        if self.hosts[host].frozen_until > self.now {
-            let thaw = self.hosts[host].frozen_until.since(self.now);
-            return self.at(thaw, host, id, what);
-        }
-        if self.id_of(host) != Some(id) {
+    fn on_timer(&mut self, host: usize, boot: u32) {
+        let it = &mut self.hosts[host];
+        if it.boots != boot || it.nest.is_none() {
             return;
+        }
+        if it.frozen_until > self.now {
+            return self.queue.plan(it.frozen_until, Happening::Timer { host, boot });
+        }
+        it.armed = Time::NEVER;
+        let local = it.local(self.now);
+        if it.nest.as_ref().is_some_and(|nest| nest.deadline() <= local) {
+            self.feed(host, Input::Tick);
+        } else {
+            self.arm(host);
+        }
+    }
+
+    fn on_later(&mut self, host: usize, boot: u32, what: Later) {
+        let it = &self.hosts[host];
+        if it.boots != boot {
+            return;
+        }
+        if it.frozen_until > self.now {
+            return self.queue.plan(it.frozen_until, Happening::Later { host, boot, what });
         }
         match what {
             Later::Hatched(name, fence, ok) => self.on_hatch_done(host, name, fence, ok),
-            Later::Ended(name, fence) => {
-                if self.is_life(host, &name, fence, &State::Ending) {
-                    self.drop_life(host, &name);
-                    self.feed(host, Input::Ended { name, fence });
-                }
-            }
+            Later::Ended(name, fence) => self.on_ended(host, name, fence),
             Later::Departed(name, fence) => self.on_departed(host, name, fence),
-            Later::Data(data) => self.on_data(host, *data),
-            Later::Resolve(call) => {
-                if call.deadline >= self.now {
-                    self.resolve(host, call);
-                }
-            }
-            Later::DialDone(address) => self.finish_dial(host, address),
+            Later::Resolve(parcel) => self.dispatch(host, parcel),
+            Later::Sweep => self.sweep(host),
+            Later::Dial(address, tries) => self.on_dial(host, address, tries),
+            Later::DialData(link, tries) => self.on_data_dial(host, link, tries),
+            Later::Welcome(link) => self.on_welcome(host, link),
             Later::LinkGone(link, side) => self.on_link_gone(link, side),
+        }
+    }
+
+    fn on_arrival(&mut self, id: LinkId, side: usize) {
+        let Some(link) = self.net.link(id) else { return };
+        let (host, incarnation) = link.ends[side];
+        let (sender, from) = link.ends[1 - side];
+        let Some(&(at, _)) = link.lanes[side].frames.front() else { return };
+        let frozen = self.hosts[host].frozen_until;
+        // One that was stalled has another event later; on a cut link everything waits for the heal, on
+        // one that is not open yet for its opening.
+        let opening = link.greeting && link.kind == LinkKind::Data;
+        if at > self.now || opening || self.net.is_cut(sender, host) {
+            return;
+        }
+        if frozen > self.now {
+            return self.queue.plan(frozen, Happening::Arrival { link: id, side });
+        }
+        let Some(link) = self.net.link_mut(id) else { return };
+        let Some((_, frame)) = link.lanes[side].frames.pop_front() else { return };
+        let (kind, open) = (link.kind, link.open[side]);
+        if !open || !self.is_me(host, incarnation) {
+            return;
+        }
+        match kind {
+            LinkKind::Control => {
+                self.see_frame(host, &frame);
+                self.feed(host, Input::Frame { from, frame });
+            }
+            LinkKind::Data => self.on_data(host, id, &frame),
         }
     }
 }

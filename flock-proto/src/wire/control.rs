@@ -362,6 +362,13 @@ pub struct Ended {
     pub name: BirdName,
     /// Its birth.
     pub birth: Dot,
+    /// The fence of the life that is over.
+    #[serde(default)]
+    pub fence: Fence,
+    /// The author's operations up to this one say what became of the bird: before they are known, the
+    /// end alone would look as if it were to hatch again.
+    #[serde(default)]
+    pub after: u64,
 }
 
 /// What a user asks of a name's owner.

@@ -1,0 +1,109 @@
+//! What two lives of one name leave behind: fences that the one that goes on must surpass.
+//!
+//! Each nest's clock follows those of the others, so a fresh stamp is above every fence that was given
+//! before the last frame came. What remains are clocks that are off, and lives that end on nests with
+//! another picture of who owns the name.
+
+use std::time::Duration;
+
+use super::Nest;
+use super::birds::Phase;
+use crate::{BirdName, Dot, Effect, Fence, Time};
+
+/// How long after a conflict lives of the loser may turn up, or the owner be found that must hear of
+/// one that ended: a heal is through by then.
+const AFTERMATH: Duration = Duration::from_secs(60);
+
+/// A life that ended here because another goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    birth: Dot,
+    fence: Fence,
+    until: Time,
+}
+
+impl Nest {
+    /// Another record lost against the winner's.
+    pub(super) fn on_conflict(&mut self, name: &BirdName, winner: Dot) {
+        if self.birds.get(name).is_some_and(|bird| bird.record.birth == winner) {
+            self.contested.insert(name.clone(), self.now + AFTERMATH);
+            self.surpass_all(name);
+        }
+    }
+
+    /// A life ended here; if the bird, or another of its name, goes on elsewhere, whoever owns it in
+    /// the views to come must hear of its fence.
+    pub(super) fn note_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
+        if self.registry.winner_birth(name).is_some() {
+            let until = self.now + AFTERMATH;
+            self.lost.insert(name.clone(), Lost { birth, fence, until });
+        }
+    }
+
+    /// This nest entered a view with nests that it didn't see before. `merged`: some of them were up
+    /// already, so it is the end of a partition.
+    pub(super) fn on_reunion(&mut self, merged: bool) {
+        // On the other side any bird may have lived and ended under a greater fence, of which nobody
+        // tells. A conflict that is known lasts longer: whoever ends a life of the loser tells the
+        // owner that it sees, and needn't see us.
+        let names: Vec<BirdName> = if merged {
+            self.birds.keys().cloned().collect()
+        } else {
+            self.contested.keys().cloned().collect()
+        };
+        for name in names {
+            self.surpass_all(&name);
+        }
+        for (name, Lost { birth, fence, .. }) in self.lost.clone() {
+            self.tell_ended(&name, birth, fence);
+        }
+    }
+
+    pub(super) fn forget_aftermath(&mut self) {
+        let (now, passed) = (self.now, self.clock.last().0);
+        self.contested.retain(|_, until| now < *until);
+        self.lost.retain(|_, lost| now < lost.until);
+        self.fences.retain(|_, fence| fence.0 > passed);
+    }
+
+    /// Another life of this name is over, which had this fence: the one that goes on, here and now or
+    /// later, goes on above it.
+    pub(super) fn surpass(&mut self, name: &BirdName, fence: Fence) {
+        match self.birds.get(name) {
+            Some(bird) if matches!(bird.phase, Phase::Hatching | Phase::Running) => {
+                if fence > bird.fence {
+                    self.raise_fence(name, fence);
+                }
+            }
+            _ => self.note_fence(name, fence),
+        }
+    }
+
+    /// The life of this name goes on above all fences that are known of by now.
+    fn surpass_all(&mut self, name: &BirdName) {
+        let phase = self.birds.get(name).map(|bird| bird.phase);
+        if matches!(phase, Some(Phase::Hatching | Phase::Running)) {
+            self.raise_fence(name, Fence(0));
+        }
+    }
+
+    /// A life goes on where two had been: under a fence above both.
+    pub(super) fn raise_fence(&mut self, name: &BirdName, other: Fence) {
+        let stamp = self.stamp().0;
+        let Some(bird) = self.birds.get_mut(name) else { return };
+        // Either may be from a clock that ours doesn't follow.
+        let last = bird.fence.max(other);
+        let new = Fence(stamp.max(last.0.saturating_add(1)));
+        let old = std::mem::replace(&mut bird.fence, new);
+        self.out.push(Effect::SetFence { name: name.clone(), old, new });
+    }
+
+    /// The next life of this name goes on above this fence. Nothing needs to be kept of one that our
+    /// own clock has passed.
+    pub(super) fn note_fence(&mut self, name: &BirdName, fence: Fence) {
+        if fence.0 > self.clock.last().0 {
+            let floor = self.fences.entry(name.clone()).or_default();
+            *floor = fence.max(*floor);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Of views and the ring, and of who may take over.
+
+use std::collections::BTreeSet;
+
+use super::Checks;
+use crate::sim::world::World;
+use crate::{BirdName, Fence, Fingerprint, NestId, NestName, NestState, View};
+
+/// Places on the circle at which rings are compared.
+const PROBES: u64 = 16;
+
+/// How often one life may be refused before it is a storm: each refusal takes a change of view.
+const REFUSALS: u32 = 30;
+
+fn probes() -> impl Iterator<Item = u64> {
+    (1..=PROBES).map(|i| i.wrapping_mul(0x2357_1113_1719_2329))
+}
+
+fn owner_name(view: &View, hash: u64) -> Option<NestName> {
+    view.owner(hash).and_then(|id| view.member(id)).map(|member| member.name.clone())
+}
+
+fn ring_names(view: &View) -> BTreeSet<NestName> {
+    let up = view.members().iter().filter(|m| m.state == NestState::Up);
+    up.map(|member| member.name.clone()).collect()
+}
+
+impl Checks {
+    /// A host routes by another view from now on.
+    pub(in crate::sim) fn on_view(&mut self, host: usize, before: Option<&View>, after: &View) {
+        if before.is_some_and(|before| before.fingerprint() == after.fingerprint()) {
+            return;
+        }
+        self.on_disturbance();
+        self.entered.insert(host, (after.fingerprint(), self.now));
+        self.check_same_owners(after);
+        if let Some(before) = before {
+            self.check_moves(before, after);
+        }
+    }
+
+    /// I3: the same members make the same owners everywhere.
+    fn check_same_owners(&mut self, view: &View) {
+        let owners: Vec<_> = probes().map(|hash| owner_name(view, hash)).collect();
+        let known = self.owners.entry(view.fingerprint()).or_insert_with(|| owners.clone());
+        if *known != owners {
+            let what = format!("one view, two rings: {known:?} and {owners:?}");
+            self.fail("I3", what);
+        }
+    }
+
+    /// I2: names change hands only to a nest that came, or from one that went.
+    fn check_moves(&mut self, before: &View, after: &View) {
+        let (old, new) = (ring_names(before), ring_names(after));
+        for hash in probes() {
+            let (from, to) = (owner_name(before, hash), owner_name(after, hash));
+            if from == to {
+                continue;
+            }
+            let came = to.as_ref().is_some_and(|to| !old.contains(to));
+            let went = from.as_ref().is_some_and(|from| !new.contains(from));
+            let nobody = from.is_none() || to.is_none();
+            if !came && !went && !nobody {
+                let what = format!("{hash:x} moved between old nests, from {from:?} to {to:?}");
+                return self.fail("I2", what);
+            }
+        }
+    }
+
+    /// A nest is settled in its view at this moment.
+    pub(in crate::sim) fn on_settled(&mut self, nest: NestId, view: Fingerprint) {
+        self.settled.insert((nest, view), self.now);
+    }
+
+    /// I15: a bird leaves service only for an owner that was ready to take over, in the view by
+    /// which it leaves.
+    pub(in crate::sim) fn on_depart(&mut self, host: usize, name: &BirdName, view: &View) {
+        let Some(owner) = view.owner(name.hash64()) else {
+            return self.fail("I15", format!("{name} departs, and nobody owns it"));
+        };
+        let entered = self.entered.get(&host);
+        let since = entered.filter(|(of, _)| *of == view.fingerprint()).map(|(_, at)| *at);
+        let settled = self.settled.get(&(owner, view.fingerprint())).copied();
+        if settled < since || settled.is_none() {
+            let what = format!("{name} leaves host {host} for {owner}, which was not settled");
+            self.fail("I15", what);
+        }
+    }
+
+    /// I13: a bird that is refused isn't offered again and again.
+    pub(in crate::sim) fn on_refused(&mut self, name: &BirdName, fence: Fence) {
+        let count = self.refused.entry((name.clone(), fence)).or_default();
+        *count += 1;
+        if *count > REFUSALS {
+            self.fail("I13", format!("{name} of {fence:?} was refused {REFUSALS} times"));
+        }
+    }
+}
+
+impl World {
+    /// I14: a nest goes down after a suspicion that it had the time to refute, or because its
+    /// process is gone: never at a mere tick. `suspects` are those of before.
+    pub(in crate::sim) fn check_downs(
+        &mut self,
+        host: usize,
+        before: &BTreeSet<NestId>,
+        suspects: &[(NestId, u16)],
+    ) {
+        let Some(nest) = &self.hosts[host].nest else { return };
+        let gone: Vec<NestId> = before.difference(nest.alive()).copied().collect();
+        for id in gone {
+            let Some(&other) = self.by_id.get(&id) else { continue };
+            if suspects.iter().any(|(suspect, _)| *suspect == id) {
+                continue;
+            }
+            let frozen = self.hosts[other].frozen_until > self.now;
+            let name = &self.hosts[other].name;
+            if !frozen && !self.net.is_torn(host, other) {
+                let what = format!("host {host} gave {name} up without having suspected it");
+                self.checks.fail("I14", what);
+            }
+        }
+    }
+}

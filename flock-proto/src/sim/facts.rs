@@ -1,0 +1,195 @@
+//! What users were told, and so may rely on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::{Answer, BirdName, ReqId, Time};
+
+/// So long the end of a bird may be under way to the others, over links that are slow or broken.
+const UNDER_WAY: Duration = Duration::from_secs(4);
+
+/// A request without an answer yet.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) host: usize,
+    pub(super) name: BirdName,
+}
+
+/// What an answer was given to, and what was certain when it was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) asked: Asked,
+    /// Whether the bird lived, if that was certain and nobody else asked for anything meanwhile.
+    pub(super) before: Option<bool>,
+    /// Nobody else asked for anything about this name meanwhile.
+    pub(super) alone: bool,
+}
+
+/// What is known of one name.
+#[derive(Debug, Default)]
+struct About {
+    open: BTreeSet<ReqId>,
+    /// Two requests overlapped: which comes last is for the flock to decide.
+    contested: bool,
+    /// A request ended without an answer: it may yet take effect.
+    loose: bool,
+    /// Whether the bird lives, by the last answer.
+    certain: Option<bool>,
+    /// What was certain before the open request.
+    before: Option<bool>,
+    /// Who asked about it while the network was cut.
+    askers: BTreeSet<usize>,
+    /// It was started on one side of a cut; another side may have another bird of this name.
+    fresh: bool,
+    /// When it ended of itself: nobody else need have heard of that at once.
+    ended: Option<Time>,
+}
+
+impl About {
+    fn doubt(&mut self) {
+        self.certain = None;
+        self.before = None;
+        self.contested |= !self.open.is_empty();
+    }
+}
+
+/// Requests, and what their answers say of each name.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    asked: BTreeMap<ReqId, Asked>,
+    names: BTreeMap<BirdName, About>,
+    torn: bool,
+}
+
+impl Facts {
+    pub(super) fn on_ask(&mut self, req: ReqId, host: usize, name: &BirdName) {
+        self.asked.insert(req, Asked { host, name: name.clone() });
+        let about = self.names.entry(name.clone()).or_default();
+        if about.open.is_empty() {
+            about.before = about.certain.take();
+            about.contested = false;
+        } else {
+            about.doubt();
+            about.contested = true;
+        }
+        if self.torn {
+            about.askers.insert(host);
+            if about.askers.len() > 1 {
+                about.doubt();
+                about.loose = true;
+            }
+        }
+        about.open.insert(req);
+    }
+
+    pub(super) fn on_answer(&mut self, req: ReqId, answer: &Answer) -> Option<Verdict> {
+        let asked = self.asked.remove(&req)?;
+        let about = self.names.get_mut(&asked.name)?;
+        about.open.remove(&req);
+        let alone = !about.contested && !about.loose;
+        // On another side of a cut nobody knows what was certain before it.
+        let before = about.before.take().filter(|_| alone && !self.torn);
+        match answer {
+            Answer::Started { .. } | Answer::AlreadyExists { .. } if alone => {
+                about.fresh |= self.torn;
+                about.certain = Some(true);
+            }
+            // One side of a cut may not have heard of the bird that the other side has.
+            Answer::NoSuchBird | Answer::HatchFailed { .. } if self.torn => about.certain = None,
+            Answer::Stopped if about.fresh => about.certain = None,
+            Answer::Stopped | Answer::NoSuchBird | Answer::HatchFailed { .. } if alone => {
+                about.certain = Some(false);
+            }
+            Answer::Revived | Answer::NotGrounded if alone => about.certain = Some(true),
+            Answer::TimedOut => {
+                about.doubt();
+                about.loose = true;
+            }
+            _ => about.certain = None,
+        }
+        if about.open.is_empty() {
+            about.contested = false;
+        }
+        Some(Verdict { asked, before, alone })
+    }
+
+    /// A bird ended of itself. In rough times another life of it may go on elsewhere.
+    pub(super) fn on_own_end(&mut self, name: &BirdName, rough: bool, now: Time) {
+        let about = self.names.entry(name.clone()).or_default();
+        about.ended = Some(now);
+        let open = !about.open.is_empty();
+        about.doubt();
+        about.loose |= rough;
+        if !open && !about.loose {
+            about.certain = Some(false);
+        }
+    }
+
+    /// A grounded bird has its record still; who revives or stops it elsewhere meanwhile wins.
+    pub(super) fn on_grounded(&mut self, name: &BirdName) {
+        if self.torn {
+            self.names.entry(name.clone()).or_default().doubt();
+        }
+    }
+
+    /// The network is no longer whole: what two nests ask of one name may contradict each other.
+    pub(super) fn on_torn(&mut self, now: Time) {
+        self.torn = true;
+        for about in self.names.values_mut() {
+            // Under way while it was torn: on either side.
+            if !about.open.is_empty() || about.ended.is_some_and(|at| now < at + UNDER_WAY) {
+                about.doubt();
+                about.loose = true;
+            }
+        }
+    }
+
+    /// A nest is gone, with what it alone knew. `known`: whether some other nest knows of the name
+    /// what users were told.
+    pub(super) fn on_gone(&mut self, host: usize, known: impl Fn(&BirdName, bool) -> bool) {
+        let lost: Vec<ReqId> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.host == host)
+            .map(|(req, _)| *req)
+            .collect();
+        for req in lost {
+            if let Some(asked) = self.asked.remove(&req)
+                && let Some(about) = self.names.get_mut(&asked.name)
+            {
+                about.open.remove(&req);
+                about.doubt();
+                about.loose = true;
+            }
+        }
+        for (name, about) in &mut self.names {
+            // Of a bird that is fresh, others may know another one of the same name.
+            let fresh = about.fresh;
+            let lost = |alive: bool| fresh || !known(name, alive);
+            if about.certain.is_some_and(lost) {
+                about.certain = None;
+            }
+            if about.before.is_some_and(lost) {
+                about.before = None;
+            }
+        }
+    }
+
+    /// Whether a bird lives for certain, and nobody has asked for anything else since.
+    pub(super) fn certain(&self, name: &BirdName) -> Option<bool> {
+        self.names.get(name)?.certain
+    }
+
+    /// All that is certain.
+    pub(super) fn all_certain(&self) -> impl Iterator<Item = (&BirdName, bool)> {
+        self.names.iter().filter_map(|(name, about)| Some((name, about.certain?)))
+    }
+
+    /// All is at rest: `alive` says what is so, and is certain from now on.
+    pub(super) fn calm(&mut self, alive: impl Fn(&BirdName) -> bool) {
+        self.torn = false;
+        for (name, about) in &mut self.names {
+            *about = About { certain: Some(alive(name)), ..About::default() };
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! From a seed to a script: everything that users, machines and networks do, in an order that
+//! chance decides.
+
+use std::time::Duration;
+
+use super::script::{Deed, Line, Script};
+use crate::Rng;
+
+/// What kind of story to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Joins, leaves, broken links, short freezes: two lives of a bird may never coexist, not even
+    /// for a moment.
+    Smooth,
+    /// Also crashes, cuts, long freezes, clocks that are off: two lives may coexist until the flock
+    /// has found together again.
+    Rough,
+    /// Nothing but users, and links that stall or break: for measuring.
+    Steady,
+}
+
+/// A story to be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Story {
+    /// Decides everything.
+    pub seed: u64,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Nests at the beginning.
+    pub nests: u32,
+    /// Names: few of them, so that requests meet.
+    pub names: u32,
+    /// How long it lasts at least, in simulated time.
+    pub seconds: u32,
+}
+
+/// Writes a story's script. It holds deeds for longer than the story lasts: how long the flock takes
+/// to come to rest after each chapter is seen only when it is told.
+pub fn plan(story: Story) -> Script {
+    let mut planner = Planner::new(story);
+    planner.gather();
+    // A chapter lasts 10 s and more.
+    for _ in 0..=story.seconds / 10 {
+        planner.chapter();
+    }
+    planner.script
+}
+
+struct Planner {
+    story: Story,
+    rng: Rng,
+    script: Script,
+    /// Hosts so far, as far as can be told beforehand.
+    hosts: u32,
+}
+
+impl Planner {
+    fn new(story: Story) -> Self {
+        let mut rng = Rng::new(story.seed ^ 0x5eed_5eed_5eed_5eed);
+        let steady = story.kind == Kind::Steady;
+        let log_len = match rng.below(6) {
+            0 if !steady => 8,
+            1 if !steady => 64,
+            _ => 4096,
+        };
+        let retire_ms = if rng.one_in(3) && !steady { 12_000 } else { 0 };
+        let script = Script {
+            seed: story.seed,
+            log_len,
+            retire_ms,
+            names: story.names,
+            smooth: story.kind != Kind::Rough,
+            lines: Vec::new(),
+        };
+        Self { story, rng, script, hosts: 0 }
+    }
+
+    fn below(&mut self, n: u32) -> u32 {
+        self.rng.below(n.into()) as u32
+    }
+
+    fn then(&mut self, deed: Deed, ms: u32) {
+        let then = Duration::from_micros(u64::from(ms) * 1000 + self.rng.below(1000));
+        self.script.lines.push(Line { deed, then });
+    }
+
+    /// The first nests come up: one after the other, all at once, or as two flocks that meet.
+    fn gather(&mut self) {
+        let nests = self.story.nests;
+        let way = if self.story.kind == Kind::Rough { self.below(6) } else { self.below(2) };
+        match way {
+            0 => self.then(Deed::BootMany { count: nests }, 3_000),
+            5 if nests > 2 => {
+                // As if they had never heard of each other.
+                let half = nests / 2;
+                let mask = (1_u32 << half.min(20)) - 1;
+                self.then(Deed::BootMany { count: half }, 500);
+                self.then(Deed::Split { mask }, 10);
+                self.then(Deed::BootMany { count: nests - half }, 4_000);
+            }
+            _ => {
+                for host in 0..nests {
+                    let pause = self.below(20);
+                    self.then(Deed::Boot { host }, pause);
+                }
+            }
+        }
+        self.hosts = nests;
+        let pause = self.below(4_000);
+        self.then(Deed::Rest {}, pause);
+    }
+
+    fn host(&mut self) -> u32 {
+        self.below(self.hosts)
+    }
+
+    fn name(&mut self) -> u32 {
+        self.below(self.story.names)
+    }
+
+    /// About one deed for each nest and second, in bursts and lulls.
+    fn pause(&mut self) -> u32 {
+        let nests = self.story.nests.max(1);
+        match self.below(10) {
+            0 => self.below(15_000 / nests + 1),
+            1..=3 => self.below(1_500 / nests + 1),
+            _ => self.below(75 / nests + 1),
+        }
+    }
+
+    fn chapter(&mut self) {
+        let deeds = self.story.nests * (2 + self.below(12));
+        for _ in 0..deeds {
+            self.deed();
+        }
+        if self.story.kind != Kind::Steady || self.rng.one_in(4) {
+            self.then(Deed::Rest {}, 100);
+        }
+    }
+
+    fn deed(&mut self) {
+        let pause = self.pause();
+        let host = self.host();
+        let name = self.name();
+        let deed = match self.below(100) {
+            0..=25 => Deed::Start { host, name },
+            26..=37 => Deed::Stop { host, name },
+            38..=61 => Deed::Call { host, name },
+            62..=67 => Deed::Cast { host, name },
+            68..=69 => Deed::Revive { host, name },
+            70..=74 => Deed::Fall { host },
+            75..=77 => Deed::End { host },
+            78..=79 => Deed::Burst { host, name },
+            _ => return self.trouble(host, pause),
+        };
+        self.then(deed, pause);
+    }
+
+    fn trouble(&mut self, host: u32, pause: u32) {
+        let (other, third) = (self.host(), self.below(100));
+        let (a, b) = (host, other);
+        match (self.story.kind, third) {
+            (Kind::Steady, 0..=10) => {
+                let ms = self.below(800);
+                self.then(Deed::Stall { a, b, ms }, pause);
+            }
+            (Kind::Steady, 11) => self.then(Deed::Break { a, b }, pause),
+            (Kind::Steady, _) => {
+                let name = self.name();
+                self.then(Deed::Call { host, name }, pause);
+            }
+            (_, 0..=17) => self.come(pause),
+            (_, 18..=29) => self.then(Deed::Leave { host }, pause),
+            (_, 30..=36) => {
+                let ms = self.below(800);
+                self.then(Deed::Stall { a, b, ms }, pause);
+            }
+            (_, 37..=43) => self.then(Deed::Break { a, b }, pause),
+            (_, 44..=46) => self.then(Deed::BreakHalf { a, b }, pause),
+            (_, 47..=50) => {
+                let ms = self.below(300);
+                self.then(Deed::Slow { a, b, ms }, pause);
+            }
+            (_, 51..=57) => {
+                let ms = self.below(1_000);
+                self.then(Deed::Freeze { host, ms }, pause);
+            }
+            (_, 58..=65) => self.cut_pair(a, b),
+            (_, 66..=67) => {
+                let count = 1 + self.below(3);
+                self.then(Deed::BootMany { count }, pause);
+            }
+            (Kind::Rough, _) => self.disaster(host, other, pause),
+            (Kind::Smooth, _) => {
+                let ms = self.below(1_000);
+                self.then(Deed::Freeze { host, ms }, pause);
+            }
+        }
+    }
+
+    fn come(&mut self, pause: u32) {
+        let host = if self.rng.one_in(3) { self.hosts } else { self.host() };
+        self.hosts = self.hosts.max(host + 1).min(self.story.nests + 4);
+        self.then(Deed::Boot { host }, pause);
+    }
+
+    /// A cut that others see round, for a while, with something to do for the two.
+    fn cut_pair(&mut self, a: u32, b: u32) {
+        let span = self.below(4_500);
+        self.then(Deed::CutPair { a, b }, span);
+        let name = self.name();
+        self.then(Deed::Start { host: a, name }, 5);
+        self.then(Deed::Call { host: b, name }, span);
+        self.then(Deed::Heal {}, 2_000);
+    }
+
+    fn disaster(&mut self, host: u32, other: u32, pause: u32) {
+        match self.below(100) {
+            0..=29 => self.then(Deed::Kill { host }, pause),
+            30..=41 => {
+                let ms = self.below(3_000);
+                self.then(Deed::Restart { host, ms }, pause);
+            }
+            42..=61 => self.split(),
+            62..=69 => self.then(Deed::Heal {}, pause),
+            70..=75 => {
+                let ms = 2_000 + self.below(8_000);
+                self.then(Deed::FreezeLong { host, ms }, pause);
+            }
+            76..=83 => {
+                let span = self.below(6_000);
+                self.then(Deed::CutOneWay { from: host, to: other }, span);
+            }
+            84..=89 => {
+                let (times, ms) = (1 + self.below(8), 10 + self.below(1_500));
+                self.then(Deed::Flap { a: host, b: other, times, ms }, pause);
+            }
+            90..=93 => {
+                let (seconds, early) = (1 + self.below(3_600), self.below(2));
+                self.hosts = (self.hosts + 1).min(self.story.nests + 4);
+                self.then(Deed::BootSkewed { seconds, early }, pause);
+            }
+            94..=96 => {
+                let count = 1 + self.below(2);
+                self.then(Deed::LeaveAllBut { count }, pause);
+            }
+            _ => self.then(Deed::KillSeeds {}, pause),
+        }
+    }
+
+    /// A partition, with one name on both sides of it.
+    fn split(&mut self) {
+        let mask = 1 + self.below((1 << self.hosts.min(20)) - 1);
+        let span = self.below(12_000);
+        self.then(Deed::Split { mask }, span);
+        let name = self.name();
+        let (a, b) = (mask.trailing_zeros(), mask.trailing_ones());
+        self.then(Deed::Start { host: a, name }, 5);
+        self.then(Deed::Start { host: b, name }, 5);
+    }
+}
