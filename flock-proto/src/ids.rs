@@ -147,7 +147,8 @@ number! {
     Fingerprint
 }
 number! {
-    /// A question that the driver asked, by which it knows the answer.
+    /// A question that the driver asked, by which it knows the answer. Later ones have greater
+    /// numbers.
     ReqId
 }
 

@@ -11,6 +11,9 @@ use crate::{NestId, NestState, Time};
 /// Bytes of records in one part of a snapshot.
 const CHUNK: usize = 256 * 1024;
 
+/// So many new operations don't wait for more to travel with: a quarter of what the log holds.
+const PUSH: u64 = 1024;
+
 impl Nest {
     /// Has own operations pushed soon, if there are new ones.
     pub(super) fn schedule_flush(&mut self) {
@@ -19,81 +22,39 @@ impl Nest {
         }
     }
 
+    /// Pushes new own operations at once where there are many: the log must still hold them when
+    /// they go.
+    pub(super) fn flush_many(&mut self) {
+        if self.registry.last_dot().seq >= self.pushed + PUSH {
+            self.flush();
+        }
+    }
+
     /// Pushes new own operations to every member.
     pub(super) fn flush(&mut self) {
         self.timers.flush = Time::NEVER;
         let upto = self.registry.last_dot().seq;
+        if upto <= self.pushed {
+            return;
+        }
         let members: Vec<NestId> =
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
         if let Some(delta) = self.registry.delta_of_mine(self.pushed) {
-            let frame = Frame::Ops(Ops { delta, ack: false });
+            let holder = self.next_holder();
             for to in members {
-                self.send(to, &frame);
+                let ack = holder == Some(to);
                 let told = self.told.entry(to).or_default();
-                *told = upto.max(*told);
+                // Whoever asked for them has them by the answer.
+                if *told < upto || ack {
+                    *told = upto.max(*told);
+                    self.send(to, &Frame::Ops(Ops { delta: delta.clone(), ack }));
+                }
+            }
+            if holder.is_some() {
+                self.expect_ack(upto);
             }
         }
         self.pushed = upto;
-        if self.is_holding() {
-            self.ask_acks();
-        }
-    }
-
-    /// Asks one member to confirm that it holds our operations; another one each time.
-    pub(super) fn ask_acks(&mut self) {
-        self.timers.ack = Time::NEVER;
-        // The others may all be gone: then nobody is left to confirm, and nothing to wait for.
-        self.release_held();
-        if !self.is_holding() {
-            return;
-        }
-        self.timers.ack = self.now + self.config.retry_every / 2;
-        let members: Vec<NestId> = self
-            .view
-            .members()
-            .iter()
-            .filter(|m| m.id != self.id && m.state != NestState::Leaving)
-            .map(|m| m.id)
-            .collect();
-        if members.is_empty() {
-            return;
-        }
-        let turn = usize::try_from(self.ack_turn).unwrap_or(0) % members.len();
-        self.ack_turn += 1;
-        let Some(&to) = members.get(turn) else { return };
-        let known = self
-            .acked
-            .get(&to)
-            .copied()
-            .unwrap_or(0)
-            .max(self.vectors.get(&to).map_or(0, |vector| vector.seq(self.id)));
-        match self.registry.delta_of_mine(known) {
-            Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: true })),
-            None => self.send_status(to, true),
-        }
-    }
-
-    pub(super) fn on_acked(&mut self, from: NestId, seq: u64) {
-        let acked = self.acked.entry(from).or_default();
-        *acked = seq.max(*acked);
-        self.release_held();
-    }
-
-    /// Whether another member is known to hold our operation. A nest that is alone holds for all.
-    pub(super) fn is_held(&self, seq: u64) -> bool {
-        // One that leaves takes what it holds along.
-        let others = self.view.members().iter();
-        let others = others.filter(|m| m.id != self.id && m.state != NestState::Leaving);
-        let mut alone = true;
-        for other in others {
-            alone = false;
-            if self.acked.get(&other.id).is_some_and(|&acked| acked >= seq)
-                || self.vectors.get(&other.id).is_some_and(|v| v.seq(self.id) >= seq)
-            {
-                return true;
-            }
-        }
-        alone
     }
 
     pub(super) fn send_status(&mut self, to: NestId, answer: bool) {
@@ -136,7 +97,6 @@ impl Nest {
             self.send_status(from, false);
         }
         self.vectors.insert(from, vector);
-        self.release_held();
     }
 
     /// A leaver that asks wants to hear that we lack nothing.
@@ -170,7 +130,6 @@ impl Nest {
             Some(cursor) => self.send(from, &Frame::SnapshotWanted(SnapshotWanted { cursor })),
             None => self.send_status(from, true),
         }
-        self.finish_responses();
         self.finish_early_ends();
     }
 
@@ -199,7 +158,6 @@ impl Nest {
                 for change in changes {
                     self.on_change(change, false);
                 }
-                self.finish_responses();
                 self.finish_early_ends();
                 true
             }

@@ -153,6 +153,8 @@ impl Nest {
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.routed.keys().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
+        // Whom they waited for may be gone, or they may belong to others now.
+        self.dirty.append(&mut self.on_hold);
         // Before the seals, which list what is held: what goes back is listed by whom it goes to.
         let theirs = |name: &&crate::BirdName| view.owner(name.hash64()) != Some(self.id);
         for name in self.offers.keys().filter(theirs).cloned().collect::<Vec<_>>() {

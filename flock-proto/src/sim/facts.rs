@@ -113,6 +113,14 @@ impl Facts {
         Some(Verdict { asked, before, alone })
     }
 
+    /// Somebody takes a start of his back. Whether the bird that lives now is the one that it made, the
+    /// answer doesn't say.
+    pub(super) fn on_undo(&mut self, name: &BirdName) {
+        let about = self.names.entry(name.clone()).or_default();
+        about.doubt();
+        about.loose = true;
+    }
+
     /// A bird ended of itself. In rough times another life of it may go on elsewhere.
     pub(super) fn on_own_end(&mut self, name: &BirdName, rough: bool, now: Time) {
         let about = self.names.entry(name.clone()).or_default();
