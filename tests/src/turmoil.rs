@@ -25,68 +25,69 @@ mod teller;
 mod weather;
 
 use std::fmt;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use serde::Serialize;
 
 pub use teller::tell;
 
-/// What happened in a story, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Deeds {
+macro_rules! deeds {
+    ($($(#[$what:meta])* $deed:ident,)*) => {
+        /// What happened in a story, counted.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct Deeds {
+            $($(#[$what])* pub $deed: u64,)*
+        }
+
+        impl Deeds {
+            /// Each kind by its name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($deed), self.$deed)),*]
+            }
+
+            /// Adds what happened in another story.
+            pub const fn add(&mut self, other: &Self) {
+                $(self.$deed += other.$deed;)*
+            }
+        }
+    };
+}
+
+deeds! {
     /// Birds that were started.
-    pub starts: u64,
+    starts,
     /// Birds that were stopped.
-    pub stops: u64,
+    stops,
     /// Calls that a bird answered.
-    pub calls: u64,
+    calls,
     /// Casts that a bird handled.
-    pub casts: u64,
+    casts,
+    /// Birds that were hatched where another nest had handed them over to.
+    moves,
+    /// Birds that were hatched again because their nest was gone.
+    recoveries,
+    /// Names of which two records or two lives met, as often as nests told of it.
+    conflicts,
     /// Hosts that lost their power, and processes that were killed.
-    pub crashes: u64,
+    crashes,
     /// Hosts and processes that were started again, under the same name.
-    pub bounces: u64,
+    bounces,
     /// Times that the network failed in part: cut both ways or one way, held up, lossy.
-    pub partitions: u64,
+    partitions,
     /// Times that such a fault ended.
-    pub repairs: u64,
+    repairs,
     /// Nests that left in good order.
-    pub leaves: u64,
+    leaves,
     /// Birds that panicked.
-    pub panics: u64,
+    panics,
+    /// Names that had to live when the flock had come to rest, for it had been acknowledged, and did.
+    kept,
+    /// Names that had been stopped by then, for certain, and stayed so.
+    gone,
 }
 
 impl Deeds {
-    /// Each kind by its name.
-    pub const fn all(&self) -> [(&'static str, u64); 10] {
-        [
-            ("starts", self.starts),
-            ("stops", self.stops),
-            ("calls", self.calls),
-            ("casts", self.casts),
-            ("crashes", self.crashes),
-            ("bounces", self.bounces),
-            ("partitions", self.partitions),
-            ("repairs", self.repairs),
-            ("leaves", self.leaves),
-            ("panics", self.panics),
-        ]
-    }
-
-    /// Adds what happened in another story.
-    pub const fn add(&mut self, other: &Self) {
-        self.starts += other.starts;
-        self.stops += other.stops;
-        self.calls += other.calls;
-        self.casts += other.casts;
-        self.crashes += other.crashes;
-        self.bounces += other.bounces;
-        self.partitions += other.partitions;
-        self.repairs += other.repairs;
-        self.leaves += other.leaves;
-        self.panics += other.panics;
-    }
-
     /// The kinds of deeds that never happened.
     pub fn missing(&self) -> Vec<&'static str> {
         self.all().into_iter().filter(|(_, n)| *n == 0).map(|(name, _)| name).collect()
@@ -128,4 +129,11 @@ pub struct Told {
     /// Everything that nests told and that became of requests and calls, a line each; and a digest
     /// of all that went over the network.
     pub trace: String,
+}
+
+impl Told {
+    /// A digest of the trace, the same in each process.
+    pub fn digest(&self) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(&self.trace)
+    }
 }

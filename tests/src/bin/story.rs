@@ -1,9 +1,9 @@
 //! Tells one story of real nests on simulated hosts: `story SEED` prints its trace, `story SEED --json`
-//! what came of it, on one line. The exit status is 1 where an invariant broke.
+//! what came of it and a digest of the trace, on one line. The exit status is 1 where an invariant broke.
 
 use std::process::ExitCode;
 
-use flock_tests::turmoil::{replay, tell};
+use flock_tests::turmoil::{Told, replay, tell};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -19,8 +19,9 @@ fn main() -> ExitCode {
     };
     let told = tell(seed);
     if in_json {
-        let (did, broken, millis) = (told.did, &told.broken, told.millis);
-        println!("{}", json!({ "did": did, "broken": broken, "millis": millis }));
+        let Told { did, broken, millis, .. } = &told;
+        let trace = format!("{:016x}", told.digest());
+        println!("{}", json!({ "did": did, "broken": broken, "millis": millis, "trace": trace }));
     } else {
         print!("{}", told.trace);
     }

@@ -28,7 +28,7 @@ const RESTARTS: usize = 5;
 const RESTART_WINDOW: u64 = 30_000;
 
 thread_local! {
-    static LEDGER: RefCell<Ledger> = const { RefCell::new(Ledger::new(0)) };
+    static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new(0));
 }
 
 pub(super) struct Ledger {
@@ -63,24 +63,13 @@ struct Life {
 }
 
 impl Ledger {
-    const fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self {
             now: 0,
             rng: Rng::new(seed),
             trace: String::new(),
             broken: None,
-            did: Deeds {
-                starts: 0,
-                stops: 0,
-                calls: 0,
-                casts: 0,
-                crashes: 0,
-                bounces: 0,
-                partitions: 0,
-                repairs: 0,
-                leaves: 0,
-                panics: 0,
-            },
+            did: Deeds::default(),
             calm_since: Some(0),
             steady_since: None,
             strict: true,
@@ -264,6 +253,11 @@ pub(super) fn life_begins(bird: &str, nest: &str, why: HatchWhy, fence: Fence) -
             ledger.fail("I11", what);
         }
         ledger.count_restart(bird, nest, why);
+        match why {
+            HatchWhy::Move => ledger.did.moves += 1,
+            HatchWhy::NestLost => ledger.did.recoveries += 1,
+            _ => {}
+        }
         ledger.lives.insert(number, Life { bird: bird.into(), nest: nest.into() });
         number
     })

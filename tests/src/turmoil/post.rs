@@ -294,8 +294,14 @@ fn listen(nest: &Builder, post: &Post) {
     let (mut events, post) = (nest.events(), post.clone());
     spawn_local(async move {
         while let Some(event) = events.recv().await {
-            if let Event::Grounded { bird, .. } | Event::Revived(bird) = &event {
-                ledger::grounded(bird.as_str());
+            match &event {
+                Event::Grounded { bird, .. } | Event::Revived(bird) => {
+                    ledger::grounded(bird.as_str());
+                }
+                Event::Conflict { .. } | Event::Merged(_) => {
+                    ledger::did(|did| did.conflicts += 1);
+                }
+                _ => {}
             }
             ledger::note(post.name(), event);
         }

@@ -181,11 +181,18 @@ fn misplaced(birds: &Birds) -> Option<(&'static str, String)> {
 fn lost_or_back(birds: &Birds) -> Option<String> {
     let living: BTreeSet<String> = birds.keys().cloned().collect();
     let certain = ledger::certain(&living);
-    let wrong = certain.iter().find(|(bird, lives)| living.contains(*bird) != **lives);
-    wrong.map(|(bird, lives)| {
+    if let Some((bird, lives)) =
+        certain.iter().find(|(bird, lives)| living.contains(*bird) != **lives)
+    {
         let said = if *lives { "must live, and doesn't" } else { "must not live, and does" };
-        format!("{bird} {said}, after all that was acknowledged")
-    })
+        return Some(format!("{bird} {said}, after all that was acknowledged"));
+    }
+    let kept = certain.values().filter(|lives| **lives).count() as u64;
+    ledger::did(|did| {
+        did.kept += kept;
+        did.gone += certain.len() as u64 - kept;
+    });
+    None
 }
 
 fn differences(one: &Birds, other: &Birds) -> String {
