@@ -78,6 +78,7 @@ fn log(event: &Event) {
         | Event::NameTaken(_)
         | Event::Refused { .. }
         | Event::ClockSkew { .. }
+        | Event::Diverged { .. }
         | Event::BadFrame { .. } => tracing::warn!("{event}"),
         _ => tracing::info!("{event}"),
     }

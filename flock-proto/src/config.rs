@@ -31,12 +31,24 @@ pub struct Config {
     pub coalesce_joins: Duration,
     /// A link that brought nothing for so long is broken; heartbeats come three times as often.
     pub link_silence: Duration,
-    /// How often the registry's vector is compared with a neighbour's.
+    /// How often a nest looks whether its register is equal to some other's. Whatever was lost is
+    /// found so, at the cost of a hundred bytes.
     pub sync_every: Duration,
+    /// Who was asked for operations has so long for the answer, before somebody else is asked. A few
+    /// round trips: in between, every batch of operations that doesn't fit would ask anew.
+    pub ask_every: Duration,
+    /// A comparison of registers that hasn't gone on for so long is given up, and may begin with
+    /// another peer. Long enough for a peer that is frozen for a moment, as what came would partly be
+    /// told anew.
+    pub compare_for: Duration,
+    /// A vector of no more incarnations than this goes with each look, and saves a round trip where
+    /// it differs. Eight are 110 bytes; a thousand, sent each second, would be more than all of
+    /// membership.
+    pub short_vector: usize,
     /// Registry operations within this span travel together.
     pub batch_ops: Duration,
-    /// Events kept for each origin, so that a peer can be sent what it lacks.
-    pub log_len: usize,
+    /// Bounds of the registry.
+    pub registry: RegistryConfig,
     /// A peer's stamp further ahead than this doesn't move our clock.
     pub max_clock_skew: Duration,
     /// How often an unanswered request is sent anew.
@@ -55,12 +67,63 @@ impl Default for Config {
             coalesce_joins: Duration::from_millis(250),
             link_silence: Duration::from_millis(1500),
             sync_every: Duration::from_secs(1),
+            ask_every: Duration::from_millis(200),
+            compare_for: Duration::from_secs(5),
+            short_vector: 8,
             batch_ops: Duration::from_millis(2),
-            log_len: 4096,
+            registry: RegistryConfig::default(),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
             depart_window: 256,
             forward_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Bounds of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// Operations kept in the log, of all incarnations together, the latest to come. A peer that
+    /// lacks older ones compares registers instead. One bound for all, as a peer that was away for a
+    /// minute lacks what *everybody* did in it; a bound for each would grow with their number.
+    /// 65,536 take 3 MiB at most, and are a minute of a thousand operations a second.
+    pub log_len: usize,
+    /// A delta for a peer that lacks much is cut after about so many bytes, and the rest asked for.
+    /// 256 KiB are joined in some three milliseconds, for which all else on the core's thread waits.
+    pub delta_bytes: usize,
+    /// One with a nest's own operations, after so many: it must hold the last of them wherever it can,
+    /// as answers to requests rely on that, and yet stay well within the 16 MiB of a frame.
+    pub own_delta_bytes: usize,
+    /// A message of a comparison is full after about so many bytes (one record may reach beyond). Of
+    /// records it is joined within a millisecond; of digests it holds those of six thousand ranges.
+    pub message_bytes: usize,
+    /// So many bytes answer one request of a comparison. A peer sends the next when it has them all,
+    /// so this over the time of a round trip is the speed of a stream: at 1 MiB and a millisecond
+    /// nothing waits; at 50 milliseconds a million names take five seconds.
+    pub window_bytes: usize,
+    /// Where two registers differ in a range, the digests of so many parts of it are told. More makes
+    /// fewer round trips, fewer makes fewer bytes: with 16, ten names of a million are found in five
+    /// round trips and 7 KB.
+    pub fan_out: u32,
+    /// Where a range has no more records than this, it is compared record by record. (Digests of 16
+    /// parts cost 160 bytes, dots of 64 records 250, and a round trip less.)
+    pub leaf_records: u32,
+    /// Buckets of an empty register, as a power of two: few, so that the register of a small flock
+    /// stays small. Their number follows that of the records.
+    pub bucket_bits: u32,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            log_len: 65_536,
+            delta_bytes: 256 * 1024,
+            own_delta_bytes: 8 * 1024 * 1024,
+            message_bytes: 64 * 1024,
+            window_bytes: 1024 * 1024,
+            fan_out: 16,
+            leaf_records: 64,
+            bucket_bits: 4,
         }
     }
 }

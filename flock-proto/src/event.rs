@@ -105,6 +105,13 @@ pub enum Event {
         /// By how much it is ahead, in milliseconds.
         ahead_ms: i64,
     },
+    /// The registers of this nest and another differ, though both know the same operations: a fault
+    /// of this program or of the machine. It is repaired: a record that only one of them holds goes,
+    /// unless its bird runs.
+    Diverged {
+        /// The other nest.
+        nest: NestName,
+    },
     /// A frame could not be read; it was counted and dropped.
     BadFrame {
         /// Whose link it came over, if it is known.
@@ -144,6 +151,9 @@ impl fmt::Display for Event {
             Self::Alone { why } => write!(f, "no seed answers ({why}); trying on"),
             Self::ClockSkew { nest, ahead_ms } => {
                 write!(f, "the clock of {nest} is off by {ahead_ms} ms")
+            }
+            Self::Diverged { nest } => {
+                write!(f, "the register differs from that of {nest} for no reason; repairing it")
             }
             Self::BadFrame { from, why } => write!(
                 f,

@@ -51,7 +51,7 @@ mod time;
 mod view;
 pub mod wire;
 
-pub use config::{Config, Me};
+pub use config::{Config, Me, RegistryConfig};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
 pub use event::{Cause, Event};
 pub use ids::{
@@ -60,8 +60,8 @@ pub use ids::{
 pub use nest::{BirdInfo, Counters, Nest, Sizes};
 pub use pending::Pending;
 pub use registry::{
-    Change, DecodeError, Delta, Grounding, Joined, Record, Registry, SnapshotChunk, SnapshotJoined,
-    Standing, Vector,
+    Change, Compared, DecodeError, Delta, Grounding, Joined, Opening, Ranges, RangesWanted, Record,
+    Registry, Standing, Status, Vector,
 };
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;

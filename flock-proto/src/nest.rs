@@ -52,6 +52,7 @@ use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
+use replication::CatchUp;
 use serving::{Asker, Served};
 
 /// The whole mind of one nest.
@@ -113,11 +114,10 @@ pub struct Nest {
 
     // The registry.
     registry: Registry,
-    vectors: BTreeMap<NestId, Vector>,
+    catch_up: CatchUp,
     pushed: u64,
+    /// The last of our operations that each nest is known to hold.
     acked: BTreeMap<NestId, u64>,
-    /// Nests whose registry differed from ours when last compared, though the vectors were equal.
-    diverged: BTreeSet<NestId>,
     /// The last of our operations sent to each nest since its link opened.
     told: BTreeMap<NestId, u64>,
     ack_turn: u64,
@@ -195,7 +195,7 @@ impl Nest {
         let swim = Swim::new(id, me.name.clone(), rng.next_u64());
         let mut nest = Self {
             clock: Clock::new(config.max_clock_skew),
-            registry: Registry::new(id, config.log_len),
+            registry: Registry::new(id, config.registry),
             id,
             now,
             shown: Hlc(0),
@@ -229,11 +229,10 @@ impl Nest {
             strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
-            vectors: BTreeMap::new(),
+            catch_up: CatchUp::default(),
             pushed: 0,
             acked: BTreeMap::new(),
             told: BTreeMap::new(),
-            diverged: BTreeSet::new(),
             ack_turn: 0,
             birds: BTreeMap::new(),
             snaps: BTreeMap::new(),

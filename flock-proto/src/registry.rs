@@ -11,24 +11,27 @@
 //! - `vector`, `origins`: what is known of each incarnation's operations, and the log.
 //! - `slots`: the live records, packed, in hash-ordered buckets.
 //! - `changes`: what an operation or a join did, name by name.
+//! - `status`: a register in short, and how a peer's stands to ours.
 //! - `delta`: what a peer lacks, by log; and joining it.
-//! - `snapshot`: the same without a log, record by record, in order of hashes.
-//! - `codec`: the bytes of both.
+//! - `ranges`: the same without a log, told by ranges of hashes: digests and records.
+//! - `comparison`: taking that in.
+//! - `codec`: the bytes of all three.
 //!
 //! Sources: Bieniusa et al., "An Optimized Conflict-free Replicated Set", 2012; Almeida, Shoker,
 //! Baquero, "Delta State Replicated Data Types", 2018.
 
 mod changes;
 mod codec;
+mod comparison;
 mod delta;
 mod origins;
+mod ranges;
 mod slots;
-mod snapshot;
+mod status;
 #[cfg(test)]
 mod tests;
 mod vector;
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -37,14 +40,16 @@ pub use changes::Change;
 use changes::{Killer, Touched};
 pub use codec::DecodeError;
 use codec::Entry;
+pub use comparison::Compared;
+use comparison::Comparison;
 pub use delta::{Delta, Joined};
 use origins::{Logged, Origins};
+pub use ranges::{Opening, Ranges, RangesWanted};
 use slots::{Slot, Slots};
-use snapshot::Inbound;
-pub use snapshot::{SnapshotChunk, SnapshotJoined};
+pub use status::{Standing, Status};
 pub use vector::Vector;
 
-use crate::{BirdName, Cause, Dot, Hlc, NestId, SpeciesId};
+use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
 
 /// A living bird, as the flock knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,30 +81,15 @@ pub struct Grounding {
     pub crashes: u32,
 }
 
-/// How a peer's registry stands to this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Both hold the same.
-    Equal,
-    /// The peer lacks operations.
-    PeerLacks,
-    /// This nest lacks operations.
-    WeLack,
-    /// Each lacks operations.
-    BothLack,
-    /// Both know the same operations and yet hold different records. If the next comparison says
-    /// so again, it is no passing matter of records known out of order: join snapshots, both ways.
-    Diverged,
-}
-
 /// One nest's replica of the registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     me: NestId,
+    config: RegistryConfig,
     slots: Slots,
     origins: Origins,
-    /// Snapshots that are being taken in, by their senders.
-    inbound: BTreeMap<NestId, Inbound>,
+    /// One at a time: a second peer would tell the same again.
+    comparison: Option<Comparison>,
     /// The last own operation handed out by [`Registry::take_delta`].
     taken: u64,
     diverged: u64,
@@ -108,17 +98,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty replica. `log_len` operations of each incarnation are kept for peers that lack
-    /// them; those that lack more get snapshots.
-    pub fn new(me: NestId, log_len: usize) -> Self {
-        let (slots, origins) = (Slots::new(), Origins::new(log_len));
-        Self { me, slots, origins, inbound: BTreeMap::new(), taken: 0, diverged: 0, revision: 0 }
+    /// An empty replica.
+    pub fn new(me: NestId, config: RegistryConfig) -> Self {
+        let (slots, origins) = (Slots::new(config.bucket_bits), Origins::new(config.log_len));
+        Self { me, config, slots, origins, comparison: None, taken: 0, diverged: 0, revision: 0 }
     }
 
     /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
     /// operations or others issued some under the new one.
     pub fn rename(&mut self, me: NestId) -> bool {
-        let unused = self.vector().seq(self.me) == 0 && self.vector().seq(me) == 0;
+        let unused = self.origins.seq(self.me) == 0 && self.origins.seq(me) == 0;
         if unused {
             self.me = me;
         }
@@ -142,12 +131,12 @@ impl Registry {
 
     /// Does it know this operation and all before it of the same incarnation?
     pub fn covers(&self, dot: Dot) -> bool {
-        self.vector().covers(dot)
+        self.origins.seq(dot.origin) >= dot.seq
     }
 
     /// The last operation issued here; its `seq` is 0 before the first.
     pub fn last_dot(&self) -> Dot {
-        Dot { origin: self.me, seq: self.vector().seq(self.me) }
+        Dot { origin: self.me, seq: self.origins.seq(self.me) }
     }
 
     /// A digest of all live records: equal vectors must go with equal digests.
@@ -155,44 +144,30 @@ impl Registry {
         self.slots.digest()
     }
 
-    /// How a peer with this vector and digest stands to us. Divergence is counted.
-    pub fn compare(&mut self, peer: &Vector, digest: u64) -> Standing {
-        match (self.vector().covers_all(peer), peer.covers_all(self.vector())) {
-            (true, true) if digest == self.digest() => Standing::Equal,
-            (true, true) => {
-                self.diverged += 1;
-                Standing::Diverged
-            }
-            (true, false) => Standing::PeerLacks,
-            (false, true) => Standing::WeLack,
-            (false, false) => Standing::BothLack,
-        }
-    }
-
-    /// How often [`Registry::compare`] found equal vectors with unequal digests.
-    pub const fn diverged(&self) -> u64 {
-        self.diverged
+    /// A digest of the vector: equal digests go with equal vectors.
+    pub const fn vector_digest(&self) -> u64 {
+        self.origins.vector_digest()
     }
 
     /// The record that is read under this name.
     pub fn winner(&self, name: &BirdName) -> Option<Record> {
-        self.winning(name.hash64(), name.as_str()).and_then(|slot| self.record(slot))
+        self.winning(name.hash64(), name.as_str().as_bytes()).and_then(|slot| self.record(slot))
     }
 
     /// The birth of the winning record, and whether it is grounded; cheaper than the record.
     pub fn winner_birth(&self, name: &BirdName) -> Option<(Dot, bool)> {
-        self.winning(name.hash64(), name.as_str()).map(|slot| self.birth(slot))
+        self.winning(name.hash64(), name.as_str().as_bytes()).map(|slot| self.birth(slot))
     }
 
     /// All live records of this name.
     pub fn siblings(&self, name: &BirdName) -> Vec<Record> {
-        let siblings = self.slots.siblings(name.hash64(), name.as_str());
+        let siblings = self.slots.siblings(name.hash64(), name.as_str().as_bytes());
         siblings.filter_map(|slot| self.record(slot)).collect()
     }
 
     /// Does some live record of this name carry this birth?
     pub fn is_alive(&self, name: &BirdName, birth: Dot) -> bool {
-        let mut siblings = self.slots.siblings(name.hash64(), name.as_str());
+        let mut siblings = self.slots.siblings(name.hash64(), name.as_str().as_bytes());
         siblings.any(|slot| self.birth(slot).0 == birth)
     }
 
@@ -234,7 +209,7 @@ impl Registry {
             species,
             token,
             grounded: None,
-            name: name.as_str(),
+            name: name.as_str().as_bytes(),
             args,
         };
         self.write(name, &entry, |_| true)
@@ -263,13 +238,13 @@ impl Registry {
     /// Removes all records of this name. `None`: there is none, nothing was done.
     pub fn remove(&mut self, name: &BirdName, cause: Cause) -> Option<Change> {
         let hash = name.hash64();
-        let covers = self.dots_of(name, |_| true);
+        let covers = self.dots_of(name, hash, |_| true);
         if covers.is_empty() {
             return None;
         }
         let mut touched = Touched::default();
         let cause = changes::cause_to_byte(&cause);
-        self.apply(self.next_dot(), hash, &covers, Op::Remove(cause), &mut touched);
+        self.apply(self.next_dot(), hash, covers.iter().copied(), Op::Remove(cause), &mut touched);
         self.finish(touched).pop()
     }
 
@@ -280,11 +255,11 @@ impl Registry {
         supersedes: impl Fn(Dot) -> bool,
     ) -> Change {
         let hash = name.hash64();
-        let covers = self.dots_of(name, supersedes);
+        let covers = self.dots_of(name, hash, supersedes);
         let mut touched = Touched::default();
-        self.apply(entry.dot, hash, &covers, Op::Add(*entry), &mut touched);
+        self.apply(entry.dot, hash, covers.iter().copied(), Op::Add(*entry), &mut touched);
         let change = self.finish(touched).pop();
-        change.unwrap_or_else(|| Change::nothing(name.clone()))
+        change.unwrap_or_else(|| Change::nothing(name.clone(), hash))
     }
 
     fn next_dot(&self) -> Dot {
@@ -292,87 +267,106 @@ impl Registry {
         Dot { seq: last.seq + 1, ..last }
     }
 
-    fn dots_of(&self, name: &BirdName, of_birth: impl Fn(Dot) -> bool) -> Vec<Dot> {
-        let siblings = self.slots.siblings(name.hash64(), name.as_str());
+    fn dots_of(&self, name: &BirdName, hash: u64, of_birth: impl Fn(Dot) -> bool) -> Vec<Dot> {
+        let siblings = self.slots.siblings(hash, name.as_str().as_bytes());
         let siblings = siblings.filter(|slot| of_birth(self.birth(slot).0));
         siblings.map(|slot| self.dot(slot)).collect()
     }
 
     /// Takes in an operation that follows the last known one of its origin.
-    fn apply(&mut self, dot: Dot, hash: u64, covers: &[Dot], op: Op<'_>, touched: &mut Touched) {
+    fn apply(
+        &mut self,
+        dot: Dot,
+        hash: u64,
+        covers: impl Iterator<Item = Dot> + Clone,
+        op: Op<'_>,
+        touched: &mut Touched,
+    ) {
         self.revision += 1;
         let killer = match op {
             Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
             Op::Add(_) | Op::Void => Killer::Overwrite,
         };
         let unseen = match &op {
-            Op::Add(entry) => self.unseen_sibling(hash, entry, covers),
+            Op::Add(entry) => self.unseen_sibling(hash, entry, covers.clone()),
             Op::Remove(_) | Op::Void => None,
         };
-        for &covered in covers {
-            self.kill(hash, covered, &killer, touched);
+        let mut superseded = Vec::new();
+        for covered in covers {
+            let number = self.kill(hash, covered, &killer, touched);
+            superseded.push((number, covered.seq));
         }
         if let Op::Add(entry) = &op {
             self.put(hash, entry, touched);
-            if let (Some(loser), Ok(name)) = (unseen, BirdName::new(entry.name)) {
-                touched.met_elsewhere(hash, name, entry.birth, loser);
+            if let Some(loser) = unseen {
+                touched.met_elsewhere(hash, entry.name, entry.birth, loser);
             }
         }
         let number = self.origins.number_or_new(dot.origin);
-        let covers = covers.iter().map(|c| (self.origins.number_or_new(c.origin), c.seq)).collect();
         let removal = if let Op::Remove(cause) = op { Some(cause) } else { None };
-        self.origins.append(number, Logged { seq: dot.seq, hash, covers, removal });
+        self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 
     /// The loser of a conflict of which this nest sees the end alone: a record that never lived here
     /// is superseded together with the very start that lives here. A record made from that start
     /// would have superseded it before, so the two are of different births.
-    fn unseen_sibling(&self, hash: u64, entry: &Entry<'_>, covers: &[Dot]) -> Option<Dot> {
+    fn unseen_sibling(
+        &self,
+        hash: u64,
+        entry: &Entry<'_>,
+        mut covers: impl Iterator<Item = Dot> + Clone,
+    ) -> Option<Dot> {
         let lives = |dot: &Dot| {
             let number = self.origins.number(dot.origin);
             number.is_some_and(|number| self.slots.find(hash, number, dot.seq).is_some())
         };
-        if !covers.contains(&entry.birth) || !lives(&entry.birth) {
+        if !covers.clone().any(|dot| dot == entry.birth) || !lives(&entry.birth) {
             return None;
         }
-        covers.iter().copied().find(|dot| !lives(dot))
+        covers.find(|dot| !lives(dot))
     }
 
     /// Takes in a live record, unless it is here or known to be dead.
     fn put(&mut self, hash: u64, entry: &Entry<'_>, touched: &mut Touched) {
-        let number = self.origins.number_or_new(entry.dot.origin);
-        if self.origins.knows(number, entry.dot.seq)
-            || self.slots.find(hash, number, entry.dot.seq).is_some()
-            || self.inbound.values().any(|inbound| inbound.compared(hash, entry.dot))
+        let (number, seq) = (self.origins.number_or_new(entry.dot.origin), entry.dot.seq);
+        let group = self.slots.group(hash);
+        if self.origins.knows(number, seq)
+            || group.iter().any(|slot| slot.is(number, seq))
+            || self.comparison.as_ref().is_some_and(|c| c.compared(hash, entry.dot))
         {
             return;
         }
+        let is_new = group.is_empty();
+        let at = self.touch(hash, entry.name, group, touched);
         self.revision += 1;
-        self.touch(hash, entry.name, touched);
-        self.slots.insert(Slot::pack(entry, hash, number), &self.origins);
+        self.slots.insert(entry, hash, number, &self.origins);
+        if is_new {
+            Self::retouch_new(at, entry, touched);
+        } else {
+            self.retouch(at, touched);
+        }
         self.origins.count_live(number, true);
     }
 
-    /// Takes note that the record of this dot is dead, though it may not have come yet.
-    fn kill(&mut self, hash: u64, dot: Dot, by: &Killer, touched: &mut Touched) {
+    /// Takes note that the record of this dot is dead, though it may not have come yet. Says by
+    /// which number its origin goes.
+    fn kill(&mut self, hash: u64, dot: Dot, by: &Killer, touched: &mut Touched) -> u32 {
         self.revision += 1;
         let number = self.origins.number_or_new(dot.origin);
-        if let Some(slot) = self.slots.find(hash, number, dot.seq) {
-            let (name, birth) = (name_of(slot), self.birth(slot).0);
-            if let Some(name) = name {
-                self.touch(hash, name.as_str(), touched);
-                touched.killed(hash, name, birth, by);
-            }
+        let group = self.slots.group(hash);
+        if let Some(slot) = group.iter().find(|slot| slot.is(number, dot.seq)) {
+            let at = self.touch(hash, slot.name(), group, touched);
+            touched.killed(at, self.birth(slot).0, by);
             self.slots.remove(hash, dot, number);
+            self.retouch(at, touched);
             self.origins.count_live(number, false);
         }
         self.origins.note_dead(number, dot.seq);
+        number
     }
 
-    fn winning(&self, hash: u64, name: &str) -> Option<&Slot> {
-        let group = self.slots.group(hash).iter();
-        let siblings = group.filter(|slot| slot.name() == name.as_bytes());
-        siblings.max_by_key(|slot| (slot.hlc, self.dot(slot)))
+    fn winning<'a>(&'a self, hash: u64, name: &'a [u8]) -> Option<&'a Slot> {
+        self.slots.siblings(hash, name).max_by_key(|slot| (slot.hlc, self.dot(slot)))
     }
 
     fn dot(&self, slot: &Slot) -> Dot {
@@ -380,12 +374,11 @@ impl Registry {
     }
 
     fn entry<'a>(&self, slot: &'a Slot) -> Entry<'a> {
-        slot.entry(self.origins.id(slot.origin))
+        self.slots.entry(slot, self.origins.id(slot.origin))
     }
 
     fn birth(&self, slot: &Slot) -> (Dot, bool) {
-        let entry = self.entry(slot);
-        (entry.birth, entry.grounded.is_some())
+        (slot.birth(self.origins.id(slot.origin)), slot.is_grounded())
     }
 
     fn record(&self, slot: &Slot) -> Option<Record> {
@@ -394,7 +387,7 @@ impl Registry {
             dot: entry.dot,
             birth: entry.birth,
             hlc: entry.hlc,
-            name: BirdName::new(entry.name).ok()?,
+            name: name_of(slot)?,
             species: entry.species,
             args: Bytes::copy_from_slice(entry.args),
             token: entry.token,
@@ -415,5 +408,6 @@ enum Op<'a> {
 }
 
 fn name_of(slot: &Slot) -> Option<BirdName> {
-    std::str::from_utf8(slot.name()).ok().and_then(|name| BirdName::new(name).ok())
+    // It was checked before it was packed.
+    std::str::from_utf8(slot.name()).ok().map(BirdName::trusted)
 }

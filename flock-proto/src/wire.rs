@@ -10,8 +10,8 @@ mod data;
 mod requests;
 
 pub use control::{
-    Acked, Card, Depart, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed, MAX_HOPS,
-    Ops, Probe, Probed, Ready, Refused, Roster, Seal, SnapshotWanted, Status, Suspected, Swim,
+    Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed,
+    MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal, Suspected, Swim,
     WIRE_VERSION,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};

@@ -139,7 +139,7 @@ impl Nest {
         let known = self.acked_by(to).max(told);
         let mut delta = if last > known { self.registry.delta_of_mine(known) } else { None };
         if let Some(delta) = &delta {
-            self.told.insert(to, delta.to.seq(self.id));
+            self.told.insert(to, delta.upto(self.id));
         }
         for responses in in_frames(responses, Response::size) {
             // Operations go before the first of the answers that rest on them.

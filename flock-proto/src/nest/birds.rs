@@ -25,6 +25,13 @@ pub(super) struct Bird {
     pub(super) phase: Phase,
 }
 
+impl Bird {
+    /// It hatches or runs, and wasn't told to end or to leave.
+    pub(super) const fn is_alive(&self) -> bool {
+        matches!(self.phase, Phase::Hatching | Phase::Running)
+    }
+}
+
 /// How far a life is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -382,7 +389,7 @@ impl Nest {
                     // Its start may have been asked here since: the name was another's until now.
                     self.fail_start(&name, birth, None, "it failed to hatch where it was first");
                 }
-                // A snapshot doesn't say why a record is gone.
+                // A comparison doesn't say why a record is gone.
                 let cause = cause.unwrap_or(Cause::Stopped);
                 if own || !self.outlives(&name, &cause) {
                     self.tell(Event::Ended(name.clone(), cause));
@@ -411,11 +418,8 @@ impl Nest {
         if *cause != Cause::Ended {
             return false;
         }
-        let Some(bird) = self.birds.get(name) else { return false };
-        if !matches!(bird.phase, Phase::Hatching | Phase::Running) {
-            return false;
-        }
-        let record = bird.record.clone();
+        let bird = self.birds.get(name).filter(|bird| bird.is_alive());
+        let Some(record) = bird.map(|bird| bird.record.clone()) else { return false };
         let nest = self.nest_name(record.birth.origin);
         let stamp = self.stamp();
         let change = self.registry.re_add(&record, stamp);
@@ -433,7 +437,7 @@ impl Nest {
         self.flush_many();
     }
 
-    fn nest_name(&self, id: NestId) -> Option<NestName> {
+    pub(super) fn nest_name(&self, id: NestId) -> Option<NestName> {
         if id == self.id {
             return Some(self.me.name.clone());
         }

@@ -12,15 +12,29 @@ impl Nest {
     /// Sends a frame to a nest: over its link, else over a common neighbour, else not at all.
     /// Whatever must arrive is sent again when a link opens, or by its own timer.
     pub(super) fn send(&mut self, to: NestId, frame: &Frame) {
-        if to == self.id {
-            return;
+        if let Some((over, header)) = self.way_to(to) {
+            self.out.push(Effect::Send { to: over, frame: frame.encode(header) });
         }
-        let over = if self.links.contains_key(&to) { Some(to) } else { self.relay_to(to) };
-        let Some(over) = over else { return };
-        let stamp = self.stamp();
-        let header = Header { hops: 0, stamp, author: self.id, dest: to };
-        let frame = frame.encode(header);
-        self.out.push(Effect::Send { to: over, frame });
+    }
+
+    /// The same to several nests: the body is encoded once, however many there are.
+    pub(super) fn send_to_all(&mut self, to: impl IntoIterator<Item = NestId>, frame: &Frame) {
+        let mut body = None;
+        for to in to {
+            if let Some((over, header)) = self.way_to(to) {
+                let body = body.get_or_insert_with(|| frame.encode_body());
+                self.out.push(Effect::Send { to: over, frame: body.frame(header) });
+            }
+        }
+    }
+
+    /// Over which link a frame goes there, and what its header says.
+    fn way_to(&mut self, dest: NestId) -> Option<(NestId, Header)> {
+        if dest == self.id {
+            return None;
+        }
+        let over = if self.links.contains_key(&dest) { dest } else { self.relay_to(dest)? };
+        Some((over, Header { hops: 0, stamp: self.stamp(), author: self.id, dest }))
     }
 
     /// The neighbour that passes frames on to a nest without a link: the first one, so that frames
@@ -86,8 +100,9 @@ impl Nest {
             Frame::Status(status) => self.on_status(from, status),
             Frame::Ops(ops) => self.on_ops(from, ops),
             Frame::Acked(acked) => self.on_acked(from, acked.seq),
-            Frame::Snapshot(chunk) => self.on_snapshot(from, &chunk),
-            Frame::SnapshotWanted(wanted) => self.on_snapshot_wanted(from, wanted.cursor),
+            Frame::Ranges(ranges) => self.on_ranges(from, &ranges),
+            Frame::RangesWanted(wanted) => self.on_ranges_wanted(from, &wanted),
+            Frame::OpsWanted(wanted) => self.on_ops_wanted(from, &wanted),
             Frame::Seal(seal) => self.on_seal(from, seal),
             Frame::Ready(ready) => self.on_ready(from, ready.view),
             Frame::Depart(depart) => self.on_depart(from, depart),

@@ -43,8 +43,7 @@ impl Nest {
 
     /// The last of our operations that this nest is known to hold.
     pub(super) fn acked_by(&self, id: NestId) -> u64 {
-        let acked = self.acked.get(&id).copied().unwrap_or(0);
-        self.vectors.get(&id).map_or(0, |vector| vector.seq(self.id)).max(acked)
+        self.acked.get(&id).copied().unwrap_or(0)
     }
 
     /// Members that may hold for us. One that leaves takes what it holds along.
@@ -80,7 +79,7 @@ impl Nest {
         let Some(to) = self.next_holder() else { return };
         match self.registry.delta_of_mine(self.acked_by(to)) {
             Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: true })),
-            None => self.send_status(to, true),
+            None => self.look_at(to),
         }
         self.expect_ack(self.registry.last_dot().seq);
     }

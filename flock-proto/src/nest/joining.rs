@@ -1,5 +1,6 @@
 //! From `Joining` to `Up` to `Leaving`: what a nest says of itself, and when it may say it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,18 @@ pub(super) struct Leave {
     /// What the others must know. Fixed once this nest has nothing left to add: under the writes of
     /// others, its vector is never still.
     told: Option<Vector>,
+    /// Who is known to know it.
+    informed: BTreeSet<NestId>,
+}
+
+impl Leave {
+    /// Takes note of what another nest knows; `None`: all that we do.
+    pub(super) fn note_known(&mut self, nest: NestId, vector: Option<&Vector>) {
+        let covers = |told: &Vector| vector.is_none_or(|vector| vector.covers_all(told));
+        if self.told.as_ref().is_some_and(covers) {
+            self.informed.insert(nest);
+        }
+    }
 }
 
 impl Nest {
@@ -72,9 +85,8 @@ impl Nest {
             return;
         }
         let frame = Frame::Roster(Roster { cards });
-        for to in self.links.keys().copied().collect::<Vec<_>>() {
-            self.send(to, &frame);
-        }
+        let all: Vec<_> = self.links.keys().copied().collect();
+        self.send_to_all(all, &frame);
     }
 
     pub(super) fn on_roster(&mut self, roster: Roster) {
@@ -210,7 +222,13 @@ impl Nest {
         if self.leave.is_some() {
             return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
         }
-        self.leave = Some(Leave { req, deadline: self.now + LEAVE_FOR, done: false, told: None });
+        self.leave = Some(Leave {
+            req,
+            deadline: self.now + LEAVE_FOR,
+            done: false,
+            told: None,
+            informed: BTreeSet::new(),
+        });
         self.state = NestState::Leaving;
         self.write_card();
     }
@@ -233,9 +251,8 @@ impl Nest {
         self.write_card();
         self.tell_news();
         self.with_swim(Swim::leave);
-        for to in self.links.keys().copied().collect::<Vec<_>>() {
-            self.send(to, &Frame::Goodbye(()));
-        }
+        let all: Vec<_> = self.links.keys().copied().collect();
+        self.send_to_all(all, &Frame::Goodbye(()));
         self.out.push(Effect::Answer { req, answer: Answer::Left });
     }
 
@@ -267,20 +284,17 @@ impl Nest {
             return false;
         }
         let known = self.registry.vector();
-        let told = self.leave.as_mut().map(|leave| &mut leave.told);
-        let Some(told) = told else { return false };
-        if told.as_ref().is_none_or(|told| told.seq(self.id) < known.seq(self.id)) {
-            *told = Some(known.clone());
+        let Some(leave) = &mut self.leave else { return false };
+        if leave.told.as_ref().is_none_or(|told| told.seq(self.id) < known.seq(self.id)) {
+            leave.told = Some(known.clone());
+            leave.informed.clear();
         }
-        let Some(mine) = told else { return false };
-        let behind: Vec<NestId> = others
-            .into_iter()
-            .filter(|id| !self.vectors.get(id).is_some_and(|theirs| theirs.covers_all(&*mine)))
-            .collect();
+        let behind: Vec<NestId> =
+            others.into_iter().filter(|id| !leave.informed.contains(id)).collect();
         if !behind.is_empty() && self.timers.sync > self.now + GATHER {
             // Ask again soon: whoever lacks nothing says so.
             for id in &behind {
-                self.send_status(*id, true);
+                self.look_at(*id);
             }
             self.timers.sync = self.now + GATHER;
         }

@@ -95,7 +95,8 @@ impl Nest {
         if !self.swim.alive().contains(&id) {
             self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
         }
-        self.send_status(id, true);
+        self.look_at(id);
+        self.go_on_comparing(id);
         self.send_held(id);
         if self.view.member(id).is_some_and(|m| m.state != NestState::Joining) {
             self.send_seal(id);
@@ -345,8 +346,7 @@ impl Nest {
             self.out.push(Effect::HangUp { peer, why });
             self.on_link_closed(peer);
         }
-        for to in self.links.keys().copied().collect::<Vec<_>>() {
-            self.send(to, &Frame::Heartbeat(()));
-        }
+        let all: Vec<_> = self.links.keys().copied().collect();
+        self.send_to_all(all, &Frame::Heartbeat(()));
     }
 }

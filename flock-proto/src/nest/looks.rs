@@ -48,7 +48,7 @@ pub struct Sizes {
     pub departing: usize,
     /// Birds that wait for their turn to leave.
     pub queued: usize,
-    /// Registries that are being taken in.
+    /// Registers that ours is being compared with.
     pub inbound: usize,
     /// Nests whose death is in question.
     pub deaths: usize,
@@ -195,7 +195,7 @@ impl Nest {
             listed: self.listed.len(),
             departing: self.in_flight.values().map(BTreeSet::len).sum(),
             queued: self.queue.values().map(BTreeSet::len).sum(),
-            inbound: self.registry.inbound(),
+            inbound: self.registry.comparing_with().into_iter().count(),
             deaths: self.deaths.len(),
             held: self.held.len(),
             answered: self.answered.len(),

@@ -196,11 +196,9 @@ impl Nest {
         self.ready.remove(&id);
         self.readied.remove(&id);
         self.held.remove(&id);
-        self.vectors.remove(&id);
         self.acked.remove(&id);
         self.told.remove(&id);
-        self.diverged.remove(&id);
-        self.registry.forget_snapshot(id);
+        self.forget_peer(id);
         self.newcomers.remove(&id);
         self.strangers.remove(&id);
         self.early_ends.remove(&id);
@@ -290,7 +288,7 @@ impl Nest {
         if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
             return;
         }
-        self.vectors.insert(from, seal.vector.clone());
+        self.note_known(from, Some(&seal.vector));
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         self.seals.insert(from, seal);

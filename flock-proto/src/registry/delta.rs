@@ -6,35 +6,41 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Touched;
-use super::codec::{Blob, Body, Covers, Item, Writer};
+use super::codec::{Blob, Body, Covers, Item, MORE, Span, Writer};
 use super::origins::Logged;
 use super::{Change, DecodeError, Op, Registry, Vector};
 use crate::{Dot, NestId};
 
-/// A delta for a peer that lacks much is cut after about so many bytes.
-const DELTA_BYTES: usize = 256 * 1024;
-/// One with our own operations, after so many: it must hold the last of them wherever it can, as
-/// answers rely on that, and yet fit in a frame.
-const OWN_BYTES: usize = 8 * 1024 * 1024;
+/// From so many operations on their places are looked up together before they are joined.
+const MANY: u64 = 8;
 
-/// Operations: of each origin named in `to` all those after `from` up to `to`.
+/// Operations: of some incarnations all those after one number up to another, in the registry's
+/// compact form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delta {
-    /// What a replica must know to join it.
-    pub from: Vector,
-    /// What it knows, of these origins, afterwards.
-    pub to: Vector,
-    /// The operations, in the registry's compact form.
-    pub ops: Bytes,
-    /// It was cut for its length; there are more to ask for after joining it.
-    #[serde(default)]
-    pub more: bool,
-}
+#[serde(transparent)]
+pub struct Delta(pub(super) Bytes);
 
 impl Delta {
+    /// It was cut for its length; there are more to ask for after joining it.
+    pub fn more(&self) -> bool {
+        Blob::parse(&self.0).is_ok_and(|blob| blob.more())
+    }
+
+    /// The last operation of this incarnation that it holds, nor lacks any before it; 0 if none.
+    pub fn upto(&self, origin: NestId) -> u64 {
+        let Ok(blob) = Blob::parse(&self.0) else { return 0 };
+        let tos = blob.spans().map(Span::to);
+        tos.filter(|to| to.origin == origin).map(|to| to.seq).max().unwrap_or(0)
+    }
+
+    /// How many bytes it takes.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Does it hold no operation?
     pub fn is_empty(&self) -> bool {
-        self.to.is_empty()
+        Blob::parse(&self.0).is_ok_and(|blob| blob.spans().next().is_none())
     }
 }
 
@@ -54,16 +60,37 @@ pub enum Joined {
 
 impl Registry {
     /// The operations that a peer with this vector lacks, of all origins. `None`: the log doesn't
-    /// reach back so far, send a snapshot.
+    /// reach back so far; open a comparison.
     pub fn delta_since(&self, peer: &Vector) -> Option<Delta> {
-        self.encode(peer, None, DELTA_BYTES)
+        self.encode(|origin| Some(peer.seq(origin)), self.config.delta_bytes)
+    }
+
+    /// The operations of these incarnations after these numbers. `None`: the log doesn't reach back
+    /// so far; open a comparison.
+    pub fn delta_after(&self, after: &BTreeMap<NestId, u64>) -> Option<Delta> {
+        self.encode(|origin| after.get(&origin).copied(), self.config.delta_bytes)
+    }
+
+    /// What this replica lacks of what a peer knows, as [`Registry::delta_after`] takes it.
+    pub fn lacking(&self, peer: &Vector) -> BTreeMap<NestId, u64> {
+        let known = peer.iter().map(|dot| (dot, self.origins.seq(dot.origin)));
+        known.filter(|(dot, seq)| dot.seq > *seq).map(|(dot, seq)| (dot.origin, seq)).collect()
     }
 
     /// Our own operations after number `seq`, up to the last one, without a gap. `None`: the log
-    /// doesn't reach back so far. (Above 8 MiB it is cut and says so.)
+    /// doesn't reach back so far. (One of many megabytes is cut and says so.)
     pub fn delta_of_mine(&self, seq: u64) -> Option<Delta> {
-        let known = [Dot { origin: self.me, seq }].into_iter().collect();
-        self.encode(&known, Some(self.me), OWN_BYTES)
+        self.encode(self.mine_after(seq), self.config.own_delta_bytes)
+    }
+
+    /// The same, cut like any other delta: for pushing, where the rest follows at once.
+    pub fn delta_to_push(&self, seq: u64) -> Option<Delta> {
+        self.encode(self.mine_after(seq), self.config.delta_bytes)
+    }
+
+    fn mine_after(&self, seq: u64) -> impl Fn(NestId) -> Option<u64> {
+        let me = self.me;
+        move |origin| (origin == me).then_some(seq)
     }
 
     /// Our own operations since the last call, to be pushed to all. `None`: there is none, or
@@ -74,65 +101,81 @@ impl Registry {
             return None;
         }
         let delta = self.delta_of_mine(self.taken);
-        self.taken = delta.as_ref().map_or(last.seq, |delta| delta.to.seq(self.me));
+        self.taken = delta.as_ref().map_or(last.seq, |delta| delta.upto(self.me));
         delta
     }
 
     /// Joins what a peer sent.
     pub fn join(&mut self, delta: &Delta) -> Joined {
-        if !self.vector().covers_all(&delta.from) {
-            return Joined::Gap;
-        }
-        let blob = match Blob::parse(&delta.ops) {
+        let blob = match Blob::parse(&delta.0) {
             Ok(blob) => blob,
             Err(error) => return Joined::Bad(error),
         };
-        if let Err(error) = self.check(delta, &blob) {
-            return Joined::Bad(error);
+        if blob.spans().any(|span| !self.covers(span.from)) {
+            return Joined::Gap;
+        }
+        match self.check(&blob) {
+            Ok(hashes) => self.slots.approach(&hashes),
+            Err(error) => return Joined::Bad(error),
         }
         let mut touched = Touched::default();
-        for item in blob.items().flatten() {
+        let mut items = blob.items();
+        while let Some(Ok(item)) = items.next() {
             match item {
-                Item::Op { dot, hash, covers, body } if !self.covers(dot) => {
+                Item::Op { dot, covers, body } if !self.covers(dot) => {
                     let op = match body {
-                        Body::Void => Op::Void,
+                        Body::Void { .. } => Op::Void,
                         Body::Add(entry) => Op::Add(entry),
-                        Body::Remove(cause) => Op::Remove(cause),
+                        Body::Remove { cause, .. } => Op::Remove(cause),
                     };
-                    let covers: Vec<_> = covers.collect();
-                    self.apply(dot, hash, &covers, op, &mut touched);
+                    self.apply(dot, body.hash(), covers, op, &mut touched);
                 }
                 Item::Slot(entry) => self.put(entry.hash(), &entry, &mut touched),
-                Item::Op { .. } | Item::Seen(_) => {}
+                _ => {}
             }
         }
         Joined::Applied(self.finish(touched))
     }
 
-    /// Checks all before anything is taken in: that it can be read, leaves out no operation, and
-    /// tells of none that we have not issued though it bears our name.
-    fn check(&self, delta: &Delta, blob: &Blob<'_>) -> Result<(), DecodeError> {
-        let mut last: BTreeMap<NestId, u64> =
-            delta.to.iter().map(|dot| (dot.origin, delta.from.seq(dot.origin))).collect();
+    /// Checks all before anything is taken in: that it can be read, holds just the operations that
+    /// its spans say, in their order, and tells of none that we have not issued though it bears our
+    /// name. Gives the hashes of the names that it is about.
+    fn check(&self, blob: &Blob<'_>) -> Result<Vec<u64>, DecodeError> {
+        // Of a delta of few operations nothing can be fetched side by side.
+        let many = blob.spans().fold(0, |sum: u64, span| sum.saturating_add(span.len)) >= MANY;
+        let mut hashes = Vec::new();
+        let mut spans = blob.spans();
+        let (mut last, mut end) = (Dot { origin: NestId(0), seq: 0 }, 0);
         for item in blob.items() {
             match item? {
-                Item::Op { dot, covers, .. } => {
-                    self.check_own(covers, dot)?;
-                    let last = last.get_mut(&dot.origin);
-                    let last = last.ok_or(DecodeError::Sequence(dot.origin))?;
-                    if last.checked_add(1) != Some(dot.seq) {
+                Item::Op { dot, covers, body } => {
+                    if last.seq == end {
+                        let span = spans.next().ok_or(DecodeError::Sequence(dot.origin))?;
+                        (last, end) = (span.from, span.to().seq);
+                    }
+                    last.seq += 1;
+                    if dot != last {
                         return Err(DecodeError::Sequence(dot.origin));
                     }
-                    *last = dot.seq;
+                    self.check_own(covers, dot)?;
+                    if let Body::Add(entry) = &body {
+                        entry.check()?;
+                    }
+                    if many {
+                        hashes.push(body.hash());
+                    }
                 }
-                Item::Slot(entry) => self.check_own(Covers::default(), entry.dot)?,
-                Item::Seen(_) => return Err(DecodeError::Misplaced),
+                Item::Slot(entry) => {
+                    self.check_own(Covers::default(), entry.dot)?;
+                    entry.check()?;
+                }
+                _ => return Err(DecodeError::Misplaced),
             }
         }
-        match last.into_iter().find(|&(origin, seq)| seq != delta.to.seq(origin)) {
-            Some((origin, _)) => Err(DecodeError::Sequence(origin)),
-            None => Ok(()),
+        if last.seq < end {
+            return Err(DecodeError::Sequence(last.origin));
         }
+        spans.next().map_or(Ok(hashes), |span| Err(DecodeError::Sequence(span.from.origin)))
     }
 
     pub(super) fn check_own(&self, covers: Covers<'_>, dot: Dot) -> Result<(), DecodeError> {
@@ -141,45 +184,59 @@ impl Registry {
         if dots.any(forged) { Err(DecodeError::Forged) } else { Ok(()) }
     }
 
-    /// The operations after `known`, origin by origin, cut after `max_bytes`.
+    /// The operations after those that `after` says, of the incarnations of which it says some, cut
+    /// after `max_bytes`.
     pub(super) fn encode(
         &self,
-        known: &Vector,
-        only: Option<NestId>,
+        after: impl Fn(NestId) -> Option<u64>,
         max_bytes: usize,
     ) -> Option<Delta> {
-        let (mut from, mut to) = (Vector::new(), Vector::new());
         let (mut blob, mut more) = (Writer::default(), false);
+        let mut told = BTreeMap::new();
         let mut dead = Vec::new();
         for (number, origin) in self.origins.iter() {
-            let start = Dot { origin: origin.id, seq: known.seq(origin.id) };
-            if start.seq >= origin.seq || only.is_some_and(|only| only != origin.id) {
-                continue;
-            }
-            // Asked of every origin though the delta be full: a peer that needs a snapshot for
-            // one need not be sent the others first.
-            let log = origin.since(start.seq)?;
-            for logged in log {
+            let from = after(origin.id).map(|seq| Dot { origin: origin.id, seq });
+            let Some(from) = from.filter(|from| from.seq < origin.seq) else { continue };
+            // Asked of every origin though the delta be full: a peer that must compare for one need
+            // not be sent the others first.
+            let log = origin.since(from.seq)?;
+            let mut len = 0;
+            blob.start(from);
+            for (seq, logged) in log {
                 if blob.len() >= max_bytes {
                     more = true;
                     break;
                 }
-                self.encode_op(number, logged, &mut blob, &mut dead);
-                from.raise(start);
-                to.raise(Dot { seq: logged.seq, ..start });
+                let dot = Dot { seq, ..from };
+                self.encode_op(dot, number, logged, &mut blob, &mut dead);
+                len += 1;
+            }
+            if len > 0 {
+                blob.span(Span { from, len });
+                told.insert(origin.id, from.seq + len);
             }
         }
-        self.encode_heirs(&dead, |dot| known.covers(dot) || to.covers(dot), &mut blob);
-        Some(Delta { from, to, ops: blob.finish().into(), more })
+        let knows = |dot: Dot| {
+            let told = told.get(&dot.origin).copied().unwrap_or(0);
+            told.max(after(dot.origin).unwrap_or(0)) >= dot.seq
+        };
+        self.encode_heirs(&mut dead, knows, &mut blob);
+        Some(Delta(blob.finish(if more { MORE } else { 0 }).into()))
     }
 
-    fn encode_op(&self, number: u32, logged: &Logged, blob: &mut Writer, dead: &mut Vec<u64>) {
-        let dot = self.origins.dot(number, logged.seq);
-        let covers: Vec<_> =
-            logged.covers.iter().map(|&(number, seq)| self.origins.dot(number, seq)).collect();
+    fn encode_op(
+        &self,
+        dot: Dot,
+        number: u32,
+        logged: &Logged,
+        blob: &mut Writer,
+        dead: &mut Vec<u64>,
+    ) {
+        let covers = logged.covers().map(|(number, seq)| self.origins.dot(number, seq));
+        let covers: Vec<_> = covers.collect();
         if let Some(cause) = logged.removal {
             blob.remove(dot, logged.hash, cause, &covers);
-        } else if let Some(slot) = self.slots.find(logged.hash, number, logged.seq) {
+        } else if let Some(slot) = self.slots.find(logged.hash, number, dot.seq) {
             blob.add(&self.entry(slot), &covers);
         } else {
             blob.void(dot, logged.hash, &covers);
@@ -190,12 +247,11 @@ impl Registry {
     /// The live records that superseded dead ones, where their own operations are not part of the
     /// delta. Else the receiver would cover the bird's birth, hold no record of it, and take it
     /// for dead until those come.
-    fn encode_heirs(&self, dead: &[u64], known: impl Fn(Dot) -> bool, blob: &mut Writer) {
-        let mut dead = dead.to_vec();
+    fn encode_heirs(&self, dead: &mut Vec<u64>, knows: impl Fn(Dot) -> bool, blob: &mut Writer) {
         dead.sort_unstable();
         dead.dedup();
         for slot in dead.iter().flat_map(|&hash| self.slots.group(hash)) {
-            if !known(self.dot(slot)) {
+            if !knows(self.dot(slot)) {
                 blob.slot(&self.entry(slot));
             }
         }

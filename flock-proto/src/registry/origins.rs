@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Vector;
+use super::slots::mix;
 use crate::{Dot, NestId};
 
 /// All incarnations, by a small number that slots and logs use in place of the id.
@@ -11,7 +12,14 @@ use crate::{Dot, NestId};
 pub(super) struct Origins {
     list: Vec<Origin>,
     index: BTreeMap<NestId, u32>,
+    /// The last one that was looked up: operations come by the hundred from one incarnation.
+    last: Option<(NestId, u32)>,
     vector: Vector,
+    vector_digest: u64,
+    /// Those of which the vector doesn't know the last operations yet.
+    raised: Vec<u32>,
+    /// Whose operations stand in the logs, in the order in which they came.
+    arrivals: VecDeque<u32>,
     log_len: usize,
 }
 
@@ -21,12 +29,11 @@ pub(super) struct Origin {
     pub(super) id: NestId,
     /// All its operations up to this one are known.
     pub(super) seq: u64,
-    /// The log is complete above this one.
-    pub(super) low: u64,
     /// Its live slots: it can be retired only when there is none.
     pub(super) live: u64,
     /// Operations above `seq` whose records are known to be dead.
     cloud: BTreeSet<u64>,
+    /// Its last operations, up to `seq`, without a gap.
     log: VecDeque<Logged>,
 }
 
@@ -34,20 +41,63 @@ pub(super) struct Origin {
 /// if that is gone nobody needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Logged {
-    pub(super) seq: u64,
     pub(super) hash: u64,
-    pub(super) covers: Box<[(u32, u64)]>,
+    covers: Covered,
     /// The byte of a removal's cause, as it came: a newer nest's causes are passed on unread.
     pub(super) removal: Option<u8>,
 }
 
+/// The records that an operation superseded, by the numbers of their incarnations. Most supersede
+/// none or one, which then costs no allocation.
+#[derive(Clone, Debug)]
+enum Covered {
+    None,
+    One(u32, u64),
+    #[expect(clippy::box_collection, reason = "half of the logs' entries would be for its length")]
+    Many(Box<Vec<(u32, u64)>>),
+}
+
+impl Logged {
+    pub(super) fn new(hash: u64, covers: Vec<(u32, u64)>, removal: Option<u8>) -> Self {
+        let covers = match *covers {
+            [] => Covered::None,
+            [(number, seq)] => Covered::One(number, seq),
+            _ => Covered::Many(Box::new(covers)),
+        };
+        Self { hash, covers, removal }
+    }
+
+    pub(super) fn covers(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let (one, many) = match &self.covers {
+            Covered::None => (None, &[][..]),
+            Covered::One(number, seq) => (Some((*number, *seq)), &[][..]),
+            Covered::Many(covers) => (None, covers.as_slice()),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
+}
+
 impl Origins {
     pub(super) const fn new(log_len: usize) -> Self {
-        Self { list: Vec::new(), index: BTreeMap::new(), vector: Vector::new(), log_len }
+        Self {
+            list: Vec::new(),
+            index: BTreeMap::new(),
+            last: None,
+            vector: Vector::new(),
+            vector_digest: 0,
+            raised: Vec::new(),
+            arrivals: VecDeque::new(),
+            log_len,
+        }
     }
 
     pub(super) const fn vector(&self) -> &Vector {
         &self.vector
+    }
+
+    /// A digest of the vector: a sum over its entries, kept up to date with each.
+    pub(super) const fn vector_digest(&self) -> u64 {
+        self.vector_digest
     }
 
     /// All incarnations with their numbers, in the order of their ids.
@@ -56,17 +106,21 @@ impl Origins {
     }
 
     pub(super) fn number(&self, id: NestId) -> Option<u32> {
-        self.index.get(&id).copied()
+        match self.last {
+            Some((last, number)) if last == id => Some(number),
+            _ => self.index.get(&id).copied(),
+        }
     }
 
     pub(super) fn number_or_new(&mut self, id: NestId) -> u32 {
-        if let Some(number) = self.number(id) {
-            return number;
-        }
-        let number = self.list.len() as u32;
-        let (cloud, log) = (BTreeSet::new(), VecDeque::new());
-        self.list.push(Origin { id, seq: 0, low: 0, live: 0, cloud, log });
-        self.index.insert(id, number);
+        let number = self.number(id).unwrap_or_else(|| {
+            let number = self.list.len() as u32;
+            let (cloud, log) = (BTreeSet::new(), VecDeque::new());
+            self.list.push(Origin { id, seq: 0, live: 0, cloud, log });
+            self.index.insert(id, number);
+            number
+        });
+        self.last = Some((id, number));
         number
     }
 
@@ -76,6 +130,12 @@ impl Origins {
 
     pub(super) fn dot(&self, number: u32, seq: u64) -> Dot {
         Dot { origin: self.id(number), seq }
+    }
+
+    /// The number up to which this incarnation's operations are known; 0 if none is.
+    pub(super) fn seq(&self, id: NestId) -> u64 {
+        let number = self.number(id);
+        number.and_then(|number| self.list.get(number as usize)).map_or(0, |origin| origin.seq)
     }
 
     /// Is this dot known, in order or out of it? (Live slots out of order don't count.)
@@ -100,31 +160,67 @@ impl Origins {
         }
     }
 
-    /// Takes up the operation that follows the last known one of its incarnation.
+    /// Takes up the operation that follows the last known one of its incarnation. It stands in the
+    /// vector after [`Origins::settle`].
     pub(super) fn append(&mut self, number: u32, logged: Logged) {
-        let (seq, log_len) = (logged.seq, self.log_len);
-        let Some(origin) = self.list.get_mut(number as usize) else { return };
-        origin.log.push_back(logged);
-        if origin.log.len() > log_len
-            && let Some(oldest) = origin.log.pop_front()
-        {
-            origin.low = oldest.seq;
+        if self.log_len > 0 {
+            // Made room for first, lest a full log grow for a moment, which means to twice its size.
+            if self.arrivals.len() >= self.log_len {
+                self.drop_oldest();
+            }
+            let Some(origin) = self.list.get_mut(number as usize) else { return };
+            origin.log.push_back(logged);
+            self.arrivals.push_back(number);
         }
-        self.raise(number, seq);
+        let Some(origin) = self.list.get_mut(number as usize) else { return };
+        origin.raise(origin.seq + 1);
+        // Hundreds of one delta raise the same one, one after the other.
+        if self.raised.last() != Some(&number) {
+            self.raised.push(number);
+        }
+    }
+
+    /// Brings the vector and its digest up to date.
+    pub(super) fn settle(&mut self) {
+        for number in self.raised.drain(..) {
+            let Some(origin) = self.list.get(number as usize) else { continue };
+            let (before, after) = (self.vector.seq(origin.id), origin.seq);
+            self.vector_digest = (self.vector_digest)
+                .wrapping_sub(digest(origin.id, before))
+                .wrapping_add(digest(origin.id, after));
+            self.vector.raise(Dot { origin: origin.id, seq: after });
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.arrivals.pop_front();
+        if let Some(origin) = oldest.and_then(|number| self.list.get_mut(number as usize)) {
+            origin.log.pop_front();
+            // One that once wrote much and now is silent, or gone, keeps no room for it.
+            if origin.log.len() < origin.log.capacity() / 4 {
+                origin.log.shrink_to(2 * origin.log.len());
+            }
+        }
     }
 
     /// Takes over a vector learnt from a complete comparison. What was skipped isn't in the logs.
     pub(super) fn adopt(&mut self, vector: &Vector) {
+        let mut skipped = BTreeSet::new();
         for dot in vector.iter() {
-            if self.vector.covers(dot) {
+            if self.seq(dot.origin) >= dot.seq {
                 continue;
             }
             let number = self.number_or_new(dot.origin);
-            self.raise(number, dot.seq);
             if let Some(origin) = self.list.get_mut(number as usize) {
-                origin.log.clear();
-                origin.low = dot.seq;
+                origin.raise(dot.seq);
+                origin.log = VecDeque::new();
             }
+            self.raised.push(number);
+            skipped.insert(number);
+        }
+        self.settle();
+        if !skipped.is_empty() {
+            self.arrivals.retain(|number| !skipped.contains(number));
         }
     }
 
@@ -133,22 +229,94 @@ impl Origins {
         self.iter()
             .flat_map(|(_, origin)| origin.cloud.iter().map(|&seq| Dot { origin: origin.id, seq }))
     }
-
-    fn raise(&mut self, number: u32, seq: u64) {
-        let Some(origin) = self.list.get_mut(number as usize) else { return };
-        origin.seq = seq;
-        // Dots up to `seq` are known in order from now on.
-        if !origin.cloud.is_empty() {
-            origin.cloud = origin.cloud.split_off(&(seq + 1));
-        }
-        self.vector.raise(Dot { origin: origin.id, seq });
-    }
 }
 
 impl Origin {
-    /// The operations after this one, oldest first; none if the log doesn't reach back so far.
-    pub(super) fn since(&self, seq: u64) -> Option<impl Iterator<Item = &Logged>> {
-        let start = self.log.partition_point(|logged| logged.seq <= seq);
-        (seq >= self.low).then(|| self.log.range(start..))
+    /// The operations after this one, oldest first, each with its number; none if the log doesn't
+    /// reach back so far.
+    pub(super) fn since(&self, seq: u64) -> Option<impl Iterator<Item = (u64, &Logged)>> {
+        let low = self.seq - self.log.len() as u64;
+        let start = usize::try_from(seq.checked_sub(low)?).ok()?;
+        let start = start.min(self.log.len());
+        Some((low + start as u64 + 1..).zip(self.log.range(start..)))
+    }
+
+    fn raise(&mut self, seq: u64) {
+        self.seq = seq;
+        // Dots up to `seq` are known in order from now on.
+        if !self.cloud.is_empty() {
+            self.cloud = self.cloud.split_off(&(seq + 1));
+        }
+    }
+}
+
+/// An incarnation of which nothing is known adds nothing: it stands in no vector.
+fn digest(origin: NestId, seq: u64) -> u64 {
+    if seq == 0 { 0 } else { mix(origin.0 ^ mix(seq)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(origins: &mut Origins, id: u64, count: u64) {
+        for _ in 0..count {
+            let number = origins.number_or_new(NestId(id));
+            origins.append(number, Logged::new(7, Vec::new(), None));
+        }
+        origins.settle();
+    }
+
+    fn logged(origins: &Origins, id: u64, since: u64) -> Option<Vec<u64>> {
+        let number = origins.number(NestId(id))?;
+        let log = origins.list[number as usize].since(since)?;
+        Some(log.map(|(seq, _)| seq).collect())
+    }
+
+    #[test]
+    fn an_entry_of_the_log_takes_32_bytes() {
+        assert_eq!(size_of::<Logged>(), 32);
+    }
+
+    #[test]
+    fn the_log_keeps_what_came_last_whoever_wrote_it() {
+        let mut origins = Origins::new(4);
+        log(&mut origins, 1, 3);
+        log(&mut origins, 2, 2);
+        assert_eq!(logged(&origins, 1, 0), None);
+        assert_eq!(logged(&origins, 1, 1), Some(vec![2, 3]));
+        assert_eq!(logged(&origins, 2, 0), Some(vec![1, 2]));
+        assert_eq!(logged(&origins, 2, 2), Some(vec![]));
+        log(&mut origins, 2, 5);
+        assert_eq!((logged(&origins, 1, 2), logged(&origins, 1, 3)), (None, Some(vec![])));
+        assert_eq!(logged(&origins, 2, 3), Some(vec![4, 5, 6, 7]));
+    }
+
+    #[test]
+    fn a_log_that_was_skipped_makes_room_and_leaves_the_others_theirs() {
+        let mut origins = Origins::new(4);
+        log(&mut origins, 1, 2);
+        log(&mut origins, 2, 2);
+        origins.adopt(&[Dot { origin: NestId(1), seq: 9 }].into_iter().collect());
+        assert_eq!((logged(&origins, 1, 8), logged(&origins, 1, 9)), (None, Some(vec![])));
+        log(&mut origins, 1, 2);
+        assert_eq!(logged(&origins, 2, 0), Some(vec![1, 2]), "there was room");
+        assert_eq!(logged(&origins, 1, 9), Some(vec![10, 11]));
+    }
+
+    #[test]
+    fn the_digest_of_the_vector_tells_vectors_apart_however_they_came_about() {
+        let (mut one, mut other) = (Origins::new(0), Origins::new(9));
+        log(&mut one, 1, 3);
+        log(&mut one, 2, 1);
+        let vector = one.vector().clone();
+        other.adopt(&vector);
+        assert_eq!(one.vector_digest(), other.vector_digest());
+        log(&mut other, 2, 1);
+        assert_ne!(one.vector_digest(), other.vector_digest());
+        // A number alone, known because a record bears it, is no knowledge.
+        one.number_or_new(NestId(3));
+        log(&mut one, 2, 1);
+        assert_eq!(one.vector_digest(), other.vector_digest());
     }
 }

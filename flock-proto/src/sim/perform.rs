@@ -7,7 +7,7 @@ use super::check::Broken;
 use super::host::CallEnd;
 use super::script::{Deed, Script};
 use super::world::World;
-use crate::{Answer, BirdName, Config};
+use crate::{Answer, BirdName, Config, RegistryConfig};
 
 /// What happened in a story, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +123,24 @@ const fn is_seed(host: usize) -> bool {
     host < 2
 }
 
+/// Where the log is short, whoever was away for a while compares registers, and then in messages of
+/// a few records each, lest two dozen names be told in one.
+fn config(log_len: usize) -> Config {
+    let registry = if log_len < 1000 {
+        RegistryConfig {
+            log_len,
+            message_bytes: 300,
+            window_bytes: 900,
+            fan_out: 4,
+            leaf_records: 3,
+            ..RegistryConfig::default()
+        }
+    } else {
+        RegistryConfig { log_len, ..RegistryConfig::default() }
+    };
+    Config { registry, ..Config::default() }
+}
+
 struct Teller<'a> {
     script: &'a Script,
     world: World,
@@ -137,8 +155,7 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(script: &'a Script) -> Self {
-        let config = Config { log_len: script.log_len, ..Config::default() };
-        let world = World::with(script.seed, config);
+        let world = World::with(script.seed, config(script.log_len));
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,

@@ -13,6 +13,7 @@
 //! | 12..20 | author |
 //! | 20..28 | the nest it is meant for |
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,7 +21,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::{Requests, Responses};
-use crate::registry::{Delta, SnapshotChunk, Vector};
+use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
 use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState};
 
 /// The wire version that this build speaks.
@@ -78,20 +79,20 @@ macro_rules! frames {
         impl Frame {
             /// Header and body as bytes.
             pub fn encode(&self, header: Header) -> Bytes {
-                let mut out = BytesMut::with_capacity(HEADER + 64);
-                out.put_u8(WIRE_VERSION);
-                out.put_u8(match self { $(Self::$name(_) => $kind,)* });
-                out.put_u8(0);
-                out.put_u8(header.hops);
-                out.put_u64_le(header.stamp.0);
-                out.put_u64_le(header.author.0);
-                out.put_u64_le(header.dest.0);
-                let mut out = out.writer();
+                self.encode_body().encode(header)
+            }
+
+            /// The body as bytes, for several receivers.
+            pub fn encode_body(&self) -> EncodedBody {
+                let kind = match self { $(Self::$name(_) => $kind,)* };
+                // Room for the header of the first receiver, which mostly is the only one.
+                let mut bytes = Vec::with_capacity(HEADER + 100);
+                bytes.extend_from_slice(&[0; HEADER]);
                 let done = match self { $(Self::$name(body) => {
-                    rmp_serde::encode::write_named(&mut out, body)
+                    rmp_serde::encode::write_named(&mut bytes, body)
                 })* };
                 debug_assert!(done.is_ok(), "our own frames are plain values: {done:?}");
-                out.into_inner().freeze()
+                EncodedBody { kind, bytes }
             }
 
             /// Reads the body of a frame whose header was read.
@@ -105,6 +106,28 @@ macro_rules! frames {
             }
         }
     };
+}
+
+/// The body of a frame, which may go to several nests. Only the header differs then.
+#[derive(Clone, Debug)]
+pub struct EncodedBody {
+    kind: u8,
+    /// Behind room for a header.
+    bytes: Vec<u8>,
+}
+
+impl EncodedBody {
+    /// The frame for one of them.
+    pub fn frame(&self, header: Header) -> Bytes {
+        self.clone().encode(header)
+    }
+
+    fn encode(mut self, header: Header) -> Bytes {
+        if let Some(room) = self.bytes.first_chunk_mut() {
+            *room = header.encode(self.kind);
+        }
+        self.bytes.into()
+    }
 }
 
 frames! {
@@ -124,16 +147,18 @@ frames! {
     16 Held(Held),
     /// The author suspects the receiver to be dead.
     17 Suspected(Suspected),
-    /// The author's vector and digest, for comparing.
+    /// What the author's register holds, in short.
     20 Status(Status),
     /// Operations.
     21 Ops(Ops),
     /// The author holds the operations of the receiver up to here.
     22 Acked(Acked),
-    /// Part of the whole registry.
-    23 Snapshot(SnapshotChunk),
-    /// The next part, please.
-    24 SnapshotWanted(SnapshotWanted),
+    /// What the author's register holds in some ranges of hashes.
+    23 Ranges(Ranges),
+    /// What the author wants to know of some ranges.
+    24 RangesWanted(RangesWanted),
+    /// Which operations the author lacks.
+    25 OpsWanted(OpsWanted),
     /// What the author knows and runs, as it enters a view.
     30 Seal(Seal),
     /// The author is settled in this view and takes over what was listed.
@@ -166,6 +191,16 @@ fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
 }
 
 impl Header {
+    fn encode(self, kind: u8) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let mut out = &mut bytes[..];
+        out.put_slice(&[WIRE_VERSION, kind, 0, self.hops]);
+        out.put_u64_le(self.stamp.0);
+        out.put_u64_le(self.author.0);
+        out.put_u64_le(self.dest.0);
+        bytes
+    }
+
     /// Reads the header; checks the version.
     pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
         let header: &[u8; HEADER] = frame.first_chunk().ok_or(FrameError::Short)?;
@@ -259,17 +294,6 @@ pub struct Held {
     pub vector: Vector,
 }
 
-/// See [`Frame::Status`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Operations known.
-    pub vector: Vector,
-    /// Digest of the live records.
-    pub digest: u64,
-    /// If the receiver lacks something, it shall say what.
-    pub answer: bool,
-}
-
 /// See [`Frame::Ops`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ops {
@@ -286,11 +310,11 @@ pub struct Acked {
     pub seq: u64,
 }
 
-/// See [`Frame::SnapshotWanted`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotWanted {
-    /// Where to go on.
-    pub cursor: u64,
+/// See [`Frame::OpsWanted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpsWanted {
+    /// Of these incarnations the author lacks all operations after these numbers.
+    pub after: BTreeMap<NestId, u64>,
 }
 
 /// A bird that the author of a seal runs, or holds for moving on.

@@ -24,8 +24,8 @@ pub(crate) struct Direct {
     pub(crate) answers: BTreeMap<(usize, ReqId), Answer>,
     last_req: u64,
     links: BTreeSet<(usize, usize)>,
-    /// Parts of snapshots that were sent.
-    pub(crate) snapshots: usize,
+    /// Parts of comparisons of registers that were sent.
+    pub(crate) comparisons: usize,
 }
 
 impl Direct {
@@ -41,7 +41,7 @@ impl Direct {
             answers: BTreeMap::new(),
             last_req: 0,
             links: BTreeSet::new(),
-            snapshots: 0,
+            comparisons: 0,
         };
         for n in 0..nests {
             let me = Me {
@@ -116,7 +116,7 @@ impl Direct {
         let Some((from, to, frame)) = self.wire.pop_front() else { return false };
         assert!(Header::decode(&frame).is_ok());
         let decoded = Frame::decode(&frame).expect("nests write what can be read");
-        self.snapshots += usize::from(matches!(decoded, Frame::Snapshot(_)));
+        self.comparisons += usize::from(matches!(decoded, Frame::Ranges(_)));
         let from = self.nests[from].id();
         self.feed(to, Input::Frame { from, frame });
         true

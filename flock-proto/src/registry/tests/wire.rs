@@ -4,7 +4,11 @@ use super::*;
 use crate::Rng;
 
 fn batch(birds: u64) -> Registry {
-    let mut nest = Registry::new(NestId(1), 10_000);
+    batch_of(1, birds)
+}
+
+fn batch_of(id: u64, birds: u64) -> Registry {
+    let mut nest = logging(id, 10_000);
     for i in 0..birds {
         let (name, hlc) = (name(&format!("a-name-of-24-bytes-{i:05}")), Hlc::at(at(i)));
         nest.start(&name, SpeciesId::of("counter"), &[7; 32], u64::MAX - i, hlc);
@@ -34,19 +38,54 @@ fn golden_bytes_hold_the_codec_still() {
     let a = mixed();
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let delta = a.delta_since(&Vector::new()).unwrap();
-    assert_eq!(hex(&delta.ops), include_str!("golden_delta.hex").trim());
+    assert_eq!(hex(&delta.0), include_str!("golden_delta.hex").trim());
     let own = a.delta_of_mine(0).unwrap();
-    assert_eq!(hex(&own.ops), include_str!("golden_own.hex").trim());
+    assert_eq!(hex(&own.0), include_str!("golden_own.hex").trim());
     let mut c = registry(3);
     applied(c.join(&delta));
     assert_eq!(state(&c), state(&a));
 }
 
 #[test]
+fn golden_bytes_hold_comparisons_still() {
+    let mut a = mixed();
+    a.config.fan_out = 4;
+    // Known out of order: that a bird of a third nest was stopped.
+    let mut third = registry(0xcccc);
+    start(&mut third, "wren", 1);
+    let mut b = registry(0xbbbb);
+    sync(&third, &mut b);
+    b.remove(&name("wren"), Cause::Stopped).unwrap();
+    let removal = b.delta_of_mine(0).unwrap();
+    let mut d = registry(0xdddd);
+    applied(d.join(&removal));
+    d.config.fan_out = 2;
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let lines = [
+        hex(&d.opening(false, false).items),
+        hex(&a.opening(false, false).items),
+        hex(&a.ranges(&all_records()).unwrap()[0].items),
+        hex(&wanted_of(&a).items),
+    ];
+    assert_eq!(lines.join("\n"), include_str!("golden_ranges.hex").trim());
+}
+
+/// What a nest asks that holds all but one bird of this one's: parts of nothing, records of some.
+fn wanted_of(nest: &Registry) -> RangesWanted {
+    let mut other = registry(3);
+    copy(nest, &mut other);
+    other.remove(&name("bird-0"), Cause::Stopped).unwrap();
+    match other.compare(nest.me, &nest.opening(false, false)) {
+        Compared::Going(_, Some(wanted)) => wanted,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_start_in_a_batch_takes_at_most_80_bytes() {
     let delta = batch(1000).delta_since(&Vector::new()).unwrap();
-    assert!(!delta.more);
-    assert!(delta.ops.len() <= 80 * 1000, "{} bytes each", delta.ops.len() / 1000);
+    assert!(!delta.more());
+    assert!(delta.len() <= 80 * 1000, "{} bytes each", delta.len() / 1000);
 }
 
 #[test]
@@ -54,18 +93,18 @@ fn messages_travel_in_named_form() {
     let delta = mixed().delta_since(&Vector::new()).unwrap();
     let bytes = rmp_serde::to_vec_named(&delta).unwrap();
     assert_eq!(rmp_serde::from_slice::<Delta>(&bytes).unwrap(), delta);
-    assert!(bytes.len() < delta.ops.len() + 80);
-    let chunk = mixed().snapshot(0, 100);
-    let bytes = rmp_serde::to_vec_named(&chunk).unwrap();
-    assert_eq!(rmp_serde::from_slice::<SnapshotChunk>(&bytes).unwrap(), chunk);
+    assert!(bytes.len() < delta.len() + 8);
+    let opening = mixed().opening(false, false);
+    let bytes = rmp_serde::to_vec_named(&opening).unwrap();
+    assert_eq!(rmp_serde::from_slice::<Ranges>(&bytes).unwrap(), opening);
 }
 
 #[test]
 fn every_cut_of_a_blob_is_refused_and_changes_nothing() {
     let whole = mixed().delta_since(&Vector::new()).unwrap();
-    for len in 0..whole.ops.len() {
+    for len in 0..whole.len() {
         let mut nest = registry(7);
-        let delta = Delta { ops: whole.ops.slice(..len), ..whole.clone() };
+        let delta = Delta(whole.0.slice(..len));
         assert!(matches!(nest.join(&delta), Joined::Bad(_)), "{len}");
         assert_eq!(state(&nest), state(&registry(7)));
     }
@@ -76,61 +115,100 @@ fn operations_in_our_name_that_we_have_not_issued_are_refused() {
     let delta = mixed().delta_since(&Vector::new()).unwrap();
     let mut nest = registry(0xaaaa);
     assert_eq!(nest.join(&delta), Joined::Bad(DecodeError::Forged));
-    let chunk = mixed().snapshot(0, 1 << 20);
-    let joined = nest.join_snapshot(NestId(9), &chunk);
-    assert_eq!(joined, SnapshotJoined::Bad(DecodeError::Forged));
+    assert_eq!(compared(&mut nest, &mixed().opening(false, false)), DecodeError::Forged);
+    let mut nest = registry(3);
+    let Compared::Going(..) = nest.compare(NestId(9), &mixed().opening(false, false)) else {
+        panic!()
+    };
+    // One that knows nothing of us, and holds a record in our name.
+    let mut liar = registry(9);
+    applied(liar.join(&batch_of(3, 5).delta_since(&Vector::new()).unwrap()));
+    let told = liar.ranges(&all_records()).unwrap();
+    assert_eq!(compared(&mut nest, &told[0]), DecodeError::Forged);
+}
+
+fn compared(nest: &mut Registry, told: &Ranges) -> DecodeError {
+    match nest.compare(NestId(9), told) {
+        Compared::Bad(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A request for everything.
+fn all_records() -> RangesWanted {
+    let mut blob = codec::Writer::default();
+    blob.range(&(0..=u64::MAX), false);
+    RangesWanted { number: 1, items: blob.finish(0).into() }
 }
 
 #[test]
 fn broken_and_random_bytes_never_panic() {
-    let (whole, chunk) =
-        (mixed().delta_since(&Vector::new()).unwrap(), mixed().snapshot(0, 1 << 20));
+    let (whole, opening) =
+        (mixed().delta_since(&Vector::new()).unwrap(), mixed().opening(false, false));
+    let (told, asked) = (mixed().ranges(&all_records()).unwrap(), all_records());
     for seed in 0..3000 {
         let mut rng = Rng::new(seed);
         let mut nest = registry(7);
         start(&mut nest, "bird-1", 1);
-        let mut ops = whole.ops.to_vec();
-        let mut slots = chunk.slots.to_vec();
-        for bytes in [&mut ops, &mut slots] {
-            for _ in 0..=rng.below(4) {
-                let at = rng.below(bytes.len() as u64) as usize;
-                match rng.below(3) {
-                    0 => bytes[at] = rng.next_u64() as u8,
-                    1 => bytes[at] ^= 1 << rng.below(8),
-                    _ => bytes.insert(at, 0xff),
-                }
-            }
-            if rng.one_in(4) {
-                *bytes = (0..rng.below(64)).map(|_| rng.next_u64() as u8).collect();
-                bytes.insert(0, 1);
-            }
-        }
-        let delta = Delta { ops: ops.into(), ..whole.clone() };
-        let chunk = SnapshotChunk { slots: slots.into(), ..chunk.clone() };
+        let blobs = [&whole.0, &opening.items, &told[0].items, &asked.items];
+        let [ops, parts, records, asked] = blobs.map(|blob| broken(&mut rng, blob));
         let before = state(&nest);
-        if matches!(nest.join(&delta), Joined::Bad(_)) {
+        if matches!(nest.join(&Delta(ops)), Joined::Bad(_)) {
             assert_eq!(state(&nest), before);
         }
-        let _ = nest.join_snapshot(NestId(9), &chunk);
+        let before = state(&nest);
+        for told in [Ranges { items: parts, ..opening.clone() }, opening.clone()] {
+            if matches!(nest.compare(NestId(9), &told), Compared::Bad(_)) {
+                assert_eq!(state(&nest), before);
+            }
+        }
+        let before = state(&nest);
+        let told = Ranges { items: records, ..told[0].clone() };
+        if matches!(nest.compare(NestId(9), &told), Compared::Bad(_)) {
+            assert_eq!(state(&nest), before);
+        }
+        let _ = nest.ranges(&RangesWanted { number: 1, items: asked });
         // Whatever came in, the nest goes on.
         nest.delta_since(&Vector::new());
-        nest.snapshot(0, 100);
+        nest.ranges_wanted();
         start(&mut nest, "wren", 2);
         assert!(nest.winner(&name("wren")).is_some());
     }
 }
 
+/// The same bytes, but for some.
+fn broken(rng: &mut Rng, blob: &[u8]) -> Bytes {
+    let mut bytes = blob.to_vec();
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(bytes.len() as u64) as usize;
+        match rng.below(3) {
+            0 => bytes[at] = rng.next_u64() as u8,
+            1 => bytes[at] ^= 1 << rng.below(8),
+            _ => bytes.insert(at, 0xff),
+        }
+    }
+    if rng.one_in(4) {
+        bytes = (0..rng.below(64)).map(|_| rng.next_u64() as u8).collect();
+        bytes.splice(0..0, [1, 0]);
+    }
+    bytes.into()
+}
+
 #[test]
 fn lengths_and_counts_beyond_the_bytes_are_refused_before_anything_is_reserved() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-    let mut tables = vec![1];
+    // Version and flags, then a table of incarnations that is said to be huge.
+    let mut tables = vec![1, 0];
     tables.extend(huge);
-    let mut covers = vec![1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0];
-    covers.extend([0b1001, 0, 1]);
+    // One incarnation, no species, a stamp; a span of one operation; its head, and covers.
+    let head = [&[1, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 8]].concat();
+    let mut covers = head.clone();
+    covers.extend([1, 0, 0, 1, 0b100_1001]);
     covers.extend(huge);
-    for ops in [tables, covers] {
-        let to = [Dot { origin: NestId(9), seq: 1 }].into_iter().collect();
-        let delta = Delta { from: Vector::new(), to, ops: ops.into(), more: false };
+    let mut spans = head;
+    spans.extend(huge);
+    for ops in [tables, covers, spans] {
+        let delta = Delta(ops.into());
         assert_eq!(registry(7).join(&delta), Joined::Bad(DecodeError::Short));
     }
 }
