@@ -1,6 +1,5 @@
 //! How a nest starts.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,11 +14,12 @@ use crate::data_link::{DataLink, DataSink};
 use crate::error::StartError;
 use crate::events::{Events, Hub};
 use crate::flock::Flock;
+use crate::host::Host;
 use crate::link::{Identity, Links, Plan};
 use crate::nest_actor::{NestActor, Parts};
 use crate::net::{self, Door};
 use crate::router::Router;
-use crate::rt::{Crew, Threads};
+use crate::rt::{Crew, Threads, Worker};
 use crate::shared::{Settings, Shared};
 use crate::wall::Wall;
 
@@ -40,6 +40,7 @@ pub struct Builder {
     config: Config,
     settings: Settings,
     clock_ahead: Duration,
+    host: Host,
     events: Arc<Hub>,
 }
 
@@ -59,6 +60,7 @@ impl Builder {
             config: Config::default(),
             settings: Settings::default(),
             clock_ahead: Duration::ZERO,
+            host: Host::default(),
             events: Arc::default(),
         }
     }
@@ -135,6 +137,13 @@ impl Builder {
         self.events.listen()
     }
 
+    /// Runs on a simulated host: see [`turmoil`](crate::turmoil).
+    #[cfg(feature = "turmoil")]
+    pub fn in_turmoil(mut self, host: &crate::turmoil::Host) -> Self {
+        self.host = Host::Turmoil(host.clone());
+        self
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) const fn wrong_clock(mut self, ahead: Duration) -> Self {
         self.clock_ahead = ahead;
@@ -168,7 +177,8 @@ impl Builder {
             NestName::new(name)?;
         }
         let thread = self.name.as_deref().unwrap_or(&self.flock);
-        let threads = Threads::start(thread, self.workers).await.map_err(StartError::Thread)?;
+        let threads = Threads::start(&self.host, thread, self.workers).await;
+        let threads = threads.map_err(StartError::Thread)?;
         let door = if networked { Some(self.open_door(threads.crew()).await?) } else { None };
         let address = match &door {
             Some(door) => Some(door.address().map_err(|source| self.cant_bind(source))?),
@@ -194,7 +204,7 @@ impl Builder {
     ) -> Result<Flock, StartError> {
         let (joining, joined) = oneshot::channel();
         let crew = threads.crew().clone();
-        let workers = threads.workers().to_vec();
+        let workers = threads.workers();
         let taken = name.clone();
         let raise = move || self.assemble(crew, &workers, door, name, shown, joining);
         let (shared, core, links, router) =
@@ -220,13 +230,13 @@ impl Builder {
     fn assemble(
         self,
         crew: Crew,
-        workers: &[actix_rt::ArbiterHandle],
+        workers: &[Worker],
         door: Option<Door>,
         name: NestName,
         shown: String,
         joining: oneshot::Sender<bool>,
     ) -> (Arc<Shared>, Arc<Core>, Arc<Links>, actix::Addr<Router>) {
-        let wall = Wall::ahead_by(self.clock_ahead);
+        let wall = Wall::ahead_by(&self.host, self.clock_ahead);
         let me = Me {
             name: name.clone(),
             address: shown.clone(),
@@ -234,7 +244,7 @@ impl Builder {
             species: self.species.ids().collect(),
             seeds: self.seeds.clone(),
         };
-        let seed = RandomState::new().hash_one(&shown);
+        let seed = self.host.seed(&shown);
         let nest = Nest::new(me, self.config.clone(), seed, wall.now());
         let context = Context::<NestActor>::new();
         let core = Arc::new(Core::new(context.address(), wall, self.events));
@@ -267,10 +277,10 @@ impl Builder {
     }
 
     async fn open_door(&self, crew: &Crew) -> Result<Door, StartError> {
-        let bind = self.bind.clone();
+        let (host, bind) = (self.host.clone(), self.bind.clone());
         // On the control thread's runtime: the socket will live there, and the caller's own runtime
         // may be of any kind.
-        let found = crew.control().spawn(async move { net::resolve(&bind).await }).await;
+        let found = crew.control().spawn(async move { net::resolve(&host, &bind).await }).await;
         let found = found.map_err(|_| StartError::Closed)?;
         let found = found.map_err(|source| self.cant_bind(source))?;
         for &address in &found {
@@ -284,7 +294,8 @@ impl Builder {
         if self.insecure {
             tracing::warn!(bind = %self.bind, "insecure: whoever reaches this address may join");
         }
-        let door = crew.control().spawn(async move { Door::open(&found).await }).await;
+        let host = self.host.clone();
+        let door = crew.control().spawn(async move { Door::open(&host, &found).await }).await;
         door.map_err(|_| StartError::Closed)?.map_err(|source| self.cant_bind(source))
     }
 

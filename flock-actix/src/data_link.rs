@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use flock_proto::{Event, Input, NestId};
 
-/// Names one data link for as long as the process runs; never used twice.
+/// Names one link of a nest; never used twice by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LinkId(pub(crate) u64);
 

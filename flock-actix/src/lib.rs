@@ -58,9 +58,9 @@
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
-//! - `link`: those links. `net` and `rt`: the only places with sockets and threads.
-//! - `wall`: the clock.
-//! - `testing` (feature): several nests in one process.
+//! - `link`: those links.
+//! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
+//! - `testing` (feature): several nests in one process. `turmoil` (feature): nests in a simulation.
 
 mod bird;
 mod bird_ref;
@@ -72,6 +72,7 @@ mod data_link;
 mod error;
 mod events;
 mod flock;
+mod host;
 mod life;
 mod link;
 mod look;
@@ -93,6 +94,8 @@ mod wall;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "turmoil")]
+pub mod turmoil;
 
 pub use bird::{Bird, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Wire};
 pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, Reply};

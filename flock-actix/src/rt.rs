@@ -1,74 +1,151 @@
-//! Threads and runtimes: the only place that makes them, so that a simulator can do without.
+//! Threads and runtimes: the only place that makes them.
 //!
 //! A nest has a control thread, which carries an actix `System`; a data thread, which reads and
 //! writes the links that carry calls; and one actix `Arbiter` for each worker. A bird that blocks its
 //! worker delays neither membership nor calls to the birds of other workers.
+//!
+//! - `threads`: those of this machine.
+//! - `turmoil` (feature): one thread, of the simulation's, that stands for all of them.
 
+mod threads;
+#[cfg(feature = "turmoil")]
+mod turmoil;
+
+use std::cell::Cell;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use actix::{Arbiter, System};
+use actix::{Actor, Addr, Context};
 use actix_rt::ArbiterHandle;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::host::Host;
 
 /// Where tasks run. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
-    control: Handle,
-    data: Handle,
+    host: Host,
+    control: Lane,
+    data: Lane,
+}
+
+/// A thread as a place for tasks, which end with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    runtime: Handle,
+    #[cfg(feature = "turmoil")]
+    tasks: Option<turmoil::Tasks>,
+}
+
+/// A thread for birds.
+#[derive(Clone, Debug)]
+pub(crate) enum Worker {
+    Arbiter(ArbiterHandle),
+    /// The thread that asks.
+    #[cfg(feature = "turmoil")]
+    Here,
+}
+
+/// The threads of one nest. They end when this is dropped or told to; nobody waits for them unless
+/// he asks to.
+#[derive(Debug)]
+pub(crate) enum Threads {
+    Machine(threads::Threads),
+    #[cfg(feature = "turmoil")]
+    Turmoil(turmoil::Threads),
 }
 
 impl Crew {
     /// All work on the runtime that calls this.
     #[cfg(test)]
     pub(crate) fn here() -> Self {
-        Self { control: Handle::current(), data: Handle::current() }
+        let lane = Lane::of(Handle::current());
+        Self { host: Host::Machine, control: lane.clone(), data: lane }
     }
 
-    /// The control thread's runtime.
-    pub(crate) const fn control(&self) -> &Handle {
+    /// What the nest runs on.
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The control thread.
+    pub(crate) const fn control(&self) -> &Lane {
         &self.control
     }
 
-    /// The data thread's runtime. Links on the workers would save a hop between threads, and a
-    /// bird that blocks would hold up the calls of all others whose link is there.
-    pub(crate) const fn data(&self) -> &Handle {
+    /// The data thread. Links on the workers would save a hop between threads, and a bird that
+    /// blocks would hold up the calls of all others whose link is there.
+    pub(crate) const fn data(&self) -> &Lane {
         &self.data
     }
 }
 
-/// The threads of one nest. They end when this is dropped or told to; nobody waits for them unless
-/// he asks to.
-#[derive(Debug)]
-pub(crate) struct Threads {
-    system: System,
-    workers: Vec<ArbiterHandle>,
-    crew: Crew,
-    ended: watch::Receiver<bool>,
+impl Lane {
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let task = self.runtime.spawn(task);
+        #[cfg(feature = "turmoil")]
+        if let Some(tasks) = &self.tasks {
+            tasks.add(task.abort_handle());
+        }
+        task
+    }
+
+    const fn of(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            #[cfg(feature = "turmoil")]
+            tasks: None,
+        }
+    }
+}
+
+impl Worker {
+    /// Starts an actor on this thread.
+    pub(crate) fn start<A: Actor<Context = Context<A>>>(
+        &self,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> Addr<A> {
+        match self {
+            Self::Arbiter(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
+            #[cfg(feature = "turmoil")]
+            Self::Here => make().start(),
+        }
+    }
 }
 
 impl Threads {
-    /// Starts the control thread and this many workers.
-    pub(crate) async fn start(name: &str, workers: usize) -> io::Result<Self> {
-        let (ready, started) = oneshot::channel();
-        let (end, ended) = watch::channel(false);
-        std::thread::Builder::new().name(format!("flock {name}")).spawn(move || {
-            run(workers, ready);
-            end.send_replace(true);
-        })?;
-        let (system, workers, crew) =
-            started.await.map_err(|_| io::Error::other("the control thread didn't start"))?;
-        Ok(Self { system, workers, crew, ended })
+    /// Starts the control thread, the data thread and this many workers.
+    pub(crate) async fn start(host: &Host, name: &str, workers: usize) -> io::Result<Self> {
+        match host {
+            Host::Machine => threads::Threads::start(name, workers).await.map(Self::Machine),
+            #[cfg(feature = "turmoil")]
+            Host::Turmoil(_) => Ok(Self::Turmoil(turmoil::Threads::start(host.clone(), workers))),
+        }
     }
 
     /// Where tasks run.
     pub(crate) const fn crew(&self) -> &Crew {
-        &self.crew
+        match self {
+            Self::Machine(threads) => threads.crew(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.crew(),
+        }
     }
 
     /// The workers, for actors.
-    pub(crate) fn workers(&self) -> &[ArbiterHandle] {
-        &self.workers
+    pub(crate) fn workers(&self) -> Vec<Worker> {
+        match self {
+            Self::Machine(threads) => {
+                threads.workers().iter().cloned().map(Worker::Arbiter).collect()
+            }
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => vec![Worker::Here; threads.workers()],
+        }
     }
 
     /// Runs this on the control thread, where actors may be started.
@@ -76,22 +153,29 @@ impl Threads {
         &self,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let (answer, answered) = oneshot::channel();
-        self.system.arbiter().spawn_fn(move || {
-            // Whoever asked may have gone; then nobody wants the answer.
-            let _ = answer.send(run());
-        });
-        answered.await.map_err(|_| io::Error::other("the control thread has ended"))
+        match self {
+            Self::Machine(threads) => threads.on_control(run).await,
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.on_control(run).await,
+        }
     }
 
     /// Tells all threads to end.
     pub(crate) fn stop(&self) {
-        self.system.stop();
+        match self {
+            Self::Machine(threads) => threads.stop(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.stop(),
+        }
     }
 
     /// Becomes true when all threads have ended.
     pub(crate) fn ended(&self) -> watch::Receiver<bool> {
-        self.ended.clone()
+        match self {
+            Self::Machine(threads) => threads.ended(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(threads) => threads.ended(),
+        }
     }
 }
 
@@ -101,29 +185,18 @@ impl Drop for Threads {
     }
 }
 
-type Started = (System, Vec<ArbiterHandle>, Crew);
+/// A number of the present thread, which hardly any other has: for spreading over tables.
+pub(crate) fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NUMBER.with(|number| {
+        number.get().unwrap_or_else(|| {
+            let mine = NEXT.fetch_add(1, Ordering::Relaxed);
+            number.set(Some(mine));
+            mine
+        })
+    })
+}
 
-fn run(workers: usize, ready: oneshot::Sender<Started>) {
-    let runner = System::new();
-    let control = runner.runtime().tokio_runtime().handle().clone();
-    let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
-    let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-    let wire = Arbiter::new();
-    let (give, take) = std::sync::mpsc::channel();
-    wire.spawn_fn(move || {
-        // The receiver waits below.
-        let _ = give.send(Handle::current());
-    });
-    // An arbiter that can't even say where it is has not started: nobody gets a nest then.
-    let Ok(data) = take.recv() else { return };
-    let crew = Crew { control, data };
-    if ready.send((System::current(), handles, crew)).is_ok() {
-        // The exit code is always 0: nobody stops this system with another.
-        let _ = runner.run();
-    }
-    for arbiter in arbiters.into_iter().chain([wire]) {
-        arbiter.stop();
-        // A thread that panicked has ended as well.
-        let _ = arbiter.join();
-    }
+thread_local! {
+    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
 }

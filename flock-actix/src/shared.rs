@@ -21,8 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
-use actix_rt::ArbiterHandle;
+use actix::Addr;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use flock_proto::{
@@ -34,6 +33,7 @@ use crate::call::CallError;
 use crate::core::Core;
 use crate::data_link::{DataLink, LinkId, Links, NestHandle};
 use crate::parcel::Parcel;
+use crate::rt::{self, Worker};
 use crate::slot::{Settle, lock};
 use crate::supervisor::BirdSupervisor;
 use crate::table::{Entry, Phase, Table};
@@ -202,10 +202,10 @@ impl Shared {
     }
 
     /// Starts a `BirdSupervisor` on each of these threads. To be called once, before any hatch.
-    pub(crate) fn start_workers(self: &Arc<Self>, workers: &[ArbiterHandle]) {
+    pub(crate) fn start_workers(self: &Arc<Self>, workers: &[Worker]) {
         let supervisors = workers.iter().map(|worker| {
             let shared = self.clone();
-            BirdSupervisor::start_in_arbiter(worker, move |_| BirdSupervisor::new(shared))
+            worker.start(move || BirdSupervisor::new(shared))
         });
         let _ = self.workers.set(supervisors.collect());
     }
@@ -294,7 +294,8 @@ impl Shared {
 
     /// Notes a call, so that its deadline is kept and replies find it. `None`: too many wait.
     pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> Option<CallId> {
-        let shard = thread_shard();
+        // One for each thread, as far as it goes.
+        let shard = rt::thread_number() as u32 % SHARDS;
         let mut table = lock(self.pending.get(shard as usize)?);
         if table.len() >= MAX_PENDING {
             return None;
@@ -363,13 +364,4 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// The table of pending calls that this thread uses.
-fn thread_shard() -> u32 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: u32 = NEXT.fetch_add(1, Ordering::Relaxed) as u32 % SHARDS;
-    }
-    MINE.with(|mine| *mine)
 }

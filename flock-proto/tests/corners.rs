@@ -27,6 +27,28 @@ fn misplaced(world: &World) -> Vec<(BirdName, Option<usize>, Vec<usize>)> {
 }
 
 #[test]
+fn a_bird_that_was_grounded_beyond_a_cut_lives_on_if_it_lives_on_this_side() {
+    let birds = names(30);
+    for seed in 1..=10 {
+        let mut world = flock(seed, 3, &birds);
+        world.cut(&[0], &[1, 2]);
+        world.run(Duration::from_secs(10));
+        while world.crash_some_bird(0).is_some() {
+            world.run(Duration::from_millis(20));
+        }
+        let grounded = |world: &World, host: usize| {
+            let all = world.nest(host).map(|nest| nest.page(None, usize::MAX)).unwrap_or_default();
+            all.iter().filter(|bird| bird.grounded.is_some()).count()
+        };
+        assert_eq!((grounded(&world, 0), grounded(&world, 1)), (birds.len(), 0), "seed {seed}");
+        world.heal();
+        world.run(Duration::from_secs(20));
+        assert_eq!((grounded(&world, 0), grounded(&world, 1)), (0, 0), "seed {seed}");
+        assert_eq!(misplaced(&world), [], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_hand_over_that_a_relay_loses_goes_on_all_the_same() {
     let birds = names(60);
     for seed in 1..=20 {

@@ -10,6 +10,7 @@
 //! The benches themselves:
 //!
 //! - `simulate`: stories of simulated nests.
+//! - `turmoil`: stories of the real nests on simulated hosts.
 //! - `bulk`: many starts by one call, in real processes.
 
 pub mod bulk;
@@ -17,6 +18,7 @@ mod options;
 mod progress;
 mod report;
 mod simulate;
+mod turmoil;
 
 use std::process::ExitCode;
 
@@ -41,7 +43,7 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[simulate::BENCH, bulk::BENCH];
+const BENCHES: &[Bench] = &[simulate::BENCH, turmoil::BENCH, bulk::BENCH];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";

@@ -5,6 +5,7 @@
 //! - `nests`: several of them, and what must hold of them together.
 //! - `network`: networks of their own for nests, which lose what a test wants lost.
 //! - `poll`: waiting for something to come true.
+//! - `turmoil` (feature): stories of nests on simulated hosts.
 //! - `bench`: figures, each from one command.
 //!
 //! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
@@ -15,6 +16,8 @@ mod nests;
 mod network;
 mod poll;
 pub mod protocol;
+#[cfg(feature = "turmoil")]
+pub mod turmoil;
 
 pub use nest::{Nest, Pending};
 pub use nests::{Census, Nests, amiss, census, names};

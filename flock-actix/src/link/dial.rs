@@ -1,7 +1,6 @@
 //! Links that this nest dials.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use flock_proto::{Event, Input, NestId};
 
@@ -114,7 +113,8 @@ impl Links {
             tokio::time::sleep(patience).await;
             return Err(DialError::new(format!("{address} doesn't answer")).into());
         }
-        let stream = net::dial(address, self.plan.loopback_only, patience).await?;
+        let (host, loopback_only) = (self.crew.host(), self.plan.loopback_only);
+        let stream = net::dial(host, address, loopback_only, patience).await?;
         match tokio::time::timeout(patience, self.introduce(stream, kind)).await {
             Ok(greeted) => greeted,
             Err(_) => Err(DialError::new(format!("{address} doesn't say welcome")).into()),
@@ -125,7 +125,8 @@ impl Links {
         let (reading, writing) = net::split(stream);
         let mut cut = Cut::new(MAX_HELLO);
         let broken = |why: String| DialError::new(why);
-        let nonce = nonce();
+        // Tells this nest's hellos apart; nobody needs to be unable to guess it.
+        let nonce = self.fresh_number();
         let hello = self.hello(kind, nonce);
         let word = Word::Hello(hello.clone());
         write_word(&writing, &word).await.map_err(|e| broken(e.to_string()))?;
@@ -143,10 +144,4 @@ impl Links {
             }
         }
     }
-}
-
-/// Tells this process's hellos apart; nobody needs to be unable to guess it.
-fn nonce() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, View};
+use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, Time, View};
 use tokio::task::AbortHandle;
 
 use super::frame::{Cut, Kind};
@@ -15,7 +16,7 @@ use super::hello::{Hello, Identity, LinkKind};
 use super::out::NotTaken;
 use super::pipe::{Pipe, ReadEnd};
 use super::{ControlSink, Counts, Cutter, count, lock};
-use crate::data_link::{self, DataLink, DataSink};
+use crate::data_link::{self, DataLink, DataSink, LinkId};
 use crate::net::{Reading, Writing};
 use crate::rt::Crew;
 use crate::wall::Wall;
@@ -51,7 +52,7 @@ impl Default for Plan {
             control_limit: 32 << 20,
             data_limit: 8 << 20,
             half_open: 64,
-            wall: Wall::ahead_by(Duration::ZERO),
+            wall: Wall::new(),
             max_skew: Duration::from_secs(10),
         }
     }
@@ -83,6 +84,7 @@ pub(crate) struct Links {
     outgoing: ArcSwap<BTreeMap<NestId, Arc<Pipe>>>,
     pub(super) open: Mutex<Open>,
     pub(crate) counts: Counts,
+    next: AtomicU64,
     this: std::sync::Weak<Self>,
 }
 
@@ -94,7 +96,7 @@ pub(super) struct Open {
     pub(super) dialling: BTreeSet<String>,
     /// The latest incarnation known of each name.
     pub(super) known: BTreeMap<NestName, NestId>,
-    failed: BTreeMap<NestId, Instant>,
+    failed: BTreeMap<NestId, Time>,
     tasks: Vec<AbortHandle>,
     closed: bool,
 }
@@ -119,6 +121,7 @@ impl Links {
             outgoing: ArcSwap::default(),
             open: Mutex::default(),
             counts: Counts::default(),
+            next: AtomicU64::new(1),
             this: this.clone(),
         })
     }
@@ -178,9 +181,9 @@ impl Links {
     pub(crate) async fn parted(&self, within: Duration, busy: impl Fn() -> bool + Send + 'static) {
         let Some(links) = self.this() else { return };
         let waits = self.crew.control().spawn(async move {
-            let end = Instant::now() + within;
+            let end = links.now() + within;
             let mut quiet = 0;
-            while quiet < QUIET_MS && Instant::now() < end {
+            while quiet < QUIET_MS && links.now() < end {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 let quiet_now = links.have_parted() && !busy();
                 quiet = if quiet_now { quiet + 1 } else { 0 };
@@ -252,11 +255,25 @@ impl Links {
     /// A pipe to whoever said this hello.
     pub(super) fn pipe(&self, hello: &Hello, dialled: bool) -> Arc<Pipe> {
         let peer = Peer { id: hello.id, name: hello.nest.clone(), address: hello.address.clone() };
-        let limit = match hello.link {
+        self.pipe_to(peer, hello.link, dialled)
+    }
+
+    fn pipe_to(&self, peer: Peer, kind: LinkKind, dialled: bool) -> Arc<Pipe> {
+        let limit = match kind {
             LinkKind::Control => self.plan.control_limit,
             LinkKind::Data => self.plan.data_limit,
         };
-        Pipe::new(peer, hello.link, dialled, limit, self.cutter.clone())
+        let (id, cutter) = (LinkId(self.fresh_number()), self.cutter.clone());
+        Pipe::new(id, peer, kind, dialled, limit, cutter, self.plan.wall)
+    }
+
+    /// A number that this nest has not used before.
+    pub(super) fn fresh_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Time {
+        self.plan.wall.now()
     }
 
     /// Opens a control link whose handshake is done, unless one that was dialled at the same time
@@ -275,7 +292,7 @@ impl Links {
             // Both ends see both links, but not in the same order: "the later one" would be
             // another one for each, and both would go.
             old.dialled != pipe.dialled
-                && old.opened.elapsed() < self.plan.handshake
+                && self.now().since(old.opened) < self.plan.handshake
                 && old.dialled == (me < peer.id)
         });
         if open.closed || stays {
@@ -402,7 +419,7 @@ impl Links {
 
     /// A data link could not be dialled.
     pub(super) fn on_no_data(&self, link: &Arc<Pipe>) {
-        lock(&self.open).failed.insert(link.peer.id, Instant::now());
+        lock(&self.open).failed.insert(link.peer.id, self.now());
         self.on_end(link);
     }
 
@@ -474,13 +491,13 @@ impl data_link::Links for Links {
         if let Some(link) = self.outgoing.load().get(&to) {
             return Some(link.clone());
         }
-        open.failed.retain(|_, at| at.elapsed() < REST);
+        let now = self.now();
+        open.failed.retain(|_, at| now.since(*at) < REST);
         if open.closed || open.failed.contains_key(&to) {
             return None;
         }
         let peer = Peer { id: to, name: member.name.clone(), address: member.address.clone() };
-        let limit = self.plan.data_limit;
-        let link = Pipe::new(peer, LinkKind::Data, true, limit, self.cutter.clone());
+        let link = self.pipe_to(peer, LinkKind::Data, true);
         let mut more = BTreeMap::clone(&self.outgoing.load());
         more.insert(to, link.clone());
         self.outgoing.store(Arc::new(more));

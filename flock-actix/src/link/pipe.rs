@@ -6,10 +6,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use flock_proto::{NestId, Peer};
+use flock_proto::{NestId, Peer, Time};
 use tokio::task::AbortHandle;
 
 use super::Cutter;
@@ -19,11 +19,10 @@ use super::lock;
 use super::out::{NotTaken, Out};
 use crate::data_link::{DataLink, LinkError, LinkId};
 use crate::net::{Reading, Writing};
+use crate::wall::Wall;
 
 /// After so many reads without a pause the other tasks of the thread have their turn.
 const READS_IN_A_ROW: u32 = 16;
-
-static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// One connection to a nest. It takes frames before it is open, and none once it is closed.
 pub(crate) struct Pipe {
@@ -32,9 +31,10 @@ pub(crate) struct Pipe {
     pub(crate) kind: LinkKind,
     /// This side made the call.
     pub(crate) dialled: bool,
-    pub(crate) opened: Instant,
-    /// When the peer was last heard, in microseconds since `opened`.
+    pub(crate) opened: Time,
+    /// When the peer was last heard, in microseconds.
     heard: AtomicU64,
+    wall: Wall,
     out: Out,
     cutter: Arc<Cutter>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -51,19 +51,23 @@ pub(crate) enum ReadEnd {
 
 impl Pipe {
     pub(crate) fn new(
+        id: LinkId,
         peer: Peer,
         kind: LinkKind,
         dialled: bool,
         limit: usize,
         cutter: Arc<Cutter>,
+        wall: Wall,
     ) -> Arc<Self> {
+        let opened = wall.now();
         Arc::new(Self {
-            id: LinkId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            id,
             peer,
             kind,
             dialled,
-            opened: Instant::now(),
-            heard: AtomicU64::new(0),
+            opened,
+            heard: AtomicU64::new(opened.as_micros()),
+            wall,
             out: Out::new(limit),
             cutter,
             tasks: Mutex::default(),
@@ -80,8 +84,8 @@ impl Pipe {
 
     /// Whether the peer was heard within this span.
     pub(crate) fn is_fresh(&self, within: Duration) -> bool {
-        let heard = Duration::from_micros(self.heard.load(Ordering::Relaxed));
-        self.opened.elapsed().saturating_sub(heard) < within
+        let heard = Time::from_micros(self.heard.load(Ordering::Relaxed));
+        self.wall.now().since(heard) < within
     }
 
     /// Ends this pipe together with these tasks; at once, if it has ended.
@@ -144,8 +148,7 @@ impl Pipe {
             match reading.try_read(cut.room()) {
                 Ok(0) => return ReadEnd::Over,
                 Ok(_) => {
-                    let heard = self.opened.elapsed().as_micros();
-                    self.heard.store(u64::try_from(heard).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    self.heard.store(self.wall.now().as_micros(), Ordering::Relaxed);
                     in_a_row += 1;
                     if in_a_row >= READS_IN_A_ROW {
                         in_a_row = 0;

@@ -20,6 +20,7 @@ use crate::bird::{Bird, SpeciesTable};
 use crate::bird_ref::BirdRef;
 use crate::codec;
 use crate::data_link::{DataLink, DataSink, LinkError, LinkId, Links, NestHandle};
+use crate::rt::Worker;
 use crate::shared::{HatchOrder, Settings, Shared};
 use crate::slot::lock;
 use crate::wall::Wall;
@@ -128,7 +129,7 @@ fn plane(me: NestId, nests: &[NestId], net: &Arc<MemNet>, settings: Settings) ->
     let shared = Shared::new(nest_name(me), view, species, settings, Wall::new(), core.clone());
     let _ = core.shared.set(Arc::downgrade(&shared));
     let worker = Arbiter::new();
-    shared.start_workers(&[worker.handle()]);
+    shared.start_workers(&[Worker::Arbiter(worker.handle())]);
     let links = Arc::new(MemLinks { me, net: net.clone(), links: Mutex::default() });
     shared.set_links(links.clone());
     let (to, mut from) = mpsc::unbounded_channel::<(Arc<dyn DataLink>, Vec<u8>)>();

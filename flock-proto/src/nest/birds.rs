@@ -51,8 +51,10 @@ impl Nest {
         let hash = name.hash64();
         let mine = self.owns(hash);
         match self.birds.get(name).map(|bird| (bird.phase, bird.record.birth)) {
-            Some((Phase::Ending | Phase::Departing, _)) => {}
+            Some((Phase::Ending, _)) => {}
+            Some((Phase::Departing, birth)) => self.outlive_grounding(name, birth),
             Some((Phase::Hatching | Phase::Running, birth)) => {
+                self.outlive_grounding(name, birth);
                 self.consider_living(name, hash, mine, birth);
             }
             None => self.consider_absent(name, hash, mine),
@@ -85,6 +87,17 @@ impl Nest {
         if self.registry.siblings(name).len() > 1 {
             let stamp = self.stamp();
             let change = self.registry.overwrite(name, stamp, winner.grounded);
+            self.on_own_change(change);
+        }
+    }
+
+    /// The bird was grounded on another nest, but a life of it is here: after a partition, the one
+    /// that crashed must not end the sound one, nor leave it here without a record that says so.
+    fn outlive_grounding(&mut self, name: &BirdName, birth: Dot) {
+        let winner = self.registry.winner(name);
+        if winner.is_some_and(|winner| winner.birth == birth && winner.grounded.is_some()) {
+            let stamp = self.stamp();
+            let change = self.registry.overwrite(name, stamp, None);
             self.on_own_change(change);
         }
     }

@@ -217,6 +217,6 @@ pub(super) fn for_each(numbers: std::ops::Range<u64>, work: impl Fn(u64) -> bool
     });
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

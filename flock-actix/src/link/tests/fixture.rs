@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use flock_proto::{Event, Input, Member, NestId, NestName, NestState, Via, View};
 
 use crate::data_link::{DataLink, DataSink};
+use crate::host::Host;
 use crate::link::{ControlSink, Identity, Links, Plan, lock};
 use crate::net::Door;
 use crate::rt::Crew;
@@ -76,7 +77,7 @@ pub(super) async fn body_of(flock: &str, name: &str, id: u64) -> Body {
 }
 
 pub(super) async fn body_with(flock: &str, name: &str, id: u64, plan: Plan) -> Body {
-    let door = Door::open(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+    let door = Door::open(&Host::Machine, &["127.0.0.1:0".parse().unwrap()]).await.unwrap();
     let (id, name) = (NestId(id), NestName::new(name).unwrap());
     let address = door.address().unwrap().to_string();
     let me = Identity { flock: flock.into(), nest: name.clone(), id, address: address.clone() };

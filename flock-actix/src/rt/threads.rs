@@ -1,0 +1,88 @@
+//! The threads of a nest that runs on this machine.
+
+use std::io;
+
+use actix::{Arbiter, System};
+use actix_rt::ArbiterHandle;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::{Crew, Lane};
+use crate::host::Host;
+
+#[derive(Debug)]
+pub(crate) struct Threads {
+    system: System,
+    workers: Vec<ArbiterHandle>,
+    crew: Crew,
+    ended: watch::Receiver<bool>,
+}
+
+impl Threads {
+    pub(super) async fn start(name: &str, workers: usize) -> io::Result<Self> {
+        let (ready, started) = oneshot::channel();
+        let (end, ended) = watch::channel(false);
+        std::thread::Builder::new().name(format!("flock {name}")).spawn(move || {
+            run(workers, ready);
+            end.send_replace(true);
+        })?;
+        let (system, workers, crew) =
+            started.await.map_err(|_| io::Error::other("the control thread didn't start"))?;
+        Ok(Self { system, workers, crew, ended })
+    }
+
+    pub(super) const fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
+    pub(super) fn workers(&self) -> &[ArbiterHandle] {
+        &self.workers
+    }
+
+    pub(super) async fn on_control<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.system.arbiter().spawn_fn(move || {
+            // Whoever asked may have gone; then nobody wants the answer.
+            let _ = answer.send(run());
+        });
+        answered.await.map_err(|_| io::Error::other("the control thread has ended"))
+    }
+
+    pub(super) fn stop(&self) {
+        self.system.stop();
+    }
+
+    pub(super) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
+    }
+}
+
+type Started = (System, Vec<ArbiterHandle>, Crew);
+
+fn run(workers: usize, ready: oneshot::Sender<Started>) {
+    let runner = System::new();
+    let control = Lane::of(runner.runtime().tokio_runtime().handle().clone());
+    let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
+    let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+    let wire = Arbiter::new();
+    let (give, take) = std::sync::mpsc::channel();
+    wire.spawn_fn(move || {
+        // The receiver waits below.
+        let _ = give.send(Lane::of(Handle::current()));
+    });
+    // An arbiter that can't even say where it is has not started: nobody gets a nest then.
+    let Ok(data) = take.recv() else { return };
+    let crew = Crew { host: Host::Machine, control, data };
+    if ready.send((System::current(), handles, crew)).is_ok() {
+        // The exit code is always 0: nobody stops this system with another.
+        let _ = runner.run();
+    }
+    for arbiter in arbiters.into_iter().chain([wire]) {
+        arbiter.stop();
+        // A thread that panicked has ended as well.
+        let _ = arbiter.join();
+    }
+}
