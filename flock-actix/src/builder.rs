@@ -237,7 +237,7 @@ impl Builder {
         let seed = RandomState::new().hash_one(&shown);
         let nest = Nest::new(me, self.config.clone(), seed, wall.now());
         let context = Context::<NestActor>::new();
-        let core = Arc::new(Core::new(context.address(), self.events));
+        let core = Arc::new(Core::new(context.address(), wall, self.events));
         let (view, settings) = (nest.view(), self.settings);
         let shared = Shared::new(name.clone(), view, self.species, settings, wall, core.clone());
         shared.set_core(core.clone());

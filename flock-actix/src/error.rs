@@ -82,6 +82,18 @@ pub enum RequestError {
     /// The deadline passed. The request may still take effect.
     #[error("the deadline passed")]
     TimedOut,
+    /// Of a start that was to be [rolled back](crate::StartMany::or_roll_back): another of the same
+    /// call failed, so this one was taken back, or not begun. Nothing of it lives.
+    #[error("it was taken back, as another start failed")]
+    RolledBack,
+    /// The deadline passed, and the start was [taken back](crate::StartMany::or_roll_back). Nothing
+    /// of it lives, or will.
+    #[error("the deadline passed, and the start was taken back")]
+    Withdrawn,
+    /// The bird was started and could not be [taken back](crate::StartMany::or_roll_back), though
+    /// another start of the same call failed. It may live.
+    #[error("it was started and could not be taken back: {0}")]
+    NotRolledBack(#[source] Box<Self>),
     /// This nest is leaving and takes no requests. Nothing changed.
     #[error("this nest is leaving")]
     Leaving,

@@ -14,6 +14,7 @@ use crate::builder::Builder;
 use crate::core::Core;
 use crate::error::RequestError;
 use crate::events::{Events, Hub};
+use crate::many::{StartMany, StopMany};
 use crate::request::{Request, Start, StartOrGet, Wish};
 use crate::router::Router;
 use crate::shared::Shared;
@@ -94,6 +95,62 @@ impl Flock {
     /// says whether it is new. A bird that is found keeps its own args.
     pub fn start_or_get<B: Bird>(&self, name: &str, args: B::Args) -> StartOrGet<B> {
         StartOrGet::new(self.clone(), name, &args)
+    }
+
+    /// Starts many birds, and says what became of each. Every one is started as by
+    /// [`start`](Self::start), with all that is promised there; but they travel together, and ten
+    /// thousand take a fraction of a second.
+    ///
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use flock_actix::{Bird, Flock, Hatching, bird};
+    /// # struct Ticker;
+    /// # impl Actor for Ticker { type Context = Context<Self>; }
+    /// # impl Bird for Ticker {
+    /// #     type Args = u32;
+    /// #     async fn hatch(_: u32, _: &Hatching) -> anyhow::Result<Self> { Ok(Ticker) }
+    /// # }
+    /// # bird!(Ticker as "ticker" {});
+    /// # #[actix::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let flock = Flock::builder("zoo").species::<Ticker>().local().await?;
+    /// // All or an error that says which failed, and why.
+    /// let users = (1..=1000).map(|n| (format!("user-{n}"), n));
+    /// let tickers = flock.start_many::<Ticker>(users).await.into_result()?;
+    /// assert_eq!(tickers.len(), 1000);
+    ///
+    /// // Or one by one.
+    /// let outcomes = flock.start_many::<Ticker>([("user-1000", 1000), ("user-1001", 1001)]).await;
+    /// for (name, why) in outcomes.failed() {
+    ///     println!("{name}: {why}"); // user-1000 lives already
+    /// }
+    /// assert_eq!(outcomes.ok().count(), 1);
+    ///
+    /// // Or all or none, as far as that can be had.
+    /// let more = [("user-1001", 1001), ("user-1002", 1002)];
+    /// assert!(!flock.start_many::<Ticker>(more).or_roll_back().await.all_ok());
+    /// assert!(!flock.alive("user-1002").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A name that is none, or args that can't be encoded, fail alone. A name given twice is
+    /// started once, with its first args; the second is [`RequestError::AlreadyExists`], or has the
+    /// error of the first. Of a very large bulk a part at a time is with the core. The deadline is
+    /// for all: give more than ten seconds to hundreds of thousands of names, or to slow hatches.
+    /// Dropping the future stops no bird that was started, and those under way may still start.
+    pub fn start_many<B: Bird>(
+        &self,
+        birds: impl IntoIterator<Item = (impl Into<String>, B::Args)>,
+    ) -> StartMany<B> {
+        StartMany::new(self.clone(), birds)
+    }
+
+    /// Stops many birds, and says what became of each. Every one is stopped as by
+    /// [`stop`](Self::stop), but they travel together. A name given twice is stopped once; the
+    /// second is [`RequestError::NoSuchBird`], or has the error of the first.
+    pub fn stop_many(&self, names: impl IntoIterator<Item = impl Into<String>>) -> StopMany {
+        StopMany::new(self.clone(), names)
     }
 
     /// A reference to the bird of this name. Asks nobody: the bird need not live yet.

@@ -55,7 +55,7 @@
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
 //! - `life`, `pump`, `supervisor`: how birds live, crash and live again.
-//! - `flock`, `builder`, `request`, `look`, `events`, `error`: the handle on a nest.
+//! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
 //! - `link`: those links. `net` and `rt`: the only places with sockets and threads.
@@ -75,6 +75,7 @@ mod flock;
 mod life;
 mod link;
 mod look;
+mod many;
 mod nest_actor;
 mod net;
 mod parcel;
@@ -104,6 +105,7 @@ pub use flock_proto::{
     BirdName, Cause, Dot, Event, Fence, Hlc, NameError, NestName, NestState, SpeciesId,
 };
 pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
+pub use many::{Outcomes, SomeFailed, StartMany, StopMany};
 pub use request::{Request, Start, StartOrGet};
 pub use router::Router;
 

@@ -1,17 +1,18 @@
-//! The driver of the core: input → handle → effects → timer. Nothing else happens here.
+//! The driver of the core: words → inputs → handle → effects → timer. Nothing else happens here.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::fut;
 use actix::prelude::*;
 use flock_proto::{
     Answer, BirdName, Cause, Effect, Event, Input, Nest, NestState, ReqId, Time, View,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::core::{Core, Place};
+use crate::core::{Answers, Ask, Core, Deadline, Word};
 use crate::link::Links;
 use crate::shared::{HatchOrder, Shared};
 use crate::wall::Wall;
@@ -31,7 +32,7 @@ pub(crate) struct NestActor {
     links: Arc<Links>,
     shared: Arc<Shared>,
     seeds: Vec<String>,
-    asked: BTreeMap<ReqId, (Time, oneshot::Sender<Answer>)>,
+    asked: BTreeMap<ReqId, (Time, Asker)>,
     last_req: u64,
     watchers: BTreeMap<BirdName, Vec<oneshot::Sender<Cause>>>,
     joining: Option<oneshot::Sender<bool>>,
@@ -85,8 +86,57 @@ impl NestActor {
         Some(watch)
     }
 
+    /// Hears a piece of what waits for the core.
+    fn hear(&mut self, ctx: &mut Context<Self>) {
+        let (words, more) = self.core.hear();
+        let mut inputs = Vec::with_capacity(words.len());
+        for word in words {
+            match word {
+                Word::Tell(input) => inputs.push(input),
+                Word::Ask(ask) => self.note(ask, &mut inputs),
+                // It sees what was said before, and nothing of what was said later.
+                Word::Look(look) => {
+                    self.on_inputs(std::mem::take(&mut inputs), ctx);
+                    look(self);
+                }
+            }
+        }
+        self.on_inputs(inputs, ctx);
+        if more {
+            // Links, handshakes and deadlines share this thread.
+            let turn = fut::wrap_future::<_, Self>(tokio::task::yield_now());
+            ctx.spawn(turn.map(|(), actor, ctx| actor.hear(ctx)));
+        }
+    }
+
+    fn note(&mut self, ask: Ask, inputs: &mut Vec<Input>) {
+        let deadline = match ask.deadline {
+            Deadline::Within(span) => self.wall.now() + span,
+            Deadline::At(time) => time,
+        };
+        let first = self.last_req + 1;
+        self.last_req += ask.count as u64;
+        match ask.answers {
+            Answers::One(answer) => {
+                self.asked.insert(ReqId(first), (deadline, Asker::One(answer)));
+            }
+            Answers::Many { answers, from } => {
+                let reqs = (first..=self.last_req).map(ReqId).zip(from..);
+                let asker = |at| Asker::Many(answers.clone(), at);
+                self.asked.extend(reqs.map(|(req, at)| (req, (deadline, asker(at)))));
+            }
+        }
+        (ask.make)(ReqId(first), deadline, inputs);
+    }
+
+    fn on_inputs(&mut self, inputs: Vec<Input>, ctx: &mut Context<Self>) {
+        if !inputs.is_empty() {
+            self.on_input(Input::Many(inputs), ctx);
+        }
+    }
+
     fn on_input(&mut self, input: Input, ctx: &mut Context<Self>) {
-        self.nest.handle(self.wall.now(), input);
+        self.nest.handle(self.core.time(), input);
         self.carry_out_all(ctx);
     }
 
@@ -129,8 +179,7 @@ impl NestActor {
 
     fn answer(&mut self, req: ReqId, answer: Answer) {
         if let Some((_, asker)) = self.asked.remove(&req) {
-            // Whoever asked may have gone; then nobody wants the answer.
-            let _ = asker.send(answer);
+            asker.answer(req, answer);
         }
     }
 
@@ -166,7 +215,7 @@ impl NestActor {
         }
         let timer = ctx.run_later(deadline - self.wall.now(), |actor, ctx| {
             actor.timer = None;
-            if actor.nest.deadline() <= actor.wall.now() {
+            if actor.nest.deadline() <= actor.core.time() {
                 actor.on_input(Input::Tick, ctx);
             } else {
                 actor.rearm(ctx);
@@ -178,8 +227,8 @@ impl NestActor {
     /// The core answers every question in time. Should it not, the asker shall not wait for ever.
     fn give_up_old_questions(&mut self) {
         let now = self.wall.now();
-        for (_, (_, asker)) in self.asked.extract_if(.., |_, (end, _)| *end + GRACE < now) {
-            let _ = asker.send(Answer::TimedOut);
+        for (req, (_, asker)) in self.asked.extract_if(.., |_, (end, _)| *end + GRACE < now) {
+            asker.answer(req, Answer::TimedOut);
         }
     }
 }
@@ -196,6 +245,7 @@ impl Actor for NestActor {
 impl Drop for NestActor {
     // Also when the core panicked: a nest without a mind must not look alive.
     fn drop(&mut self) {
+        self.core.close_inbox();
         self.links.close();
         self.shared.close();
         self.core.events.close();
@@ -208,52 +258,33 @@ impl fmt::Debug for NestActor {
     }
 }
 
-/// An input, and its place in the queue.
+/// Who asked a question.
+#[derive(Debug)]
+enum Asker {
+    One(oneshot::Sender<Answer>),
+    Many(mpsc::UnboundedSender<(usize, ReqId, Answer)>, usize),
+}
+
+impl Asker {
+    fn answer(self, req: ReqId, answer: Answer) {
+        // Whoever asked may have gone; then nobody wants the answer.
+        match self {
+            Self::One(asker) => drop(asker.send(answer)),
+            Self::Many(asker, at) => drop(asker.send((at, req, answer))),
+        }
+    }
+}
+
+/// Something waits to be heard by the core.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Tell(pub(crate) Input, pub(crate) Place);
+pub(crate) struct Wake;
 
-impl Handler<Tell> for NestActor {
+impl Handler<Wake> for NestActor {
     type Result = ();
 
-    fn handle(&mut self, Tell(input, place): Tell, ctx: &mut Context<Self>) {
-        drop(place);
-        self.on_input(input, ctx);
-    }
-}
-
-type Make = Box<dyn FnOnce(ReqId, Time) -> Input + Send>;
-
-/// A question to the core.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Ask {
-    pub(crate) within: Duration,
-    pub(crate) make: Make,
-    pub(crate) answer: oneshot::Sender<Answer>,
-}
-
-impl Handler<Ask> for NestActor {
-    type Result = ();
-
-    fn handle(&mut self, Ask { within, make, answer }: Ask, ctx: &mut Context<Self>) {
-        self.last_req += 1;
-        let (req, deadline) = (ReqId(self.last_req), self.wall.now() + within);
-        self.asked.insert(req, (deadline, answer));
-        self.on_input(make(req, deadline), ctx);
-    }
-}
-
-/// A look at the core from its own thread.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Look(pub(crate) Box<dyn FnOnce(&mut NestActor) + Send>);
-
-impl Handler<Look> for NestActor {
-    type Result = ();
-
-    fn handle(&mut self, Look(look): Look, _: &mut Context<Self>) {
-        look(self);
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        self.hear(ctx);
     }
 }
 

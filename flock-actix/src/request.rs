@@ -17,9 +17,9 @@ use crate::error::RequestError;
 use crate::flock::Flock;
 
 /// The deadline of a request that names none.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A bird to be started. Does nothing until it is awaited. See [`Flock::start`].
 #[must_use = "a request does nothing until it is awaited"]

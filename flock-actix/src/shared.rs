@@ -223,8 +223,11 @@ impl Shared {
     /// Whether this is, or was, this nest's incarnation. (One that was renewed because another nest had
     /// drawn the same number is that other's by now.)
     fn is_me(&self, id: NestId) -> bool {
-        let was_me = || lock(&self.former).contains(&id) && self.view.load().member(id).is_none();
-        id == self.me() || was_me()
+        let is_others = || {
+            let view = self.view.load();
+            view.me() != id && view.member(id).is_some()
+        };
+        id == self.me() || lock(&self.former).contains(&id) && !is_others()
     }
 
     /// The present view.

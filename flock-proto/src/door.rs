@@ -23,6 +23,9 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {
+    /// All this, in this order, as if one came right after the other. Requests and reports about
+    /// single birds cost less so, and what they have for the same nest travels together.
+    Many(Vec<Input>),
     /// A control frame came over the link to `from`.
     Frame {
         /// The neighbour whose link brought it (not always its author: frames may be relayed).
@@ -57,7 +60,8 @@ pub enum Input {
         /// The incarnation that must be surpassed.
         above: NestId,
     },
-    /// A user starts a bird. Answered by [`Effect::Answer`], as are the others with a `req`.
+    /// A user starts a bird. Answered by [`Effect::Answer`], as are the others with a `req`. Each
+    /// has a greater one than all before.
     Start {
         /// Names the question.
         req: ReqId,
@@ -85,6 +89,19 @@ pub enum Input {
     Revive {
         /// Names the question.
         req: ReqId,
+        /// The bird's name.
+        name: BirdName,
+        /// When the asker stops waiting.
+        deadline: Time,
+    },
+    /// A user takes a start back, whatever became of it: the bird is stopped if that very start
+    /// made it, and not if it lived before, or was stopped and started anew by somebody else.
+    /// [`Answer::Stopped`] or [`Answer::NoSuchBird`]: nothing of that start lives, or will.
+    Undo {
+        /// Names the question.
+        req: ReqId,
+        /// The start's own `req`.
+        start: ReqId,
         /// The bird's name.
         name: BirdName,
         /// When the asker stops waiting.
@@ -152,6 +169,25 @@ pub enum Input {
     },
     /// The deadline passed.
     Tick,
+}
+
+impl Input {
+    /// Whether it concerns a single bird, and no nest.
+    pub(crate) const fn is_about_a_bird(&self) -> bool {
+        matches!(
+            self,
+            Self::Start { .. }
+                | Self::Stop { .. }
+                | Self::Revive { .. }
+                | Self::Undo { .. }
+                | Self::Wanted { .. }
+                | Self::Hatched { .. }
+                | Self::HatchFailed { .. }
+                | Self::Ended { .. }
+                | Self::Grounded { .. }
+                | Self::Departed { .. }
+        )
+    }
 }
 
 /// Why a bird hatches.

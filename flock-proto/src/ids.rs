@@ -167,7 +167,8 @@ number! {
     Fingerprint
 }
 number! {
-    /// A question that the driver asked, by which it knows the answer.
+    /// A question that the driver asked, by which it knows the answer. Later ones have greater
+    /// numbers.
     ReqId
 }
 

@@ -13,12 +13,16 @@
 //! - `nest/moving.rs`: hand-over of birds between nests.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
+//! - `nest/batches.rs`: how both travel, many to a frame.
+//! - `nest/holding.rs`: when an operation is held by two nests.
 //! - `nest/looks.rs`: what people may look at.
 
 mod asking;
+mod batches;
 mod birds;
 mod conflicts;
 mod frames;
+mod holding;
 mod joining;
 mod links;
 mod looks;
@@ -34,13 +38,14 @@ use std::time::Duration;
 use crate::membership::{Roster, Swim};
 use crate::registry::{Registry, Vector};
 use crate::ring;
-use crate::wire::{Ended, Listed, Response, Seal};
+use crate::wire::{Ended, Listed, Request, Response, Seal};
 use crate::{
-    BirdName, Clock, Config, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
+    BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
     NestState, ReqId, Rng, Time, View,
 };
 
 use asking::Ask;
+use batches::{Forward, Lane};
 use birds::Bird;
 use conflicts::Lost;
 use joining::Leave;
@@ -48,7 +53,7 @@ use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
 use replication::CatchUp;
-use serving::Served;
+use serving::{Asker, Served};
 
 /// The whole mind of one nest.
 #[derive(Debug)]
@@ -99,6 +104,9 @@ pub struct Nest {
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
     newcomers: BTreeSet<NestId>,
+    /// Nests that were part of a flock already when this one first saw them, and are not in its ring
+    /// yet: a partition ends.
+    strangers: BTreeSet<NestId>,
     /// The view in which each nest told that it takes over.
     ready: BTreeMap<NestId, Fingerprint>,
     /// The last seal of each nest that was answered with `Ready`.
@@ -144,14 +152,23 @@ pub struct Nest {
     dirty: BTreeSet<BirdName>,
 
     // Requests.
+    /// Makes the tokens of this nest's requests.
+    token_key: u64,
     asks: BTreeMap<ReqId, Ask>,
     ask_times: BTreeSet<(Time, ReqId)>,
     /// Asks whose answer is here, but not the operation behind it.
-    answered: BTreeSet<ReqId>,
+    answered: BTreeSet<(Dot, ReqId)>,
+    lanes: BTreeMap<NestId, Lane>,
     served: BTreeMap<(NestId, u64), Served>,
     served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
-    /// What was answered lately, and until when that is worth knowing.
-    answered_late: BTreeMap<(NestId, u64), (Time, Response)>,
+    askers: BTreeMap<NestId, Asker>,
+    /// Requests of users here that wait for another nest to hold our operation of this number.
+    holding: BTreeSet<(u64, ReqId)>,
+    /// The last of our operations that some member was asked to confirm.
+    confirming: u64,
+    /// What this round has for other nests: requests that belong there, and answers.
+    forwards: BTreeMap<Forward, Vec<Request>>,
+    responses: BTreeMap<NestId, Vec<Response>>,
     /// Names that hatch next because somebody revived them.
     reviving: BTreeSet<BirdName>,
 
@@ -209,6 +226,7 @@ impl Nest {
             seal_seq: 0,
             gained: Vec::new(),
             newcomers: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
             catch_up: CatchUp::default(),
@@ -232,12 +250,18 @@ impl Nest {
             on_hold: BTreeSet::new(),
             away: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            token_key: rng.next_u64(),
             asks: BTreeMap::new(),
             ask_times: BTreeSet::new(),
             answered: BTreeSet::new(),
+            lanes: BTreeMap::new(),
             served: BTreeMap::new(),
             served_names: BTreeMap::new(),
-            answered_late: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            holding: BTreeSet::new(),
+            confirming: 0,
+            forwards: BTreeMap::new(),
+            responses: BTreeMap::new(),
             reviving: BTreeSet::new(),
             timers: Timers {
                 redial: now + config.redial_every,
@@ -265,6 +289,17 @@ impl Nest {
             return;
         }
         match input {
+            Input::Many(inputs) => self.take_many(inputs),
+            input => {
+                self.take(input);
+                self.round();
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Many(inputs) => self.take_many(inputs),
             Input::Frame { from, frame } => self.on_frame(from, &frame),
             Input::LinkOpened { peer, dialled } => self.on_link_opened(peer, dialled),
             Input::LinkClosed { peer } => self.on_link_closed(peer),
@@ -277,6 +312,9 @@ impl Nest {
             }
             Input::Stop { req, name, deadline } => self.on_stop(req, name, deadline),
             Input::Revive { req, name, deadline } => self.on_revive(req, name, deadline),
+            Input::Undo { req, start, name, deadline } => {
+                self.on_undo(req, start, name, deadline);
+            }
             Input::Leave { req } => self.on_leave(req),
             Input::Wanted { name } => self.on_wanted(name),
             Input::Hatched { name, fence } => self.on_hatched(name, fence),
@@ -293,7 +331,29 @@ impl Nest {
             Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),
             Input::Tick => self.on_tick(),
         }
-        self.round();
+    }
+
+    /// What concerns single birds has one round together: that is what makes many cheap. All else
+    /// may change members and views, and is dealt with by itself.
+    fn take_many(&mut self, inputs: Vec<Input>) {
+        let mut behind = false;
+        for input in inputs {
+            let alone = !input.is_about_a_bird();
+            if alone && behind {
+                self.round();
+            }
+            if self.has_left() {
+                return;
+            }
+            self.take(input);
+            behind = !alone;
+            if alone {
+                self.round();
+            }
+        }
+        if behind {
+            self.round();
+        }
     }
 
     /// The one door out. Empty it after every `handle`.
@@ -373,6 +433,9 @@ impl Nest {
                 self.route_name(&name);
             }
         }
+        self.release_held();
+        self.finish_responses();
+        self.flush_batches();
         self.schedule_flush();
         self.show_stamp();
         self.try_leave();

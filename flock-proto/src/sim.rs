@@ -11,6 +11,7 @@
 //!   come to be and to an end.
 //! - `host.rs`: one host's body: what a driver keeps of birds and calls.
 //! - `calls.rs`: the data plane: calls and casts from body to body.
+//! - `many.rs`: requests that a user makes together.
 //! - `facts.rs`: what users were told, and so may rely on.
 //! - `check.rs`, `check/`: the invariants.
 //!
@@ -27,6 +28,7 @@ mod driver;
 mod facts;
 mod faults;
 mod host;
+mod many;
 mod net;
 mod perform;
 mod plan;

@@ -2,14 +2,17 @@
 //! each.
 //!
 //! - `control`: the frames of the core.
+//! - `requests`: what two kinds of them hold, users' requests and the answers.
 //! - `data`: the headers of calls, casts and their replies, laid out by hand.
 
 mod control;
 mod data;
+mod requests;
 
 pub use control::{
     Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Held, Life, Listed,
-    MAX_HOPS, Ops, OpsWanted, Outcome, Probe, Probed, Ready, Refused, Request, Response, Roster,
-    Seal, Suspected, Swim, WIRE_VERSION, Wish,
+    MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal, Suspected, Swim,
+    WIRE_VERSION,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
+pub use requests::{Outcome, Request, Requests, Response, Responses, Wish};

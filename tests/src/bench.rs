@@ -10,13 +10,21 @@
 //! The benches themselves:
 //!
 //! - `simulate`: stories of simulated nests.
+//! - `bulk`: many starts by one call, in real processes.
 
+pub mod bulk;
 mod options;
 mod progress;
 mod report;
 mod simulate;
 
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::nest::Nest;
+use crate::nests::Nests;
+use crate::protocol::Orders;
 
 pub use options::{Misuse, Options};
 pub use progress::Progress;
@@ -33,7 +41,28 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[simulate::BENCH];
+const BENCHES: &[Bench] = &[simulate::BENCH, bulk::BENCH];
+
+/// The word behind which this program is a nest, for its own benches.
+pub const AS_NEST: &str = "nest-under-test";
+
+/// So many nests on the loopback, each this very program in a process of its own, once each sees
+/// all of them up.
+///
+/// # Panics
+/// If they don't come up.
+pub fn nests(count: usize) -> anyhow::Result<Nests> {
+    let program = std::env::current_exe().context("which program is this?")?;
+    let program = program.to_str().context("the program's path isn't UTF-8")?;
+    let mut nests = Nests::none(AS_NEST);
+    for n in 0..count {
+        let seeds = nests.all().map(|nest| nest.address().into()).collect();
+        let (name, bind) = (format!("nest-{n}"), "127.0.0.1:0".into());
+        nests.add(Nest::start(&[program, AS_NEST], &Orders { name, bind, seeds, weight: 1 }));
+    }
+    nests.agree();
+    Ok(nests)
+}
 
 /// Runs what the words of a command line ask for. The exit status is 0 if all figures are as
 /// promised, 1 if one isn't or the run failed, 2 if the words make no sense.

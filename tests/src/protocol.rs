@@ -49,6 +49,19 @@ pub struct Reply {
 pub enum Command {
     /// Start these birds. `Vec<String>`: what failed, in words.
     Start(Vec<String>),
+    /// Start these birds by one call. `Bulk`.
+    StartMany {
+        /// Their names.
+        names: Vec<String>,
+        /// The deadline of the call.
+        deadline: Duration,
+        /// If any fails, take the others back.
+        or_roll_back: bool,
+    },
+    /// Stop these birds by one call. `Bulk`.
+    StopMany(Vec<String>),
+    /// Say so once at least so many birds live in the flock, as this nest knows it. `()`.
+    Await(usize),
     /// Stop this bird. `Result<(), String>`.
     Stop(String),
     /// Call each of these birds, again and again until it answers. `Vec<Answered>`.
@@ -75,6 +88,15 @@ pub enum Command {
     Events,
     /// Leave the flock. `Result<(), String>`.
     Leave,
+}
+
+/// What came of a bulk request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bulk {
+    /// The names that went well.
+    pub ok: Vec<String>,
+    /// The others, each with what failed, in words.
+    pub failed: Vec<(String, String)>,
 }
 
 /// What came of calling one bird.

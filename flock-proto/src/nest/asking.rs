@@ -1,24 +1,38 @@
 //! Starts, stops and revivals, as the nest whose user asked sees them.
 
+use std::ops::Bound;
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Nest;
-use crate::wire::{Frame, Outcome, Request, Response, Wish};
-use crate::{Answer, BirdName, Effect, NestId, NestName, NestState, ReqId, SpeciesId, Time};
+use crate::wire::{Outcome, Request, Response, Responses, Wish};
+use crate::{
+    Answer, BirdName, Dot, Effect, NestId, NestName, NestState, ReqId, Rng, SpeciesId, Time,
+};
 
 /// A user's request without an answer yet.
 #[derive(Debug)]
 pub(super) struct Ask {
     name: BirdName,
     wish: Wish,
-    token: u64,
     deadline: Time,
     /// When it is sent again, or given up.
     due: Time,
-    sent_to: Option<NestId>,
+    /// Whom it goes to; none while no nest owns anything.
+    pub(super) to: Option<NestId>,
+    /// It takes its part of the room at that nest: see [`Lane`](super::batches::Lane).
+    pub(super) has_room: bool,
     again: bool,
     /// The answer is here; the operation behind it is not.
-    pending: Option<(NestId, Response)>,
+    pub(super) pending: Option<(NestId, Response)>,
+}
+
+impl Ask {
+    /// Bytes that it takes on its way.
+    pub(super) fn size(&self) -> usize {
+        self.name.as_str().len() + self.wish.size()
+    }
 }
 
 impl Nest {
@@ -42,47 +56,80 @@ impl Nest {
         self.ask(req, name, Wish::Revive, deadline);
     }
 
+    pub(super) fn on_undo(&mut self, req: ReqId, start: ReqId, name: BirdName, deadline: Time) {
+        let token = self.token(start);
+        self.ask(req, name, Wish::Undo { start: start.0, token }, deadline);
+    }
+
     fn ask(&mut self, req: ReqId, name: BirdName, wish: Wish, deadline: Time) {
         if self.state == NestState::Leaving {
             return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
         }
-        let token = self.rng.next_u64();
-        let due = deadline.min(self.now + self.config.retry_every);
-        let ask =
-            Ask { name, wish, token, deadline, due, sent_to: None, again: false, pending: None };
+        let ask = Ask {
+            name,
+            wish,
+            deadline,
+            due: deadline,
+            to: None,
+            has_room: false,
+            again: false,
+            pending: None,
+        };
         self.asks.insert(req, ask);
-        self.ask_times.insert((due, req));
+        self.wait_for(req);
         self.send_ask(req);
     }
 
-    fn send_ask(&mut self, req: ReqId) {
+    /// Names a request in the whole flock. Not drawn but made from its number, so that a start can
+    /// be told from others long after it was answered. Two numbers never make the same.
+    const fn token(&self, req: ReqId) -> u64 {
+        Rng::new(self.token_key.wrapping_add(req.0)).next_u64()
+    }
+
+    /// When to see to it again. A large one may take its time, and isn't sent again meanwhile: no
+    /// more than a megabyte a second.
+    fn wait_for(&mut self, req: ReqId) {
         let Some(ask) = self.asks.get_mut(&req) else { return };
+        let patience = self.config.retry_every + Duration::from_micros(ask.wish.size() as u64);
+        ask.due = ask.deadline.min(self.now + patience);
+        self.ask_times.insert((ask.due, req));
+    }
+
+    /// Sends a request to the owner of the name, for the first time or anew.
+    fn send_ask(&mut self, req: ReqId) {
+        let Some(ask) = self.asks.get(&req) else { return };
         let Some(owner) = self.view.owner(ask.name.hash64()) else { return };
-        ask.sent_to = Some(owner);
-        let request = Request {
-            origin: self.id,
-            hops: 0,
+        if owner == self.id {
+            self.leave_lane(req);
+            if let Some(request) = self.request(req, owner) {
+                self.on_request(self.id, 0, request);
+            }
+        } else {
+            self.enter_lane(req, owner);
+        }
+    }
+
+    /// The request as it goes to that nest now.
+    pub(super) fn request(&mut self, req: ReqId, to: NestId) -> Option<Request> {
+        let token = self.token(req);
+        let ask = self.asks.get_mut(&req)?;
+        ask.to = Some(to);
+        let again = std::mem::replace(&mut ask.again, true);
+        Some(Request {
             id: req.0,
             name: ask.name.clone(),
             wish: ask.wish.clone(),
-            token: ask.token,
-            again: ask.again,
-            known: self.registry.vector().seq(owner),
+            token,
+            again,
             remaining: ask.deadline.since(self.now),
-        };
-        ask.again = true;
-        if owner == self.id {
-            self.on_request(request);
-        } else {
-            self.send(owner, &Frame::Request(request));
-        }
+        })
     }
 
     pub(super) fn resend_asks(&mut self, to: NestId) {
         let reqs: Vec<ReqId> = self
             .asks
             .iter()
-            .filter(|(_, ask)| ask.sent_to == Some(to) && ask.pending.is_none())
+            .filter(|(_, ask)| ask.to == Some(to) && ask.pending.is_none())
             .map(|(req, _)| *req)
             .collect();
         for req in reqs {
@@ -97,7 +144,7 @@ impl Nest {
             .asks
             .iter()
             .filter(|(_, ask)| {
-                ask.pending.is_none() && self.view.owner(ask.name.hash64()) != ask.sent_to
+                ask.pending.is_none() && self.view.owner(ask.name.hash64()) != ask.to
             })
             .map(|(req, _)| *req)
             .collect();
@@ -113,21 +160,18 @@ impl Nest {
                 break;
             }
             self.ask_times.remove(&(due, req));
-            let Some(ask) = self.asks.get_mut(&req) else { continue };
+            let Some(ask) = self.asks.get(&req) else { continue };
             if ask.deadline <= self.now {
-                let answer = if ask.sent_to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
-                self.asks.remove(&req);
-                self.answered.remove(&req);
+                let answer = if ask.to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
+                self.forget_ask(req);
                 self.out.push(Effect::Answer { req, answer });
                 continue;
             }
-            ask.due = ask.deadline.min(self.now + self.config.retry_every);
-            self.ask_times.insert((ask.due, req));
-            match &ask.pending {
+            self.wait_for(req);
+            match self.asks.get(&req).and_then(|ask| ask.pending.as_ref()) {
                 // Nobody may hold the operation any more: whoever owns the name now answers anew.
                 Some((owner, _)) if self.view.member(*owner).is_none() => {
-                    ask.pending = None;
-                    self.answered.remove(&req);
+                    self.take_pending(req);
                     self.send_ask(req);
                 }
                 Some((owner, _)) => {
@@ -139,44 +183,67 @@ impl Nest {
         }
     }
 
-    pub(super) fn on_response(&mut self, from: NestId, response: Response) {
-        let req = ReqId(response.id);
-        if !self.asks.contains_key(&req) {
-            return;
-        }
-        if let Some(delta) = &response.delta {
+    pub(super) fn on_responses(&mut self, from: NestId, responses: Responses) {
+        if let Some(delta) = &responses.delta {
             self.join(from, delta);
         }
-        let held = response.op.is_none_or(|op| self.registry.vector().covers(op));
-        if held {
-            self.finish_ask(req, from, response.outcome);
-        } else if let Some(ask) = self.asks.get_mut(&req) {
-            ask.pending = Some((from, response));
-            self.answered.insert(req);
+        let mut lacking = false;
+        for response in responses.responses {
+            lacking |= !self.on_response(from, response);
+        }
+        if lacking {
             self.send_status(from, true);
         }
     }
 
+    /// Takes an answer in; false if the operation behind it isn't here yet.
+    pub(super) fn on_response(&mut self, from: NestId, response: Response) -> bool {
+        let req = ReqId(response.id);
+        if !self.asks.contains_key(&req) {
+            return true;
+        }
+        self.take_pending(req);
+        match response.op.filter(|op| !self.registry.vector().covers(*op)) {
+            None => self.finish_ask(req, from, response.outcome),
+            Some(op) => {
+                if let Some(ask) = self.asks.get_mut(&req) {
+                    ask.pending = Some((from, response));
+                    self.answered.insert((op, req));
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn take_pending(&mut self, req: ReqId) -> Option<(NestId, Response)> {
+        let pending = self.asks.get_mut(&req)?.pending.take()?;
+        if let Some(op) = pending.1.op {
+            self.answered.remove(&(op, req));
+        }
+        Some(pending)
+    }
+
     /// Answers those whose operation has arrived by now.
     pub(super) fn finish_responses(&mut self) {
-        let done: Vec<(ReqId, NestId, Outcome)> = self
-            .answered
-            .iter()
-            .filter_map(|req| {
-                let (from, response) = self.asks.get(req)?.pending.as_ref()?;
-                let held = response.op.is_none_or(|op| self.registry.vector().covers(op));
-                held.then(|| (*req, *from, response.outcome.clone()))
-            })
-            .collect();
-        for (req, from, outcome) in done {
-            self.finish_ask(req, from, outcome);
+        let mut next = self.answered.first().copied();
+        while let Some((op, req)) = next {
+            let after = if self.registry.vector().covers(op) {
+                if let Some((from, response)) = self.take_pending(req) {
+                    self.finish_ask(req, from, response.outcome);
+                }
+                (op, req)
+            } else {
+                // Nor are the later ones of the same nest.
+                (Dot { seq: u64::MAX, ..op }, ReqId(u64::MAX))
+            };
+            let rest = self.answered.range((Bound::Excluded(after), Bound::Unbounded));
+            next = rest.copied().next();
         }
     }
 
     fn finish_ask(&mut self, req: ReqId, from: NestId, outcome: Outcome) {
-        let Some(ask) = self.asks.remove(&req) else { return };
-        self.answered.remove(&req);
-        self.ask_times.remove(&(ask.due, req));
+        self.forget_ask(req);
         let nest = self.name_of(from);
         let answer = match outcome {
             Outcome::Started { fresh } => Answer::Started { nest, fresh },
@@ -191,8 +258,18 @@ impl Nest {
         self.out.push(Effect::Answer { req, answer });
     }
 
+    fn forget_ask(&mut self, req: ReqId) {
+        self.leave_lane(req);
+        self.take_pending(req);
+        if let Some(ask) = self.asks.remove(&req) {
+            self.ask_times.remove(&(ask.due, req));
+        }
+    }
+
     /// The name of a nest that answered; it may be gone by now.
     fn name_of(&self, id: NestId) -> NestName {
-        self.roster.card(id).map_or_else(|| self.me.name.clone(), |card| card.name.clone())
+        let member = self.view.member(id).map(|member| &member.name);
+        let name = member.or_else(|| self.roster.card(id).map(|card| &card.name));
+        name.unwrap_or(&self.me.name).clone()
     }
 }

@@ -189,13 +189,20 @@ impl Nest {
         let Some(bird) = self.take_bird(&name, fence) else { return };
         // It may have been on its way out already.
         self.release_window(&name);
-        self.fail_start(&name, bird.record.birth, &reason);
-        if self.is_winner(&name, bird.record.birth) {
-            let change = self.registry.remove(&name, Cause::HatchFailed);
-            self.on_own_change(change);
-        }
+        self.drop_unhatched(&name, bird.record.birth, &reason);
         self.tell_ended(&name, bird.record.birth, bird.fence);
         self.dirty.insert(name);
+    }
+
+    /// Frees the name of a bird that was started and never hatched, and tells those who wait.
+    fn drop_unhatched(&mut self, name: &BirdName, birth: Dot, reason: &str) {
+        let mut op = None;
+        if self.is_winner(name, birth) {
+            let change = self.registry.remove(name, Cause::HatchFailed);
+            self.on_own_change(change);
+            op = Some(self.registry.last_dot());
+        }
+        self.fail_start(name, birth, op, reason);
     }
 
     /// A life is over: because it was told to end, or because the bird was done.
@@ -227,8 +234,10 @@ impl Nest {
     ) {
         let Some(bird) = self.take_bird(&name, fence) else { return };
         self.release_window(&name);
-        self.fail_start(&name, bird.record.birth, &reason);
-        if self.is_winner(&name, bird.record.birth) {
+        if self.is_start_open(&name, bird.record.birth) {
+            // It moved before it ever hatched: that its start failed is all there is to say.
+            self.drop_unhatched(&name, bird.record.birth, &reason);
+        } else if self.is_winner(&name, bird.record.birth) {
             let stamp = self.stamp();
             let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
             self.on_own_change(change);
@@ -243,7 +252,9 @@ impl Nest {
 
     /// Follows a listing up: whoever owns the name now may go on.
     pub(super) fn tell_ended(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
-        if let Some(owner) = self.view.owner(name.hash64()) {
+        if let Some(owner) = self.view.owner(name.hash64()).filter(|&owner| owner != self.id) {
+            // What became of the bird goes before: else the owner would have to ask for it.
+            self.flush();
             let after = self.registry.last_dot().seq;
             self.send(owner, &Frame::Ended(Ended { name: name.clone(), birth, fence, after }));
         }
@@ -361,9 +372,9 @@ impl Nest {
         match (before, after) {
             (None, Some(_)) => self.tell(Event::Started(name.clone())),
             (Some((birth, _)), None) => {
-                if cause == Some(Cause::HatchFailed) {
-                    // On the nest that owned it before: who asked for the start waits here by now.
-                    self.fail_start(&name, birth, "it didn't hatch where it was started");
+                if cause == Some(Cause::HatchFailed) && !own {
+                    // Its start may have been asked here since: the name was another's until now.
+                    self.fail_start(&name, birth, None, "it failed to hatch where it was first");
                 }
                 // A comparison doesn't say why a record is gone.
                 let cause = cause.unwrap_or(Cause::Stopped);
@@ -410,6 +421,7 @@ impl Nest {
         for change in change {
             self.on_change(change, true);
         }
+        self.flush_many();
     }
 
     pub(super) fn nest_name(&self, id: NestId) -> Option<NestName> {

@@ -110,8 +110,8 @@ impl Nest {
             Frame::Refused(refused) => self.on_refused(from, refused),
             Frame::Gone(life) => self.on_gone(from, life),
             Frame::Ended(ended) => self.on_listed_ended(from, ended),
-            Frame::Request(request) => self.on_request(request),
-            Frame::Response(response) => self.on_response(from, response),
+            Frame::Requests(requests) => self.on_requests(from, requests),
+            Frame::Responses(responses) => self.on_responses(from, responses),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use super::birds::Phase;
+use super::serving::Asker;
 use crate::registry::Record;
 use crate::{BirdName, Dot, NestId, SpeciesId, View};
 
@@ -167,6 +168,11 @@ impl Nest {
     /// Questions that wait for an answer, as asker and as owner.
     pub fn open_questions(&self) -> (usize, usize) {
         (self.asks.len(), self.served.len())
+    }
+
+    /// Answers kept for copies of requests that may still come.
+    pub fn remembered_answers(&self) -> usize {
+        self.askers.values().map(Asker::remembered).sum()
     }
 
     /// The nests held to be alive or merely suspected, this one not included.

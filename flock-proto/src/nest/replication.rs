@@ -46,70 +46,52 @@ impl Nest {
         }
     }
 
+    /// Pushes new own operations at once where there are many: the log must still hold them when
+    /// they go.
+    pub(super) fn flush_many(&mut self) {
+        if self.registry.last_dot().seq >= self.pushed + self.config.push_ops {
+            self.flush();
+        }
+    }
+
     /// Pushes new own operations to every member.
     pub(super) fn flush(&mut self) {
         self.timers.flush = Time::NEVER;
         let upto = self.registry.last_dot().seq;
-        let members: Vec<NestId> = self.view.members().iter().map(|m| m.id).collect();
+        if upto <= self.pushed {
+            return;
+        }
+        let members: Vec<NestId> =
+            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let holder = self.next_holder();
         while self.pushed < upto {
             // More than the log holds at once: the others find out, and compare.
             let Some(delta) = self.registry.delta_to_push(self.pushed) else { break };
             self.pushed = delta.upto(self.id);
-            self.send_to_all(members.iter().copied(), &Frame::Ops(Ops { delta, ack: false }));
+            self.push(&members, delta, holder.filter(|_| self.pushed == upto));
+        }
+        if holder.is_some() && self.pushed == upto {
+            self.expect_ack(upto);
         }
         self.pushed = upto;
-        for to in members.into_iter().filter(|&to| to != self.id) {
+    }
+
+    /// Pushes these to every member; one of them is to confirm that it holds them.
+    fn push(&mut self, members: &[NestId], delta: Delta, holder: Option<NestId>) {
+        let upto = delta.upto(self.id);
+        let mut lacking = Vec::new();
+        for &to in members {
             let told = self.told.entry(to).or_default();
+            // Whoever asked for them has them by the answer.
+            if *told < upto && holder != Some(to) {
+                lacking.push(to);
+            }
             *told = upto.max(*told);
         }
-        if self.is_holding() {
-            self.ask_acks();
+        if let Some(to) = holder {
+            self.send(to, &Frame::Ops(Ops { delta: delta.clone(), ack: true }));
         }
-    }
-
-    /// Asks one member to confirm that it holds our operations; another one each time.
-    pub(super) fn ask_acks(&mut self) {
-        self.timers.ack = Time::NEVER;
-        // The others may all be gone: then nobody is left to confirm, and nothing to wait for.
-        self.release_held();
-        if !self.is_holding() {
-            return;
-        }
-        self.timers.ack = self.now + self.config.retry_every / 2;
-        let members: Vec<NestId> = self
-            .view
-            .members()
-            .iter()
-            .filter(|m| m.id != self.id && m.state != NestState::Leaving)
-            .map(|m| m.id)
-            .collect();
-        if members.is_empty() {
-            return;
-        }
-        let turn = usize::try_from(self.ack_turn).unwrap_or(0) % members.len();
-        self.ack_turn += 1;
-        let Some(&to) = members.get(turn) else { return };
-        let known = self.acked.get(&to).copied().unwrap_or(0);
-        match self.registry.delta_of_mine(known) {
-            Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: true })),
-            None => self.look_at(to),
-        }
-    }
-
-    pub(super) fn on_acked(&mut self, from: NestId, seq: u64) {
-        let acked = self.acked.entry(from).or_default();
-        *acked = seq.max(*acked);
-        self.release_held();
-    }
-
-    /// Whether another member is known to hold our operation. A nest that is alone holds for all.
-    pub(super) fn is_held(&self, seq: u64) -> bool {
-        // One that leaves takes what it holds along.
-        let others = self.view.members().iter();
-        let mut others =
-            others.filter(|m| m.id != self.id && m.state != NestState::Leaving).peekable();
-        others.peek().is_none()
-            || others.any(|m| self.acked.get(&m.id).is_some_and(|&acked| acked >= seq))
+        self.send_to_all(lacking, &Frame::Ops(Ops { delta, ack: false }));
     }
 
     /// Takes note of what another nest knows; `None`: all that we do.
@@ -264,7 +246,6 @@ impl Nest {
                 for change in changes {
                     self.on_change(change, false);
                 }
-                self.finish_responses();
                 self.finish_early_ends();
                 true
             }

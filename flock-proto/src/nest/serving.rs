@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeMap;
+
 use super::Nest;
 use super::birds::Phase;
-use crate::wire::{Frame, Listed, MAX_HOPS, Outcome, Request, Response, Wish};
-use crate::{BirdName, Cause, Dot, NestId, Time};
+use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
+use crate::{BirdName, Cause, Dot, NestId, ReqId, Time};
 
 /// Requests that one nest keeps at a time for all askers; more are left to the askers' retries.
 const SERVED_CAP: usize = 1 << 20;
@@ -19,16 +21,20 @@ const LATE: Duration = Duration::from_secs(5);
 /// No asker waits longer.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// A reason longer than this is cut: it is for people to read, and travels with many others.
+const REASON: usize = 4096;
+
 /// A request under way at the owner.
 #[derive(Debug)]
 pub(super) struct Served {
     request: Request,
+    hops: u8,
     deadline: Time,
     stage: Stage,
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Not decided: the arc isn't settled yet.
     New,
     /// The record is written; the bird of this birth is to hatch.
@@ -39,21 +45,57 @@ enum Stage {
     Holding(Dot, Outcome),
 }
 
+/// A nest whose users asked something of this one.
+#[derive(Debug, Default)]
+pub(super) struct Asker {
+    /// It has its answers to all requests with lower numbers.
+    pub(super) oldest: u64,
+    /// What was answered lately, and until when that is worth knowing.
+    answered: BTreeMap<u64, (Time, Response)>,
+}
+
+impl Asker {
+    pub(super) fn remembered(&self) -> usize {
+        self.answered.len()
+    }
+}
+
 impl Nest {
-    pub(super) fn on_request(&mut self, request: Request) {
-        let key = (request.origin, request.id);
-        if let Some(known) = self.served.get_mut(&key) {
-            known.request.known = request.known;
+    pub(super) fn on_requests(&mut self, from: NestId, requests: Requests) {
+        let Requests { origin, hops, known, oldest, requests } = requests;
+        if from == origin && hops == 0 {
+            self.on_acked(from, known);
+        }
+        let asker = self.askers.entry(origin).or_default();
+        if asker.oldest < oldest {
+            asker.oldest = oldest;
+            asker.answered = asker.answered.split_off(&oldest);
+        }
+        for request in requests {
+            self.on_request(origin, hops, request);
+        }
+    }
+
+    pub(super) fn on_request(&mut self, origin: NestId, hops: u8, request: Request) {
+        let key = (origin, request.id);
+        if self.served.contains_key(&key) {
             return;
         }
-        if let Some((_, response)) = self.answered_late.get(&key) {
-            // A copy that was held up on the way, or the answer was lost: it is not done twice.
-            let response = response.clone();
-            return self.send_response(key.0, response);
+        // A copy that was held up on the way, or the answer was lost: it is not done twice.
+        if origin == self.id {
+            if !self.asks.contains_key(&ReqId(request.id)) {
+                return;
+            }
+        } else if let Some(asker) = self.askers.get(&origin) {
+            if let Some((_, response)) = asker.answered.get(&request.id) {
+                return self.responses.entry(origin).or_default().push(response.clone());
+            }
+            if request.id < asker.oldest {
+                return;
+            }
         }
-        let hash = request.name.hash64();
-        if !self.owns(hash) {
-            return self.forward_request(request);
+        if !self.owns(request.name.hash64()) {
+            return self.forward_request(origin, hops, request);
         }
         if self.served.len() >= SERVED_CAP {
             return;
@@ -61,18 +103,16 @@ impl Nest {
         let name = request.name.clone();
         // What an asker says of its patience must not keep an entry here for ever.
         let deadline = self.now + request.remaining.min(PATIENCE);
-        self.served.insert(key, Served { request, deadline, stage: Stage::New });
+        self.served.insert(key, Served { request, hops, deadline, stage: Stage::New });
         self.served_names.entry(name.clone()).or_default().insert(key);
         self.dirty.insert(name);
     }
 
-    fn forward_request(&mut self, mut request: Request) {
+    fn forward_request(&mut self, origin: NestId, hops: u8, request: Request) {
         let Some(owner) = self.view.owner(request.name.hash64()) else { return };
-        request.hops = request.hops.saturating_add(1);
-        // What it holds of the owner's operations only the asker knows: it gets all there is.
-        request.known = 0;
-        if request.hops <= MAX_HOPS && request.origin != owner {
-            self.send(owner, &Frame::Request(request));
+        let hops = hops.saturating_add(1);
+        if hops <= MAX_HOPS && origin != owner {
+            self.forward(owner, origin, hops, request);
         }
     }
 
@@ -94,7 +134,7 @@ impl Nest {
             Stage::New if !self.owns(hash) => {
                 if let Some(served) = self.served.remove(&key) {
                     self.unindex(name, key);
-                    self.forward_request(served.request);
+                    self.forward_request(key.0, served.hops, served.request);
                 }
             }
             Stage::New if self.is_settled(hash) && self.knows_listed(name) => {
@@ -167,6 +207,40 @@ impl Nest {
                 None => self.respond(name, key, Outcome::NoSuchBird, None),
             },
             Wish::Revive => self.decide_revive(name, key, again),
+            Wish::Undo { start, token } => self.decide_undo(name, key, (start, token), again),
+        }
+    }
+
+    /// A start is taken back: of the bird that it made, if that lives, and of its copies that may
+    /// still be on their way.
+    fn decide_undo(
+        &mut self,
+        name: &BirdName,
+        key: (NestId, u64),
+        (start, token): (u64, u64),
+        again: bool,
+    ) {
+        let Some(served) = self.served.get(&key) else { return };
+        let until = served.deadline + LATE;
+        let start = (key.0, start);
+        if self.served.get(&start).is_some_and(|served| served.request.name == *name) {
+            self.forget_request(name, start);
+        }
+        let undone = Response { id: start.1, outcome: Outcome::NoSuchBird, op: None };
+        self.askers.entry(start.0).or_default().answered.insert(start.1, (until, undone));
+        let made = self.registry.winner(name).filter(|record| record.token == token);
+        match made.and_then(|_| self.registry.remove(name, Cause::Stopped)) {
+            Some(change) => {
+                self.on_own_change([change]);
+                let op = self.registry.last_dot();
+                self.set_stage(key, Stage::Ending(Some(op)));
+            }
+            // As with a stop: the first try may have done it.
+            None if again && self.registry.winner_birth(name).is_none() => {
+                self.set_stage(key, Stage::Ending(None));
+                self.dirty.insert(name.clone());
+            }
+            None => self.respond(name, key, Outcome::NoSuchBird, None),
         }
     }
 
@@ -208,19 +282,35 @@ impl Nest {
         }
     }
 
-    /// The first hatch of a started bird failed.
-    pub(super) fn fail_start(&mut self, name: &BirdName, birth: Dot, reason: &str) {
-        let Some(keys) = self.served_names.get(name).cloned() else { return };
-        for key in keys {
-            let waits = self
-                .served
-                .get(&key)
-                .is_some_and(|s| matches!(s.stage, Stage::Hatching(_, b) if b == birth));
-            if waits {
-                let outcome = Outcome::HatchFailed { reason: reason.to_owned() };
-                self.respond(name, key, outcome, None);
+    /// The first hatch of a started bird failed; the operation is the one that freed its name.
+    pub(super) fn fail_start(
+        &mut self,
+        name: &BirdName,
+        birth: Dot,
+        op: Option<Dot>,
+        reason: &str,
+    ) {
+        for key in self.open_starts(name, birth) {
+            let outcome = Outcome::HatchFailed { reason: cut(reason, REASON).to_owned() };
+            match op {
+                Some(op) => self.hold(name, key, op, outcome),
+                None => self.respond(name, key, outcome, None),
             }
         }
+    }
+
+    /// Whether somebody waits for the first hatch of this bird.
+    pub(super) fn is_start_open(&self, name: &BirdName, birth: Dot) -> bool {
+        !self.open_starts(name, birth).is_empty()
+    }
+
+    fn open_starts(&self, name: &BirdName, birth: Dot) -> Vec<(NestId, u64)> {
+        let waits = |key: &(NestId, u64)| {
+            let served = self.served.get(key);
+            served.is_some_and(|s| matches!(s.stage, Stage::Hatching(_, b) if b == birth))
+        };
+        let keys = self.served_names.get(name).into_iter().flatten();
+        keys.copied().filter(waits).collect()
     }
 
     pub(super) fn is_being_started(&self, name: &BirdName, birth: Dot) -> bool {
@@ -234,67 +324,46 @@ impl Nest {
         self.reviving.remove(name)
     }
 
-    /// Answers, unless another nest must first hold the operation: an asker from elsewhere will,
-    /// by the answer itself.
-    fn hold(&mut self, name: &BirdName, key: (NestId, u64), op: Dot, outcome: Outcome) {
-        if key.0 != self.id || op.origin != self.id || self.is_held(op.seq) {
-            return self.respond(name, key, outcome, Some(op));
-        }
-        self.set_stage(key, Stage::Holding(op, outcome));
-        // Not at once: of many that wait, each would have the unconfirmed operations sent anew.
-        self.timers.ack = self.timers.ack.min(self.now + self.config.batch_ops);
+    /// The operation is held by another nest, too.
+    pub(super) fn release(&mut self, key: (NestId, u64)) {
+        let Some(Served { request, stage: Stage::Holding(op, outcome), .. }) =
+            self.served.get(&key)
+        else {
+            return;
+        };
+        let (name, op, outcome) = (request.name.clone(), *op, outcome.clone());
+        self.respond(&name, key, outcome, Some(op));
     }
 
-    pub(super) fn is_holding(&self) -> bool {
-        self.served.values().any(|served| matches!(served.stage, Stage::Holding(..)))
-    }
-
-    /// Answers those whose operation is held by now.
-    pub(super) fn release_held(&mut self) {
-        let held: Vec<_> = self
-            .served
-            .iter()
-            .filter_map(|(key, served)| match &served.stage {
-                Stage::Holding(op, outcome) if self.is_held(op.seq) => {
-                    Some((*key, served.request.name.clone(), *op, outcome.clone()))
-                }
-                _ => None,
-            })
-            .collect();
-        for (key, name, op, outcome) in held {
-            self.respond(&name, key, outcome, Some(op));
-        }
-    }
-
-    fn respond(&mut self, name: &BirdName, key: (NestId, u64), outcome: Outcome, op: Option<Dot>) {
+    pub(super) fn respond(
+        &mut self,
+        name: &BirdName,
+        key: (NestId, u64),
+        outcome: Outcome,
+        op: Option<Dot>,
+    ) {
         let Some(served) = self.served.get(&key) else { return };
-        let known = served.request.known.max(self.told.get(&key.0).copied().unwrap_or(0));
-        let delta = op
-            .filter(|op| op.origin == self.id && op.seq > known && key.0 != self.id)
-            .and_then(|_| self.registry.delta_of_mine(known));
-        if delta.is_some() {
-            self.told.insert(key.0, self.registry.last_dot().seq);
-        }
         let until = served.deadline + LATE;
         self.forget_request(name, key);
-        let response = Response { id: key.1, outcome, op, delta };
-        let kept = Response { delta: None, ..response.clone() };
-        self.answered_late.insert(key, (until, kept));
-        self.send_response(key.0, response);
-    }
-
-    fn send_response(&mut self, to: NestId, response: Response) {
-        if to == self.id {
+        let response = Response { id: key.1, outcome, op };
+        if key.0 == self.id {
+            // Its user has the answer; whether it was asked before, the open requests tell.
             self.on_response(self.id, response);
-        } else {
-            self.send(to, &Frame::Response(response));
+            return;
         }
+        let asker = self.askers.entry(key.0).or_default();
+        asker.answered.insert(key.1, (until, response.clone()));
+        self.responses.entry(key.0).or_default().push(response);
     }
 
     /// Forgets requests whose askers have given up.
     pub(super) fn forget_late_requests(&mut self) {
         let now = self.now;
-        self.answered_late.retain(|_, (until, _)| *until > now);
+        let view = &self.view;
+        self.askers.retain(|id, asker| {
+            asker.answered.retain(|_, (until, _)| *until > now);
+            !asker.answered.is_empty() || view.member(*id).is_some()
+        });
         let late: Vec<_> = self
             .served
             .iter()
@@ -306,7 +375,7 @@ impl Nest {
         }
     }
 
-    fn set_stage(&mut self, key: (NestId, u64), stage: Stage) {
+    pub(super) fn set_stage(&mut self, key: (NestId, u64), stage: Stage) {
         if let Some(served) = self.served.get_mut(&key) {
             served.stage = stage;
         }
@@ -325,4 +394,9 @@ impl Nest {
             }
         }
     }
+}
+
+/// The beginning of a text, of so many bytes at most.
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }

@@ -111,6 +111,12 @@ impl Nest {
         for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
             self.forget_member(gone.id);
         }
+        for new in view.members().iter().filter(|m| before.member(m.id).is_none()) {
+            // As its card says: in the view it may be shown as joining at first.
+            if self.roster.card(new.id).is_some_and(|card| card.state != NestState::Joining) {
+                self.strangers.insert(new.id);
+            }
+        }
         if new_ring {
             self.enter_ring(&before, &view);
         }
@@ -135,8 +141,9 @@ impl Nest {
             new.map(|m| m.id).chain(self.newcomers.iter().copied()).filter(in_view).collect();
         self.newcomers = newcomers;
         if !self.newcomers.is_empty() {
-            let merged = self.newcomers.iter().any(|id| before.member(*id).is_none());
-            self.on_reunion(merged);
+            let strangers = self.strangers.len();
+            self.strangers.retain(|id| !self.newcomers.contains(id));
+            self.on_reunion(self.strangers.len() < strangers);
         }
         // What others listed for arcs that are no longer ours is not ours to wait for.
         self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
@@ -146,6 +153,8 @@ impl Nest {
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.routed.keys().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
+        // Whom they waited for may be gone, or they may belong to others now.
+        self.dirty.append(&mut self.on_hold);
         // Before the seals, which list what is held: what goes back is listed by whom it goes to.
         let theirs = |name: &&crate::BirdName| view.owner(name.hash64()) != Some(self.id);
         for name in self.offers.keys().filter(theirs).cloned().collect::<Vec<_>>() {
@@ -191,6 +200,7 @@ impl Nest {
         self.told.remove(&id);
         self.forget_peer(id);
         self.newcomers.remove(&id);
+        self.strangers.remove(&id);
         self.early_ends.remove(&id);
         self.queue.remove(&id);
         self.skewed.remove(&id);

@@ -142,7 +142,7 @@ impl World {
         let origin = self.by_id.get(&parcel.origin).copied();
         // One that another nest passed on may have been overtaken.
         let redirected = parcel.redirected || parcel.hop > 0;
-        self.checks.on_handled(parcel.number, origin, &parcel.name, redirected);
+        self.checks.on_handled(host, parcel.number, origin, &parcel.name, redirected);
         self.reply(host, parcel, CallEnd::Answered(fence));
     }
 

@@ -68,8 +68,9 @@ pub(super) struct Checks {
     made: BTreeMap<u64, Made>,
     due: BTreeSet<(Time, u64)>,
     handled: BTreeSet<u64>,
-    /// The last number that a bird handled of each host's calls that were not redirected.
-    in_order: BTreeMap<(usize, BirdName), u64>,
+    /// The last number that a bird handled of each host's calls that were not redirected; in rough
+    /// times on each host for itself.
+    in_order: BTreeMap<(usize, BirdName, Option<usize>), u64>,
 
     owners: BTreeMap<Fingerprint, Vec<Option<NestName>>>,
     /// When each host entered its present view.

@@ -113,6 +113,14 @@ impl Facts {
         Some(Verdict { asked, before, alone })
     }
 
+    /// Somebody takes a start of his back. Whether the bird that lives now is the one that it made, the
+    /// answer doesn't say.
+    pub(super) fn on_undo(&mut self, name: &BirdName) {
+        let about = self.names.entry(name.clone()).or_default();
+        about.doubt();
+        about.loose = true;
+    }
+
     /// A bird ended of itself. In rough times another life of it may go on elsewhere.
     pub(super) fn on_own_end(&mut self, name: &BirdName, rough: bool, now: Time) {
         let about = self.names.entry(name.clone()).or_default();
@@ -163,10 +171,13 @@ impl Facts {
             }
         }
         for (name, about) in &mut self.names {
-            if about.certain.is_some_and(|alive| !known(name, alive)) {
+            // Of a bird that is fresh, others may know another one of the same name.
+            let fresh = about.fresh;
+            let lost = |alive: bool| fresh || !known(name, alive);
+            if about.certain.is_some_and(lost) {
                 about.certain = None;
             }
-            if about.before.is_some_and(|alive| !known(name, alive)) {
+            if about.before.is_some_and(lost) {
                 about.before = None;
             }
         }

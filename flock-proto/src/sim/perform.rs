@@ -135,6 +135,12 @@ fn config(log_len: usize) -> Config {
     Config { registry, ..Config::default() }
 }
 
+/// Whether joiners look for the flock there. One of them stays, unless both die: a joiner that finds
+/// none may form a second flock, which is a partition, and nobody may ever know of both.
+const fn is_seed(host: usize) -> bool {
+    host < 2
+}
+
 struct Teller<'a> {
     script: &'a Script,
     world: World,
@@ -377,6 +383,8 @@ impl<'a> Teller<'a> {
         if staying.len() > 2
             && !cut
             && let Some(&host) = staying.get(host as usize % staying.len())
+            && (!self.script.smooth
+                || staying.iter().any(|other| is_seed(*other) && *other != host))
         {
             self.leaving.insert(host);
             self.world.leave(host);
@@ -384,6 +392,7 @@ impl<'a> Teller<'a> {
         }
     }
 
+    /// Leaves that many behind: among them a seed, if one is there.
     fn leave_all_but(&mut self, count: usize) {
         let up = self.world.up();
         let staying: Vec<usize> = up.into_iter().filter(|h| !self.leaving.contains(h)).collect();

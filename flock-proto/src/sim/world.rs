@@ -205,7 +205,7 @@ impl World {
         req
     }
 
-    fn ask(&mut self, host: usize, name: &BirdName) -> ReqId {
+    pub(super) fn ask(&mut self, host: usize, name: &BirdName) -> ReqId {
         let req = self.next_req();
         self.facts.on_ask(req, host, name);
         req

@@ -20,8 +20,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use super::{Requests, Responses};
 use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
-use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState, SpeciesId};
+use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState};
 
 /// The wire version that this build speaks.
 pub const WIRE_VERSION: u8 = 1;
@@ -172,10 +173,10 @@ frames! {
     35 Gone(Life),
     /// What was listed is no longer run by the author.
     36 Ended(Ended),
-    /// A user's request, for the owner of a name.
-    40 Request(Request),
-    /// The owner's answer.
-    41 Response(Response),
+    /// Users' requests, for the owner of the names.
+    42 Requests(Requests),
+    /// The owner's answers.
+    43 Responses(Responses),
 }
 
 fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
@@ -393,90 +394,6 @@ pub struct Ended {
     /// end alone would look as if it were to hatch again.
     #[serde(default)]
     pub after: u64,
-}
-
-/// What a user asks of a name's owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wish {
-    /// Start a bird.
-    Start {
-        /// Its species.
-        species: SpeciesId,
-        /// What to hatch it from.
-        args: Bytes,
-        /// A living bird of the species will do.
-        or_get: bool,
-    },
-    /// Stop a bird.
-    Stop,
-    /// Let a grounded bird try again.
-    Revive,
-}
-
-/// See [`Frame::Request`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// The nest whose user asks.
-    pub origin: NestId,
-    /// How often it was forwarded by nests that don't own the name.
-    pub hops: u8,
-    /// The asker's number for it.
-    pub id: u64,
-    /// About whom.
-    pub name: BirdName,
-    /// What is asked.
-    pub wish: Wish,
-    /// Names the request across repetitions.
-    pub token: u64,
-    /// It was sent before, and an answer may have been lost.
-    pub again: bool,
-    /// The last operation of the receiver's own that the asker holds.
-    pub known: u64,
-    /// Time left until the asker gives up.
-    pub remaining: Duration,
-}
-
-/// What came of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// The bird runs.
-    Started {
-        /// It didn't live before.
-        fresh: bool,
-    },
-    /// The name is taken.
-    AlreadyExists {
-        /// By a bird of this species.
-        species: SpeciesId,
-    },
-    /// The first hatch failed.
-    HatchFailed {
-        /// In its author's words.
-        reason: String,
-    },
-    /// The owner can't hatch that species.
-    UnknownSpecies,
-    /// The life has ended, the name is free.
-    Stopped,
-    /// No such bird lives.
-    NoSuchBird,
-    /// No longer grounded.
-    Revived,
-    /// Not grounded.
-    NotGrounded,
-}
-
-/// See [`Frame::Response`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Response {
-    /// The asker's number.
-    pub id: u64,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// The operation that made it so.
-    pub op: Option<Dot>,
-    /// The author's operations up to that one, so that two nests hold them.
-    pub delta: Option<Delta>,
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message};
 use anyhow::Context as _;
-use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState};
+use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState, Outcomes};
 use flock_tests::protocol::{
-    Answered, Command, Hello, Loaded, NestSeen, Orders, Question, Reply, Voice,
+    Answered, Bulk, Command, Hello, Loaded, NestSeen, Orders, Question, Reply, Voice,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -51,8 +51,9 @@ impl Handler<Sing> for Singer {
 
 flock_actix::bird!(Singer as "singer" { Sing });
 
-fn main() -> anyhow::Result<()> {
-    let orders = std::env::args().nth(1).context("no orders")?;
+/// Also run by `bench`, which is a program of its own, behind a word of its own.
+pub(crate) fn main() -> anyhow::Result<()> {
+    let orders = std::env::args().next_back().context("no orders")?;
     let orders = serde_json::from_str(&orders)?;
     let questions = listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -126,6 +127,18 @@ async fn note(mut events: Events, state: Arc<State>) {
 async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
     match command {
         Command::Start(names) => json!(start(flock, names).await),
+        Command::StartMany { names, deadline, or_roll_back } => {
+            let birds = names.into_iter().map(|name| (name, ()));
+            let start = flock.start_many::<Singer>(birds).deadline(deadline);
+            json!(bulk(if or_roll_back { start.or_roll_back() } else { start }.await))
+        }
+        Command::StopMany(names) => json!(bulk(flock.stop_many(names).await)),
+        Command::Await(birds) => {
+            while flock.count().await < birds {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Value::Null
+        }
         Command::Stop(name) => json!(flock.stop(&name).await.map_err(|e| e.to_string())),
         Command::Call { names, deadline, patience } => {
             json!(call_each(flock, names, deadline, patience).await)
@@ -140,9 +153,7 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
         }
         Command::Local => json!(texts(flock.local_birds().await)),
         Command::Birds => {
-            let birds = flock.birds(None, 10_000).await.into_iter();
-            let owned = birds.map(|b| (b.name.to_string(), b.nest.map(|nest| nest.to_string())));
-            json!(owned.collect::<BTreeMap<_, _>>())
+            json!(owners(flock).await)
         }
         Command::Nests => json!(nests(flock).await),
         Command::Events => {
@@ -158,6 +169,17 @@ async fn start(flock: &Flock, names: Vec<String>) -> Vec<String> {
         started.err().map(|e| format!("{name}: {e}"))
     };
     each(flock, names, start).await.into_iter().flatten().collect()
+}
+
+fn bulk<T>(outcomes: Outcomes<T>) -> Bulk {
+    let mut bulk = Bulk { ok: Vec::new(), failed: Vec::new() };
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(_) => bulk.ok.push(name),
+            Err(e) => bulk.failed.push((name, e.to_string())),
+        }
+    }
+    bulk
 }
 
 async fn call_each(
@@ -243,6 +265,18 @@ async fn total(loads: &mut JoinSet<Loaded>) -> Loaded {
         }
     }
     total
+}
+
+/// All birds that the flock has, a page after the other.
+async fn owners(flock: &Flock) -> BTreeMap<String, Option<String>> {
+    let (mut owners, mut after) = (BTreeMap::new(), None);
+    loop {
+        let page = flock.birds(after.as_deref(), 10_000).await;
+        let Some(last) = page.last() else { return owners };
+        after = Some(last.name.to_string());
+        let owned = page.into_iter().map(|b| (b.name.to_string(), b.nest.map(|n| n.to_string())));
+        owners.extend(owned);
+    }
 }
 
 async fn nests(flock: &Flock) -> Vec<NestSeen> {
