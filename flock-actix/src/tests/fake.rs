@@ -74,7 +74,13 @@ impl Drop for Plane {
 }
 
 pub(super) fn settings() -> Settings {
-    Settings { restarts: 2, drain_timeout: Duration::from_millis(300), ..Settings::default() }
+    Settings {
+        restarts: 2,
+        drain_timeout: Duration::from_millis(300),
+        // A machine that stands still for seconds is no failure.
+        call_deadline: PATIENCE,
+        ..Settings::default()
+    }
 }
 
 pub(super) fn alone() -> Plane {

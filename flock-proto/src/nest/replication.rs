@@ -61,33 +61,31 @@ impl Nest {
         if upto <= self.pushed {
             return;
         }
+        let holder = self.next_holder();
         let members: Vec<NestId> =
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
-        let holder = self.next_holder();
         while self.pushed < upto {
             // More than the log holds at once: the others find out, and compare.
             let Some(delta) = self.registry.delta_to_push(self.pushed) else { break };
             self.pushed = delta.upto(self.id);
-            self.push(&members, delta, holder.filter(|_| self.pushed == upto));
+            self.push(&members, holder, delta);
         }
-        if holder.is_some() && self.pushed == upto {
-            self.expect_ack(upto);
+        if holder.is_some() {
+            self.expect_ack(self.pushed);
         }
         self.pushed = upto;
     }
 
-    /// Pushes these to every member; one of them is to confirm that it holds them.
-    fn push(&mut self, members: &[NestId], delta: Delta, holder: Option<NestId>) {
-        let upto = delta.upto(self.id);
-        let mut lacking = Vec::new();
-        for &to in members {
-            let told = self.told.entry(to).or_default();
+    fn push(&mut self, members: &[NestId], holder: Option<NestId>, delta: Delta) {
+        let upto = self.pushed;
+        let (told, holder) = (&mut self.told, holder.filter(|to| members.contains(to)));
+        let mut lacks = |&to: &NestId| {
+            let told = told.entry(to).or_default();
             // Whoever asked for them has them by the answer.
-            if *told < upto && holder != Some(to) {
-                lacking.push(to);
-            }
-            *told = upto.max(*told);
-        }
+            std::mem::replace(told, upto.max(*told)) < upto
+        };
+        let lacking: Vec<NestId> =
+            members.iter().copied().filter(|&to| lacks(&to) && holder != Some(to)).collect();
         if let Some(to) = holder {
             self.send(to, &Frame::Ops(Ops { delta: delta.clone(), ack: true }));
         }
@@ -302,7 +300,6 @@ impl Nest {
             Some(None) => {}
             None => self.on_comparison_done(from),
         }
-        self.finish_responses();
         self.finish_early_ends();
     }
 

@@ -117,6 +117,12 @@ pub fn perform(script: &Script, at_least: Option<Duration>) -> Told {
     teller.finish(lines)
 }
 
+/// Whether joiners look for the flock there. One of them stays, unless both die: a joiner that finds
+/// none may form a second flock, which is a partition, and nobody may ever know of both.
+const fn is_seed(host: usize) -> bool {
+    host < 2
+}
+
 /// Where the log is short, whoever was away for a while compares registers, and then in messages of
 /// a few records each, lest two dozen names be told in one.
 fn config(log_len: usize) -> Config {
@@ -133,12 +139,6 @@ fn config(log_len: usize) -> Config {
         RegistryConfig { log_len, ..RegistryConfig::default() }
     };
     Config { registry, ..Config::default() }
-}
-
-/// Whether joiners look for the flock there. One of them stays, unless both die: a joiner that finds
-/// none may form a second flock, which is a partition, and nobody may ever know of both.
-const fn is_seed(host: usize) -> bool {
-    host < 2
 }
 
 struct Teller<'a> {

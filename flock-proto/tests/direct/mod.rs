@@ -24,7 +24,7 @@ pub(crate) struct Direct {
     pub(crate) answers: BTreeMap<(usize, ReqId), Answer>,
     last_req: u64,
     links: BTreeSet<(usize, usize)>,
-    /// Messages of comparisons that were sent.
+    /// Parts of comparisons of registers that were sent.
     pub(crate) comparisons: usize,
 }
 
