@@ -47,6 +47,15 @@ pub struct Config {
     pub short_vector: usize,
     /// Registry operations within this span travel together.
     pub batch_ops: Duration,
+    /// So many don't wait for more to travel with. The log must still hold them when they go, and a
+    /// thousand are encoded in well under a millisecond.
+    pub push_ops: u64,
+    /// Bytes of requests that may wait for the answers of one other nest; the next one goes when
+    /// there is room. A frame that finds no room on its link ends the link, and what is on its way
+    /// may have to be sent more than once: so this is a small part of what a link buffers.
+    pub request_room: usize,
+    /// Bytes in one frame of requests or answers. A heartbeat doesn't wait long behind it.
+    pub request_frame: usize,
     /// Bounds of the registry.
     pub registry: RegistryConfig,
     /// A peer's stamp further ahead than this doesn't move our clock.
@@ -71,6 +80,9 @@ impl Default for Config {
             compare_for: Duration::from_secs(5),
             short_vector: 8,
             batch_ops: Duration::from_millis(2),
+            push_ops: 1024,
+            request_room: 1024 * 1024,
+            request_frame: 256 * 1024,
             registry: RegistryConfig::default(),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),

@@ -9,6 +9,7 @@
 //!
 //! The benches themselves:
 //!
+//! - `registry`: the registry with a million names.
 //! - `simulate`: stories of simulated nests.
 //! - `turmoil`: stories of the real nests on simulated hosts.
 //! - `bulk`: many starts by one call, in real processes.
@@ -16,6 +17,7 @@
 pub mod bulk;
 mod options;
 mod progress;
+mod registry;
 mod report;
 mod simulate;
 mod turmoil;
@@ -43,7 +45,7 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[simulate::BENCH, turmoil::BENCH, bulk::BENCH];
+const BENCHES: &[Bench] = &[registry::BENCH, simulate::BENCH, turmoil::BENCH, bulk::BENCH];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";
@@ -54,16 +56,26 @@ pub const AS_NEST: &str = "nest-under-test";
 /// # Panics
 /// If they don't come up.
 pub fn nests(count: usize) -> anyhow::Result<Nests> {
-    let program = std::env::current_exe().context("which program is this?")?;
-    let program = program.to_str().context("the program's path isn't UTF-8")?;
     let mut nests = Nests::none(AS_NEST);
-    for n in 0..count {
-        let seeds = nests.all().map(|nest| nest.address().into()).collect();
-        let (name, bind) = (format!("nest-{n}"), "127.0.0.1:0".into());
-        nests.add(Nest::start(&[program, AS_NEST], &Orders { name, bind, seeds, weight: 1 }));
+    for _ in 0..count {
+        join(&mut nests)?;
     }
     nests.agree();
     Ok(nests)
+}
+
+/// One more of them. Its name.
+///
+/// # Panics
+/// If it doesn't come up.
+fn join(nests: &mut Nests) -> anyhow::Result<String> {
+    let program = std::env::current_exe().context("which program is this?")?;
+    let program = program.to_str().context("the program's path isn't UTF-8")?;
+    let seeds: Vec<_> = nests.all().map(|nest| nest.address().into()).collect();
+    let name = format!("nest-{}", seeds.len());
+    let orders = Orders { name: name.clone(), bind: "127.0.0.1:0".into(), seeds, weight: 1 };
+    nests.add(Nest::start(&[program, AS_NEST], &orders));
+    Ok(name)
 }
 
 /// Runs what the words of a command line ask for. The exit status is 0 if all figures are as

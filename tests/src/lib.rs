@@ -5,12 +5,16 @@
 //! - `nests`: several of them, and what must hold of them together.
 //! - `network`: networks of their own for nests, which lose what a test wants lost.
 //! - `poll`: waiting for something to come true.
+//! - `cores`: nests of the core alone, within one process.
+//! - `heap`: how many bytes something takes.
 //! - `turmoil` (feature): stories of nests on simulated hosts.
 //! - `bench`: figures, each from one command.
 //!
 //! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
 
 pub mod bench;
+pub mod cores;
+pub mod heap;
 mod nest;
 mod nests;
 mod network;

@@ -7,14 +7,6 @@ use super::Nest;
 use crate::wire::{Frame, Request, Requests, Response, Responses};
 use crate::{NestId, ReqId};
 
-/// Bytes of requests that may wait for the answers of one other nest; the next one goes when there
-/// is room. A frame that finds no room on its link ends the link, and what is on its way may have
-/// to be sent more than once: so this is a small part of what a link buffers.
-const ROOM: usize = 1 << 20;
-
-/// Bytes in one frame of requests or answers. A heartbeat doesn't wait long behind it.
-const FRAME: usize = 256 << 10;
-
 /// Requests for one other nest.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
@@ -89,7 +81,7 @@ impl Nest {
         while let Some(&req) = lane.fresh.front() {
             if let Some(ask) = self.asks.get_mut(&req).filter(|ask| waits(ask) && !ask.has_room) {
                 // One that is larger than all the room goes alone.
-                if lane.taken > 0 && lane.taken + ask.size() > ROOM {
+                if lane.taken > 0 && lane.taken + ask.size() > self.config.request_room {
                     break;
                 }
                 lane.taken += ask.size();
@@ -121,7 +113,7 @@ impl Nest {
         } else {
             self.askers.get(&origin).map_or(0, |asker| asker.oldest)
         };
-        for requests in in_frames(requests, Request::size) {
+        for requests in in_frames(requests, self.config.request_frame, Request::size) {
             let requests = Requests { origin, hops, known, oldest, requests };
             self.send(to, &Frame::Requests(requests));
         }
@@ -141,7 +133,7 @@ impl Nest {
         if let Some(delta) = &delta {
             self.told.insert(to, delta.upto(self.id));
         }
-        for responses in in_frames(responses, Response::size) {
+        for responses in in_frames(responses, self.config.request_frame, Response::size) {
             // Operations go before the first of the answers that rest on them.
             let responses = Responses { responses, delta: delta.take() };
             self.send(to, &Frame::Responses(responses));
@@ -150,13 +142,13 @@ impl Nest {
 }
 
 /// Parts a list so that each part fits into a frame.
-fn in_frames<T>(all: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+fn in_frames<T>(all: Vec<T>, frame: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut parts = Vec::new();
     let mut bytes = 0;
     for one in all {
         bytes += size(&one);
         match parts.last_mut() {
-            Some(part) if bytes <= FRAME => Vec::push(part, one),
+            Some(part) if bytes <= frame => Vec::push(part, one),
             _ => {
                 bytes = size(&one);
                 parts.push(vec![one]);
@@ -170,14 +162,16 @@ fn in_frames<T>(all: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
 mod tests {
     use super::*;
 
+    const FRAME: usize = 256 << 10;
+
     #[test]
     fn a_list_is_parted_into_frames_in_order_and_one_that_is_too_large_goes_alone() {
         let sizes = vec![FRAME / 2, FRAME / 2, 1, FRAME * 3, FRAME, 7, 8];
-        let parts = in_frames(sizes.clone(), |size| *size);
+        let parts = in_frames(sizes.clone(), FRAME, |size| *size);
         let half = FRAME / 2;
         let expected = [&[half, half][..], &[1], &[FRAME * 3], &[FRAME], &[7, 8]];
         assert_eq!(parts, expected);
         assert_eq!(parts.concat(), sizes);
-        assert_eq!(in_frames(Vec::<usize>::new(), |size| *size), Vec::<Vec<usize>>::new());
+        assert_eq!(in_frames(Vec::<usize>::new(), FRAME, |size| *size), Vec::<Vec<usize>>::new());
     }
 }

@@ -388,7 +388,7 @@ impl Nest {
 
     /// What an operation did to a name, whoever issued it.
     pub(super) fn on_change(&mut self, change: Change, own: bool) {
-        let Change { name, before, after, cause, conflict, .. } = change;
+        let Change { name, hash, before, after, cause, conflict } = change;
         match (before, after) {
             (None, Some(_)) => self.tell(Event::Started(name.clone())),
             (Some((birth, _)), None) => {
@@ -416,7 +416,22 @@ impl Nest {
             let (winner, loser) = (self.nest_name(winner.origin), self.nest_name(loser.origin));
             self.tell(Event::Conflict { bird: name.clone(), winner, loser });
         }
-        self.dirty.insert(name);
+        // Of a million names that come, most are others'.
+        if self.concerns(&name, hash) {
+            self.dirty.insert(name);
+        }
+    }
+
+    /// Whether a change of this name may be followed by anything here. A view that gives the name to
+    /// this nest has it looked at in any case.
+    fn concerns(&self, name: &BirdName, hash: u64) -> bool {
+        self.owns(hash)
+            || self.birds.contains_key(name)
+            || self.snaps.contains_key(name)
+            || self.offers.contains_key(name)
+            || self.wanted.contains(name)
+            || self.routed.contains_key(name)
+            || self.served_names.contains_key(name)
     }
 
     /// The bird ended of itself on another nest, but another life of it runs here: after a

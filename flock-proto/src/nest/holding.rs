@@ -78,11 +78,16 @@ impl Nest {
             return;
         }
         let Some(to) = self.next_holder() else { return };
-        match self.registry.delta_of_mine(self.acked_by(to)) {
-            Some(delta) => self.send(to, &Frame::Ops(Ops { delta, ack: true })),
-            None => self.look_at(to),
+        let last = self.registry.last_dot().seq;
+        let delta = self.registry.delta_of_mine(self.acked_by(to)).or_else(|| {
+            // What the log holds no more a look will bring; none at all asks how far it is.
+            self.look_at(to);
+            self.registry.delta_of_mine(last)
+        });
+        if let Some(delta) = delta {
+            self.send(to, &Frame::Ops(Ops { delta, ack: true }));
         }
-        self.expect_ack(self.registry.last_dot().seq);
+        self.expect_ack(last);
     }
 
     pub(super) fn on_acked(&mut self, from: NestId, seq: u64) {

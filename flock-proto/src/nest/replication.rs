@@ -38,9 +38,6 @@ enum Divergence {
     Told,
 }
 
-/// So many new operations don't wait for more to travel with: a quarter of what the log holds.
-const PUSH: u64 = 1024;
-
 impl Nest {
     /// Has own operations pushed soon, if there are new ones.
     pub(super) fn schedule_flush(&mut self) {
@@ -52,7 +49,7 @@ impl Nest {
     /// Pushes new own operations at once where there are many: the log must still hold them when
     /// they go.
     pub(super) fn flush_many(&mut self) {
-        if self.registry.last_dot().seq >= self.pushed + PUSH {
+        if self.registry.last_dot().seq >= self.pushed + self.config.push_ops {
             self.flush();
         }
     }

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 #[path = "nest-under-test.rs"]
 mod nest_under_test;
 
+#[global_allocator]
+static HEAP: flock_tests::heap::Counted = flock_tests::heap::Counted;
+
 fn main() -> ExitCode {
     // A word that is not UTF-8 is no option; it will be shown in the message.
     let words: Vec<_> =
