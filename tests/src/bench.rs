@@ -11,14 +11,17 @@
 //!
 //! - `simulate`: stories of simulated nests.
 //! - `bulk`: many starts by one call, in real processes.
+//! - `kill`: real processes are killed, and their birds live on.
 
 pub mod bulk;
+mod kill;
 mod options;
 mod progress;
 mod report;
 mod simulate;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -41,7 +44,7 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[simulate::BENCH, bulk::BENCH];
+const BENCHES: &[Bench] = &[simulate::BENCH, bulk::BENCH, kill::BENCH];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";
@@ -52,16 +55,26 @@ pub const AS_NEST: &str = "nest-under-test";
 /// # Panics
 /// If they don't come up.
 pub fn nests(count: usize) -> anyhow::Result<Nests> {
-    let program = std::env::current_exe().context("which program is this?")?;
-    let program = program.to_str().context("the program's path isn't UTF-8")?;
     let mut nests = Nests::none(AS_NEST);
     for n in 0..count {
         let seeds = nests.all().map(|nest| nest.address().into()).collect();
-        let (name, bind) = (format!("nest-{n}"), "127.0.0.1:0".into());
-        nests.add(Nest::start(&[program, AS_NEST], &Orders { name, bind, seeds, weight: 1 }));
+        nests.add(nest(format!("nest-{n}"), seeds)?);
     }
     nests.agree();
     Ok(nests)
+}
+
+/// One of them.
+fn nest(name: String, seeds: Vec<String>) -> anyhow::Result<Nest> {
+    let program = std::env::current_exe().context("which program is this?")?;
+    let program = program.to_str().context("the program's path isn't UTF-8")?;
+    Ok(Nest::start(&[program, AS_NEST], &Orders::on_loopback(name, seeds)))
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<_> = times.collect();
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Runs what the words of a command line ask for. The exit status is 0 if all figures are as

@@ -53,7 +53,7 @@ impl Nests {
     /// One more nest on the loopback, which looks for the others at these seeds.
     #[track_caller]
     pub fn join_by(&mut self, name: &str, seeds: Vec<String>, weight: u32) {
-        let orders = Orders { name: name.into(), bind: "127.0.0.1:0".into(), seeds, weight };
+        let orders = Orders { weight, ..Orders::on_loopback(name, seeds) };
         let nest = Nest::start(&[self.program], &orders);
         self.add(nest);
     }
@@ -134,22 +134,26 @@ impl Nests {
     #[track_caller]
     pub fn one_life_each(&self, names: &[String], within: Duration) -> BTreeMap<String, String> {
         let mut homes = BTreeMap::new();
-        eventually(within, || {
-            let census = self.census();
-            amiss(&census, names)?;
-            homes = single(census);
-            for nest in self.all() {
-                let owned: BTreeMap<String, String> = nest.ask(Command::Birds);
-                if owned != homes {
-                    let odd: Vec<_> =
-                        owned.iter().filter(|(b, o)| homes.get(*b) != Some(*o)).collect();
-                    let (name, many) = (nest.name(), odd.len());
-                    return Err(format!("to {name} {many} live elsewhere, {:?}", head(&odd)));
-                }
-            }
-            Ok(())
-        });
+        eventually(within, || self.homes(names).map(|found| homes = found));
         homes
+    }
+
+    /// Where these birds live, if each of them, and no other, has exactly one life, where every
+    /// nest finds its owner to be.
+    #[track_caller]
+    pub fn homes(&self, names: &[String]) -> Result<BTreeMap<String, String>, String> {
+        let census = self.census();
+        amiss(&census, names)?;
+        let homes = single(census);
+        for nest in self.all() {
+            let owned: BTreeMap<String, String> = nest.ask(Command::Birds);
+            if owned != homes {
+                let odd: Vec<_> = owned.iter().filter(|(b, o)| homes.get(*b) != Some(*o)).collect();
+                let (name, many) = (nest.name(), odd.len());
+                return Err(format!("to {name} {many} live elsewhere, {:?}", head(&odd)));
+            }
+        }
+        Ok(homes)
     }
 
     /// Has every nest call each of these birds until it answers. All must, within this time, and
