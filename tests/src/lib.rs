@@ -4,18 +4,21 @@
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
 //! - `network`: networks of their own for nests, which lose what a test wants lost.
+//! - `detour`: a way to a nest on which everything takes its time.
 //! - `poll`: waiting for something to come true.
 //! - `bench`: figures, each from one command.
 //!
 //! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
 
 pub mod bench;
+mod detour;
 mod nest;
 mod nests;
 mod network;
 mod poll;
 pub mod protocol;
 
+pub use detour::Detour;
 pub use nest::{Nest, Pending};
 pub use nests::{Census, Nests, amiss, census, names};
 pub use network::{Network, allowed};

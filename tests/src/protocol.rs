@@ -147,4 +147,6 @@ pub struct NestSeen {
     pub name: String,
     /// Is it in the ring?
     pub up: bool,
+    /// Is it held to be dead, if it doesn't answer soon?
+    pub suspected: bool,
 }

@@ -328,7 +328,12 @@ async fn owners(flock: &Flock) -> BTreeMap<String, Option<String>> {
 
 async fn nests(flock: &Flock) -> Vec<NestSeen> {
     let seen = flock.nests().await.into_iter();
-    seen.map(|n| NestSeen { name: n.name.to_string(), up: n.state == NestState::Up }).collect()
+    let seen = seen.map(|nest| NestSeen {
+        name: nest.name.to_string(),
+        up: nest.state == NestState::Up,
+        suspected: nest.suspected,
+    });
+    seen.collect()
 }
 
 fn texts(names: impl IntoIterator<Item = flock_actix::BirdName>) -> Vec<String> {
