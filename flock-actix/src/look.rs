@@ -46,6 +46,8 @@ pub struct NestInfo {
     pub address: String,
     /// What it says of itself.
     pub state: NestState,
+    /// It hasn't answered lately. It has some seconds to show that it lives; then it is down.
+    pub suspected: bool,
     /// Its share of the ring, in units.
     pub weight: u32,
     /// How many birds it owns.
@@ -194,12 +196,14 @@ fn info(nest: &Nest, species: &SpeciesTable, bird: flock_proto::BirdInfo) -> Bir
 fn nests(nest: &Nest) -> Vec<NestInfo> {
     let (view, shares) = (nest.view(), nest.shares());
     let all: usize = shares.values().sum();
+    let suspects: Vec<_> = nest.suspects().into_iter().map(|(id, _)| id).collect();
     let info = |member: &flock_proto::Member| {
         let birds = shares.get(&member.id).copied().unwrap_or_default();
         NestInfo {
             name: member.name.clone(),
             address: member.address.clone(),
             state: member.state,
+            suspected: suspects.contains(&member.id),
             weight: member.weight,
             birds,
             share: if all == 0 { 0.0 } else { birds as f64 / all as f64 },
@@ -221,6 +225,7 @@ mod tests {
             name: NestName::new("nest-3").unwrap(),
             address: "127.0.0.1:7103".into(),
             state: NestState::Up,
+            suspected: false,
             weight: 1,
             birds: 331,
             share: 0.331,

@@ -183,3 +183,27 @@ fn a_clock_an_hour_ahead_harms_nobody() {
         assert_eq!(world.broken(), None, "seed {seed}");
     }
 }
+
+#[test]
+fn a_nest_frozen_for_five_seconds_is_suspected_and_refutes_and_keeps_its_birds() {
+    let birds = names(40);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 3, &birds);
+        let before = homes(&world);
+        let id = world.nest(2).expect("it runs").id();
+        let suspects = |w: &World, by| {
+            w.nest(by).is_some_and(|nest| nest.suspects().iter().any(|(who, _)| *who == id))
+        };
+        world.freeze_hard(2, Duration::from_secs(5));
+        let by_both = |w: &World| suspects(w, 0) && suspects(w, 1);
+        assert!(world.run_until(Duration::from_secs(3), by_both), "seed {seed}: not suspected");
+        let gone = |w: &World| {
+            [0, 1].iter().any(|&by| w.nest(by).is_none_or(|n| !n.alive().contains(&id)))
+        };
+        assert!(!world.run_until(Duration::from_secs(10), gone), "seed {seed}: given up");
+        assert!(!suspects(&world, 0) && !suspects(&world, 1), "seed {seed}: still suspected");
+        call_all(&mut world, &birds, &[0, 1, 2], seed);
+        assert_eq!(homes(&world), before, "seed {seed}: nothing had to move");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}

@@ -13,8 +13,10 @@
 //! - `simulate`: stories of simulated nests.
 //! - `turmoil`: stories of the real nests on simulated hosts.
 //! - `bulk`: many starts by one call, in real processes.
+//! - `kill`: real processes are killed, and their birds live on.
 
 pub mod bulk;
+mod kill;
 mod options;
 mod progress;
 mod registry;
@@ -23,6 +25,7 @@ mod simulate;
 mod turmoil;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -45,7 +48,8 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] = &[registry::BENCH, simulate::BENCH, turmoil::BENCH, bulk::BENCH];
+const BENCHES: &[Bench] =
+    &[registry::BENCH, simulate::BENCH, turmoil::BENCH, bulk::BENCH, kill::BENCH];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";
@@ -69,13 +73,23 @@ pub fn nests(count: usize) -> anyhow::Result<Nests> {
 /// # Panics
 /// If it doesn't come up.
 fn join(nests: &mut Nests) -> anyhow::Result<String> {
-    let program = std::env::current_exe().context("which program is this?")?;
-    let program = program.to_str().context("the program's path isn't UTF-8")?;
     let seeds: Vec<_> = nests.all().map(|nest| nest.address().into()).collect();
     let name = format!("nest-{}", seeds.len());
-    let orders = Orders { name: name.clone(), bind: "127.0.0.1:0".into(), seeds, weight: 1 };
-    nests.add(Nest::start(&[program, AS_NEST], &orders));
+    nests.add(nest(name.clone(), seeds)?);
     Ok(name)
+}
+
+/// One of them.
+fn nest(name: String, seeds: Vec<String>) -> anyhow::Result<Nest> {
+    let program = std::env::current_exe().context("which program is this?")?;
+    let program = program.to_str().context("the program's path isn't UTF-8")?;
+    Ok(Nest::start(&[program, AS_NEST], &Orders::on_loopback(name, seeds)))
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<_> = times.collect();
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Runs what the words of a command line ask for. The exit status is 0 if all figures are as

@@ -4,6 +4,7 @@
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
 //! - `network`: networks of their own for nests, which lose what a test wants lost.
+//! - `detour`: a way to a nest on which everything takes its time.
 //! - `poll`: waiting for something to come true.
 //! - `cores`: nests of the core alone, within one process.
 //! - `heap`: how many bytes something takes.
@@ -14,6 +15,7 @@
 
 pub mod bench;
 pub mod cores;
+mod detour;
 pub mod heap;
 mod nest;
 mod nests;
@@ -23,6 +25,7 @@ pub mod protocol;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
 
+pub use detour::Detour;
 pub use nest::{Nest, Pending};
 pub use nests::{Census, Nests, amiss, census, names};
 pub use network::{Network, allowed};

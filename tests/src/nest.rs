@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Nest {
     name: String,
     address: String,
+    listens_at: String,
     process: Child,
     questions: Mutex<ChildStdin>,
     open: Open,
@@ -41,7 +42,7 @@ impl Nest {
     /// If it doesn't come up.
     #[track_caller]
     pub fn start(program: &[&str], orders: &Orders) -> Self {
-        let name = orders.name.clone();
+        let (name, advertise) = (orders.name.clone(), orders.advertise.clone());
         let orders = serde_json::to_string(orders).expect("orders are JSON");
         let (first, rest) = program.split_first().expect("a program");
         let mut process = Process::new(first)
@@ -61,13 +62,17 @@ impl Nest {
         let mut nest = Self {
             name,
             address: String::new(),
+            listens_at: String::new(),
             process,
             questions: questions.into(),
             open,
             next: AtomicU64::new(0),
         };
         match hello.recv_timeout(PATIENCE) {
-            Ok(Hello { address }) => nest.address = address,
+            Ok(Hello { address }) => {
+                nest.address = advertise.unwrap_or_else(|| address.clone());
+                nest.listens_at = address;
+            }
             Err(e) => panic!("{} doesn't come up: {e}", nest.name),
         }
         nest
@@ -78,9 +83,14 @@ impl Nest {
         &self.name
     }
 
-    /// Where it listens, as `host:port`.
+    /// Where its peers dial it, as `host:port`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn listens_at(&self) -> &str {
+        &self.listens_at
     }
 
     /// Its process.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::detour::Detour;
 use crate::nest::Nest;
 use crate::poll::eventually;
 use crate::protocol::{Answered, Command, Loaded, NestSeen, Orders, Voice};
@@ -53,8 +54,20 @@ impl Nests {
     /// One more nest on the loopback, which looks for the others at these seeds.
     #[track_caller]
     pub fn join_by(&mut self, name: &str, seeds: Vec<String>, weight: u32) {
-        let orders = Orders { name: name.into(), bind: "127.0.0.1:0".into(), seeds, weight };
+        let orders = Orders { weight, ..Orders::on_loopback(name, seeds) };
         let nest = Nest::start(&[self.program], &orders);
+        self.add(nest);
+    }
+
+    /// One more nest on the loopback, which is told where all the others are, and to which all of
+    /// them come by this detour.
+    #[track_caller]
+    pub fn join_by_detour(&mut self, name: &str, detour: &Detour) {
+        let seeds = self.nests.values().map(|nest| nest.address().into()).collect();
+        let advertise = Some(detour.address().to_owned());
+        let orders = Orders { advertise, ..Orders::on_loopback(name, seeds) };
+        let nest = Nest::start(&[self.program], &orders);
+        detour.lead_to(nest.listens_at());
         self.add(nest);
     }
 
@@ -88,11 +101,11 @@ impl Nests {
         self.nests.remove(name);
     }
 
-    /// Waits until each nest sees exactly these nests, all of them up.
+    /// Waits until each nest sees exactly these nests, all of them up, and suspects none.
     #[track_caller]
     pub fn agree(&self) {
-        let all: Vec<NestSeen> =
-            self.nests.keys().map(|name| NestSeen { name: name.clone(), up: true }).collect();
+        let seen = |name: &String| NestSeen { name: name.clone(), up: true, suspected: false };
+        let all: Vec<NestSeen> = self.nests.keys().map(seen).collect();
         eventually(Duration::from_secs(15), || {
             for nest in self.all() {
                 let mut seen: Vec<NestSeen> = nest.ask(Command::Nests);
@@ -110,6 +123,17 @@ impl Nests {
     pub fn start(&self, nest: &str, names: &[String]) {
         let failed: Vec<String> = self.nest(nest).ask(Command::Start(names.to_vec()));
         assert_eq!(failed, [""; 0]);
+    }
+
+    /// Which nests were held to be dead so far, and by whom.
+    #[track_caller]
+    pub fn downs(&self) -> Vec<String> {
+        let downs = |nest: &Nest| {
+            let events: Vec<String> = nest.ask(Command::Events);
+            let downs = events.into_iter().filter(|event| event.ends_with(" is down"));
+            downs.map(|down| format!("to {} {}", nest.name(), down.trim())).collect::<Vec<_>>()
+        };
+        self.all().flat_map(downs).collect()
     }
 
     /// Asks each process which birds live in it.
@@ -134,22 +158,26 @@ impl Nests {
     #[track_caller]
     pub fn one_life_each(&self, names: &[String], within: Duration) -> BTreeMap<String, String> {
         let mut homes = BTreeMap::new();
-        eventually(within, || {
-            let census = self.census();
-            amiss(&census, names)?;
-            homes = single(census);
-            for nest in self.all() {
-                let owned: BTreeMap<String, String> = nest.ask(Command::Birds);
-                if owned != homes {
-                    let odd: Vec<_> =
-                        owned.iter().filter(|(b, o)| homes.get(*b) != Some(*o)).collect();
-                    let (name, many) = (nest.name(), odd.len());
-                    return Err(format!("to {name} {many} live elsewhere, {:?}", head(&odd)));
-                }
-            }
-            Ok(())
-        });
+        eventually(within, || self.homes(names).map(|found| homes = found));
         homes
+    }
+
+    /// Where these birds live, if each of them, and no other, has exactly one life, where every
+    /// nest finds its owner to be.
+    #[track_caller]
+    pub fn homes(&self, names: &[String]) -> Result<BTreeMap<String, String>, String> {
+        let census = self.census();
+        amiss(&census, names)?;
+        let homes = single(census);
+        for nest in self.all() {
+            let owned: BTreeMap<String, String> = nest.ask(Command::Birds);
+            if owned != homes {
+                let odd: Vec<_> = owned.iter().filter(|(b, o)| homes.get(*b) != Some(*o)).collect();
+                let (name, many) = (nest.name(), odd.len());
+                return Err(format!("to {name} {many} live elsewhere, {:?}", head(&odd)));
+            }
+        }
+        Ok(homes)
     }
 
     /// Has every nest call each of these birds until it answers. All must, within this time, and

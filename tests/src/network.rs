@@ -82,6 +82,7 @@ impl Network {
         let orders = Orders {
             name: format!("nest-{host}"),
             bind: format!("{}:{PORT}", self.address(host)),
+            advertise: None,
             seeds: others.map(|other| format!("{}:{PORT}", self.address(other))).collect(),
             weight: 1,
         };

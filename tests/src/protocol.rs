@@ -13,10 +13,20 @@ pub struct Orders {
     pub name: String,
     /// Where to listen. An address that isn't of the loopback makes the nest `insecure`.
     pub bind: String,
+    /// Where peers dial it, if not where it listens.
+    pub advertise: Option<String>,
     /// Where other nests listen. None: the nest forms a flock alone, at once.
     pub seeds: Vec<String>,
     /// Its share of the birds.
     pub weight: u32,
+}
+
+impl Orders {
+    /// A nest on any free port of the loopback, with as large a share as the others.
+    pub fn on_loopback(name: impl Into<String>, seeds: Vec<String>) -> Self {
+        let (name, bind) = (name.into(), "127.0.0.1:0".into());
+        Self { name, bind, advertise: None, seeds, weight: 1 }
+    }
 }
 
 /// A nest's first line.
@@ -62,6 +72,8 @@ pub enum Command {
     StopMany(Vec<String>),
     /// Say so once at least so many birds live in the flock, as this nest knows it. `()`.
     Await(usize),
+    /// Say so once no nest of this name is up, as this nest sees it. `()`.
+    AwaitGone(String),
     /// Stop this bird. `Result<(), String>`.
     Stop(String),
     /// Call each of these birds, again and again until it answers. `Vec<Answered>`.
@@ -79,6 +91,8 @@ pub enum Command {
     Quiet,
     /// The birds that live in this very process. `Vec<String>`.
     Local,
+    /// How many actors of birds there are in this very process, as they count themselves. `usize`.
+    Lives,
     /// The birds that the flock has, as far as this nest knows, and the nest that owns each by the
     /// ring. `BTreeMap<String, String>`.
     Birds,
@@ -133,4 +147,6 @@ pub struct NestSeen {
     pub name: String,
     /// Is it in the ring?
     pub up: bool,
+    /// Is it held to be dead, if it doesn't answer soon?
+    pub suspected: bool,
 }

@@ -108,8 +108,7 @@ fn a_bird_outlives_the_process_that_started_it() {
 
 #[test]
 fn a_nest_ends_with_the_test_that_started_it() {
-    let orders =
-        Orders { name: "orphan".into(), bind: "127.0.0.1:0".into(), seeds: Vec::new(), weight: 1 };
+    let orders = Orders::on_loopback("orphan", Vec::new());
     let mut nest = std::process::Command::new(NEST)
         .arg(serde_json::to_string(&orders).expect("orders are JSON"))
         .stdin(Stdio::piped())

@@ -68,7 +68,7 @@ fn two_nests_that_only_a_third_still_sees_go_on_over_it() {
 
     network.cut(0, 1);
     // Long enough for suspicions to ripen, were there any.
-    throughout(Duration::from_secs(8), || {
+    throughout(Duration::from_secs(12), || {
         let voices = nests.all_answer(&birds, SOON);
         if voices == before { Ok(()) } else { Err("a bird has moved") }
     });

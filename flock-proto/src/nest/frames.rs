@@ -139,6 +139,15 @@ impl Nest {
         }
     }
 
+    /// Tells a nest that a link was opened to: it may have been away for long, and has little time
+    /// left to answer.
+    pub(super) fn tell_if_suspected(&mut self, id: NestId) {
+        let suspicion = self.swim.suspects().into_iter().find(|(suspect, _)| *suspect == id);
+        if let Some((_, incarnation)) = suspicion {
+            self.send(id, &Frame::Suspected(Suspected { incarnation }));
+        }
+    }
+
     fn pass_on(&mut self, from: NestId, dest: NestId, bytes: &[u8]) {
         if dest == from || !self.links.contains_key(&dest) || planted(Bug::NoRelays) {
             self.counters.undeliverable_frames += 1;

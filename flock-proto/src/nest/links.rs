@@ -96,6 +96,7 @@ impl Nest {
         if !self.swim.alive().contains(&id) {
             self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
         }
+        self.tell_if_suspected(id);
         self.look_at(id);
         self.go_on_comparing(id);
         self.send_held(id);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
-use super::{Bench, Options, Progress, Report, nests, thousands};
+use super::{Bench, Options, Progress, Report, median, nests, thousands};
 use crate::protocol::{Bulk, Command};
 
 pub(super) const BENCH: Bench = Bench {
@@ -107,12 +107,6 @@ pub fn started(names: usize) -> anyhow::Result<Started> {
         }
         Ok(Started { acknowledged, known })
     })
-}
-
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<_> = times.collect();
-    times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 fn shown(time: Duration) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,26 @@ struct Sing;
 
 /// Sings.
 #[derive(Debug)]
-struct Singer(Voice);
+struct Singer(Voice, Alive);
+
+/// Counts the actors that there are, whatever the flock holds of them.
+#[derive(Debug)]
+struct Alive;
+
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+impl Alive {
+    fn new() -> Self {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Actor for Singer {
     type Context = Context<Self>;
@@ -37,7 +56,8 @@ impl Bird for Singer {
     async fn hatch((): (), bird: &Hatching) -> anyhow::Result<Self> {
         static LIVES: AtomicU64 = AtomicU64::new(0);
         let (pid, life) = (std::process::id(), LIVES.fetch_add(1, Ordering::Relaxed));
-        Ok(Self(Voice { nest: bird.nest().to_string(), life: format!("{pid}/{life}") }))
+        let voice = Voice { nest: bird.nest().to_string(), life: format!("{pid}/{life}") };
+        Ok(Self(voice, Alive::new()))
     }
 }
 
@@ -89,6 +109,9 @@ async fn serve(
         .species::<Singer>()
         .weight(orders.weight)
         .form_after(form_after);
+    if let Some(advertise) = orders.advertise {
+        builder = builder.advertise(advertise);
+    }
     if !orders.bind.parse::<SocketAddr>()?.ip().is_loopback() {
         builder = builder.insecure();
     }
@@ -139,6 +162,10 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
             }
             Value::Null
         }
+        Command::AwaitGone(nest) => {
+            gone(flock, &nest).await;
+            Value::Null
+        }
         Command::Stop(name) => json!(flock.stop(&name).await.map_err(|e| e.to_string())),
         Command::Call { names, deadline, patience } => {
             json!(call_each(flock, names, deadline, patience).await)
@@ -151,6 +178,7 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
             state.quiet.store(true, Ordering::Release);
             json!(total(&mut *state.loads.lock().await).await)
         }
+        Command::Lives => json!(ALIVE.load(Ordering::Relaxed)),
         Command::Local => json!(texts(flock.local_birds().await)),
         Command::Birds => {
             json!(owners(flock).await)
@@ -160,6 +188,25 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
             json!(*state.events.lock().unwrap_or_else(PoisonError::into_inner))
         }
         Command::Leave => json!(flock.leave().await.map_err(|e| e.to_string())),
+    }
+}
+
+/// Comes back once no nest of this name is up.
+async fn gone(flock: &Flock, name: &str) {
+    let mut events = flock.events();
+    loop {
+        let nests = flock.nests().await;
+        if !nests.iter().any(|n| n.name.as_str() == name && n.state == NestState::Up) {
+            return;
+        }
+        let lost = events.lost();
+        while let Some(event) = events.recv().await {
+            // What was lost may have been the word.
+            let told = matches!(event, Event::NestDown(nest) if nest.as_str() == name);
+            if told || events.lost() > lost {
+                break;
+            }
+        }
     }
 }
 
@@ -281,7 +328,12 @@ async fn owners(flock: &Flock) -> BTreeMap<String, Option<String>> {
 
 async fn nests(flock: &Flock) -> Vec<NestSeen> {
     let seen = flock.nests().await.into_iter();
-    seen.map(|n| NestSeen { name: n.name.to_string(), up: n.state == NestState::Up }).collect()
+    let seen = seen.map(|nest| NestSeen {
+        name: nest.name.to_string(),
+        up: nest.state == NestState::Up,
+        suspected: nest.suspected,
+    });
+    seen.collect()
 }
 
 fn texts(names: impl IntoIterator<Item = flock_actix::BirdName>) -> Vec<String> {
