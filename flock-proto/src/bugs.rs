@@ -37,9 +37,9 @@ macro_rules! bugs {
 
 bugs! {
     /// An operation that removes a record is taken for one that does nothing.
-    DroppedRemove "dropped-remove" "I5",
+    DroppedRemove "dropped-remove" "I6",
     /// Of two records of a name that meet, the loser is dropped at once and without an operation.
-    DroppedLoser "dropped-loser" "L2",
+    DroppedLoser "dropped-loser" "I4",
     /// Overwriting a record makes a new bird of it.
     NewBirth "new-birth" "L3",
     /// A delta is joined though operations before it are lacking.
@@ -76,10 +76,12 @@ bugs! {
     ForgottenCrashes "forgotten-crashes" "I12",
     /// A bird that moved hatches without regard to the fence that it had.
     LowFences "low-fences" "I11",
+    /// The life that goes on after a conflict keeps its fence.
+    EqualFences "equal-fences" "I11",
     /// A bird whose record lost a conflict lives on.
     LivingLosers "living-losers" "L3",
     /// A bird that has moved still counts as being on its way.
-    LeakingWindow "leaking-window" "L3",
+    LeakingWindow "leaking-window" "I13",
     /// A joiner is up though not every nest holds it in its view.
     UnheldJoiner "unheld-joiner" "I1",
     /// A nest leaves before the others know what it knows.
@@ -88,6 +90,10 @@ bugs! {
     HastyLeave "hasty-leave" "I6",
     /// A request is answered though no second nest holds what came of it.
     OneHolder "one-holder" "I6",
+    /// A start is answered before the bird has hatched.
+    EarlyStarted "early-started" "I6",
+    /// A request whose deadline passes gets no answer.
+    UnansweredUsers "unanswered-users" "I7",
     /// A start that is repeated is taken for another one.
     IgnoredToken "ignored-token" "I6",
     /// A stop is answered before the life has ended.
@@ -100,6 +106,10 @@ bugs! {
     UnsettledDenial "unsettled-denial" "I6",
     /// A copy of a request that was held up on its way is carried out once more.
     RepeatedRequests "repeated-requests" "I6",
+    /// A nest takes some names for its own, whatever the ring says.
+    SelfishRing "selfish-ring" "I3",
+    /// Names are dealt out by the number of nests, not by a circle.
+    CountedRing "counted-ring" "I2",
     /// Of two incarnations of a nest the older one is held for the later.
     OlderIncarnations "older-incarnations" "L1",
     /// Nobody goes back to the addresses where a lost part of the flock may be.

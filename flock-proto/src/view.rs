@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::bugs::{Bug, planted};
 use crate::{Fingerprint, NestId, NestName, Ring};
 
 /// What a nest says of its own life. That it is down is for the others to find.
@@ -106,6 +107,14 @@ impl View {
 
     /// The nest that owns a name of this hash.
     pub fn owner(&self, hash: u64) -> Option<NestId> {
+        if planted(Bug::SelfishRing) && hash.is_multiple_of(4) {
+            return Some(self.me);
+        }
+        if planted(Bug::CountedRing) {
+            let ups = self.members.iter().filter(|m| m.state == NestState::Up).map(|m| m.id);
+            let count = ups.clone().count().max(1) as u64;
+            return ups.clone().nth((hash % count) as usize);
+        }
         self.ring.owner(hash)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Nest;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Outcome, Request, Response, Responses, Wish};
 use crate::{
     Answer, BirdName, Dot, Effect, NestId, NestName, NestState, ReqId, Rng, SpeciesId, Time,
@@ -164,7 +165,9 @@ impl Nest {
             if ask.deadline <= self.now {
                 let answer = if ask.to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
                 self.forget_ask(req);
-                self.out.push(Effect::Answer { req, answer });
+                if !planted(Bug::UnansweredUsers) {
+                    self.out.push(Effect::Answer { req, answer });
+                }
                 continue;
             }
             self.wait_for(req);

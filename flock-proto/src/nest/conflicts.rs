@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Nest;
 use super::birds::Phase;
+use crate::bugs::{Bug, planted};
 use crate::{BirdName, Dot, Effect, Fence, Time};
 
 /// How long after a conflict lives of the loser may turn up, or the owner be found that must hear of
@@ -89,6 +90,9 @@ impl Nest {
 
     /// A life goes on where two had been: under a fence above both.
     pub(super) fn raise_fence(&mut self, name: &BirdName, other: Fence) {
+        if planted(Bug::EqualFences) {
+            return;
+        }
         let stamp = self.stamp().0;
         let Some(bird) = self.birds.get_mut(name) else { return };
         // Either may be from a clock that ours doesn't follow.

@@ -277,7 +277,7 @@ impl Nest {
     fn check_hatched(&mut self, name: &BirdName, key: (NestId, u64), op: Dot, birth: Dot) {
         let bird = self.birds.get(name);
         let runs = bird.is_some_and(|b| b.record.birth == birth && b.phase == Phase::Running);
-        if runs {
+        if runs || planted(Bug::EarlyStarted) {
             return self.hold(name, key, op, Outcome::Started { fresh: true });
         }
         if !self.owns(name.hash64()) {
