@@ -12,11 +12,13 @@
 //! - `registry`: the registry with a million names.
 //! - `simulate`: stories of simulated nests.
 //! - `turmoil`: stories of the real nests on simulated hosts.
+//! - `membership`: a hundred simulated nests: deaths, joins, a heal, and what that costs.
 //! - `bulk`: many starts by one call, in real processes.
 //! - `kill`: real processes are killed, and their birds live on.
 
 pub mod bulk;
 mod kill;
+mod membership;
 mod options;
 mod progress;
 mod registry;
@@ -48,8 +50,14 @@ struct Bench {
 }
 
 /// In the order of the help.
-const BENCHES: &[Bench] =
-    &[registry::BENCH, simulate::BENCH, turmoil::BENCH, bulk::BENCH, kill::BENCH];
+const BENCHES: &[Bench] = &[
+    registry::BENCH,
+    membership::BENCH,
+    simulate::BENCH,
+    turmoil::BENCH,
+    bulk::BENCH,
+    kill::BENCH,
+];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";

@@ -14,6 +14,15 @@ impl World {
         least + Duration::from_micros(self.rng.below(more.as_micros() as u64))
     }
 
+    /// What a frame takes longer, as some do.
+    pub(super) fn some_stall(&mut self) -> Duration {
+        if self.stalls > 0 && self.rng.one_in(self.stalls) {
+            Duration::from_millis(200 + self.rng.below(800))
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Lets time pass.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;

@@ -26,7 +26,7 @@ impl World {
 
     /// Puts a frame on a link.
     pub(super) fn send_on(&mut self, host: usize, id: LinkId, frame: Bytes) {
-        let delay = self.latency();
+        let delay = self.latency() + self.some_stall();
         let at = self.now + delay;
         let Some(link) = self.net.link_mut(id) else { return };
         let Some(side) = link.side_of(host) else { return };

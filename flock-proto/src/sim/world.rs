@@ -33,6 +33,8 @@ pub struct World {
     pub(super) queue: Queue,
     /// How long a frame takes: at least the first, and up to the second more.
     pub(super) latency: (Duration, Duration),
+    /// One frame in so many stalls for 200 to 1,000 ms, and all behind it on its link; 0: none.
+    pub(super) stalls: u64,
     /// Where new nests look for the flock beside the first two hosts; none: at one that runs.
     pub(super) seeds: Option<Vec<usize>>,
     pub(super) next_number: u64,
@@ -68,6 +70,7 @@ impl World {
             net: Net::default(),
             queue: Queue::default(),
             latency: (Duration::from_micros(100), Duration::from_micros(2_000)),
+            stalls: 0,
             seeds: None,
             next_number: 0,
             next_req: 0,
@@ -164,6 +167,11 @@ impl World {
     /// Where nests that start from now on look for the flock, beside the first two hosts.
     pub fn set_seeds(&mut self, seeds: Vec<usize>) {
         self.seeds = Some(seeds);
+    }
+
+    /// Has one frame in so many stall for 200 to 1,000 ms from now on; 0: none.
+    pub const fn set_stalls(&mut self, one_in: u64) {
+        self.stalls = one_in;
     }
 
     /// The nest leaves in good order.

@@ -1,0 +1,268 @@
+//! Many simulated nests of the whole core, on links that stall: how soon all know of a silent nest,
+//! all are joined, and all is well after a partition; and what peace costs.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use flock_proto::BirdName;
+use flock_proto::sim::World;
+use serde::Serialize;
+
+use super::simulate::{for_each, lock};
+use super::{Bench, Options, Progress, Report};
+
+pub(super) const BENCH: Bench = Bench {
+    name: "membership",
+    what: "simulated nests, 1 % of all frames stalled: a silent one, mass join, heal, traffic",
+    options: &[("--nests", "100"), ("--names", "500"), ("--seeds", "20"), ("--first", "1")],
+    run,
+};
+
+/// How often the nests are looked at.
+const STEP: Duration = Duration::from_millis(50);
+
+/// What hasn't come true by then never will.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the flock is halved.
+const HALVED: Duration = Duration::from_secs(60);
+
+/// How long traffic is counted in peace.
+const PEACE: Duration = Duration::from_secs(20);
+
+/// What one seed showed. Times in seconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Seen {
+    kill_s: f64,
+    join_s: f64,
+    heal_s: f64,
+    registry_equal_s: f64,
+    single_life_s: f64,
+    frames_per_s: f64,
+    bytes_per_s: f64,
+    false_downs: u64,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    nests: usize,
+    #[serde(flatten)]
+    seen: Seen,
+}
+
+fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
+    let (nests, names): (usize, usize) = (options.get("--nests")?, options.get("--names")?);
+    let (first, seeds): (u64, u64) = (options.get("--first")?, options.get("--seeds")?);
+    anyhow::ensure!(nests >= 4, "--nests {nests}: a flock that can be halved has 4");
+    let (all, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let done = AtomicUsize::new(0);
+    for_each(first..first + seeds, |seed| {
+        match tell(seed, nests, names) {
+            Ok(seen) => lock(&all).push(seen),
+            Err(e) => *lock(&failed) = Some(e.context(format!("seed {seed}"))),
+        }
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        progress.now(format_args!("{done} of {seeds} flocks of {nests}"));
+        lock(&failed).is_none()
+    });
+    if let Some(e) = lock(&failed).take() {
+        return Err(e);
+    }
+    let all = lock(&all);
+    Ok(report(nests, &all))
+}
+
+fn tell(seed: u64, nests: usize, names: usize) -> anyhow::Result<Seen> {
+    let mut flock = Flock { world: World::new(seed), nests, born: 0, downs: 0 };
+    flock.world.set_stalls(100);
+    let join_s = flock.join()?;
+    flock.start(0, names)?;
+    let (frames_per_s, bytes_per_s) = flock.peace();
+    let mut false_downs = flock.new_downs();
+    let kill_s = flock.silence()?;
+    // One for each that heard of the death; but nobody else is dead.
+    false_downs += flock.new_downs().saturating_sub(nests as u64 - 1);
+    let [heal_s, registry_equal_s, single_life_s] = flock.halve(names / 10)?;
+    false_downs += flock.new_downs();
+    let seen = Seen {
+        kill_s,
+        join_s,
+        heal_s,
+        registry_equal_s,
+        single_life_s,
+        frames_per_s,
+        bytes_per_s,
+        false_downs,
+    };
+    Ok(seen)
+}
+
+struct Flock {
+    world: World,
+    nests: usize,
+    /// Names started so far.
+    born: usize,
+    /// Deaths that nests have told of so far.
+    downs: u64,
+}
+
+impl Flock {
+    /// All start at once. Time until each sees all of them up.
+    fn join(&mut self) -> anyhow::Result<f64> {
+        for _ in 0..self.nests {
+            self.world.add_empty_host(0);
+        }
+        for host in 0..self.nests {
+            // Not in one microsecond.
+            self.world.run(Duration::from_micros(100));
+            self.world.boot(host);
+        }
+        self.until("all are joined", |flock| {
+            flock.world.up().len() == flock.nests && flock.is_one_view()
+        })
+    }
+
+    fn start(&mut self, host: usize, names: usize) -> anyhow::Result<()> {
+        let names: Vec<BirdName> = (self.born..self.born + names)
+            .map(|n| BirdName::new(&format!("bird-{n}")))
+            .collect::<Result<_, _>>()?;
+        self.born += names.len();
+        let asked = self.world.start_many(host, &names);
+        let answered = |world: &World| asked.iter().all(|req| world.answers.contains_key(req));
+        anyhow::ensure!(self.world.run_until(PATIENCE, answered), "starts have no answers");
+        Ok(())
+    }
+
+    /// Frames and bytes that one nest sends in a second, when nothing happens.
+    fn peace(&mut self) -> (f64, f64) {
+        self.world.run(Duration::from_secs(5));
+        let before = self.world.frames;
+        self.world.run(PEACE);
+        let (frames, bytes) = self.world.frames;
+        let each = PEACE.as_secs_f64() * self.nests as f64;
+        ((frames - before.0) as f64 / each, (bytes - before.1) as f64 / each)
+    }
+
+    /// One nest is no longer heard, and its links stay open. Time until all know that it is down.
+    fn silence(&mut self) -> anyhow::Result<f64> {
+        let last = self.nests - 1;
+        let others: Vec<usize> = (0..last).collect();
+        self.world.cut(&[last], &others);
+        let took = self.until("all know of the silent nest", |flock| {
+            flock.world.running().iter().filter(|&&host| host != last).all(|&host| {
+                let view = flock.world.nest(host).map(|nest| nest.view());
+                view.is_some_and(|view| view.members().len() < flock.nests)
+            })
+        })?;
+        self.world.kill(last);
+        self.nests = last;
+        self.world.heal();
+        self.until("the rest agree", Self::is_one_view)?;
+        Ok(took)
+    }
+
+    /// Two halves for a while, each with births of its own. Times from the end of the cut until all
+    /// have one view, from then until registries are equal, from then until each bird has one life.
+    fn halve(&mut self, births: usize) -> anyhow::Result<[f64; 3]> {
+        let half = self.nests / 2;
+        let (left, right): (Vec<_>, Vec<_>) = (0..self.nests).partition(|host| *host < half);
+        self.world.cut(&left, &right);
+        self.world.run(HALVED / 2);
+        self.start(0, births)?;
+        self.start(half, births)?;
+        self.world.run(HALVED / 2);
+        self.new_downs();
+        self.world.heal();
+        Ok([
+            self.until("one view after the heal", Self::is_one_view)?,
+            self.until("one registry after the heal", Self::is_one_registry)?,
+            self.until("one life each after the heal", Self::is_one_life_each)?,
+        ])
+    }
+
+    fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> anyhow::Result<f64> {
+        let begun = self.world.elapsed();
+        while !so(self) {
+            self.world.run(STEP);
+            if let Some(broken) = self.world.broken() {
+                anyhow::bail!("{broken:?}");
+            }
+            anyhow::ensure!(self.world.elapsed() < begun + PATIENCE, "never: {what}");
+        }
+        Ok((self.world.elapsed() - begun).as_secs_f64())
+    }
+
+    fn is_one_view(&self) -> bool {
+        let nests = self.world.running().into_iter().filter_map(|host| self.world.nest(host));
+        let views: Vec<_> = nests.map(|nest| nest.view()).collect();
+        views.iter().all(|view| view.members().len() == self.nests)
+            && views.iter().map(|view| view.fingerprint()).collect::<BTreeSet<_>>().len() == 1
+    }
+
+    fn is_one_registry(&self) -> bool {
+        let nests = self.world.running().into_iter().filter_map(|host| self.world.nest(host));
+        nests.map(|nest| nest.registry_digest()).collect::<BTreeSet<_>>().len() == 1
+    }
+
+    fn is_one_life_each(&self) -> bool {
+        let names = self.world.nest(0).map_or(0, |nest| nest.count());
+        let perches = self.world.perches();
+        perches.len() == names && perches.values().all(|hosts| hosts.len() == 1)
+    }
+
+    /// Deaths told of since this was last asked.
+    fn new_downs(&mut self) -> u64 {
+        let downs = self.world.events.get("NestDown").copied().unwrap_or(0);
+        downs - std::mem::replace(&mut self.downs, downs)
+    }
+}
+
+/// The middle of all seeds, and the worst.
+fn over(all: &[Seen], what: impl Fn(&Seen) -> f64) -> (f64, f64) {
+    let mut all: Vec<f64> = all.iter().map(what).collect();
+    all.sort_by(f64::total_cmp);
+    let middle = all.get(all.len() / 2).copied().unwrap_or_default();
+    (middle, all.last().copied().unwrap_or_default())
+}
+
+fn report(nests: usize, all: &[Seen]) -> Report {
+    let kill = over(all, |seen| seen.kill_s);
+    let join = over(all, |seen| seen.join_s);
+    let heal = over(all, |seen| seen.heal_s);
+    let equal = over(all, |seen| seen.registry_equal_s);
+    let single = over(all, |seen| seen.single_life_s);
+    let frames = over(all, |seen| seen.frames_per_s);
+    let bytes = over(all, |seen| seen.bytes_per_s);
+    let false_downs = all.iter().map(|seen| seen.false_downs).sum();
+    let mut report = Report::new(&Figures {
+        nests,
+        seen: Seen {
+            kill_s: kill.0,
+            join_s: join.0,
+            heal_s: heal.0,
+            registry_equal_s: equal.0,
+            single_life_s: single.0,
+            frames_per_s: frames.0,
+            bytes_per_s: bytes.0,
+            false_downs,
+        },
+    });
+    let rows = [
+        ("a silent nest is known to all", kill, "s", 7.0),
+        ("all that started at once are joined", join, "s", 6.0),
+        ("after a heal: one view", heal, "s", 8.0),
+        ("then: equal registries", equal, "s", 2.0),
+        ("then: one life each", single, "s", 2.0),
+        ("frames a second, each nest", frames, "", 10.0),
+        ("bytes a second, each nest", bytes, "", 1000.0),
+    ];
+    for (what, (middle, worst), unit, most) in rows {
+        let found = format!("{middle:.1} {unit} (worst {worst:.1})");
+        report.promise(what, found, format!("≤ {most} {unit}"), middle <= most);
+    }
+    let none = false_downs == 0;
+    report.promise("nests held for dead that weren't", false_downs.to_string(), "0", none);
+    report
+}
