@@ -7,6 +7,7 @@
 //! - `faults.rs`: what may go wrong: deaths, cuts, breaks, freezes.
 //! - `steps.rs`, `queue.rs`: time, one event after the other.
 //! - `driver.rs`: inputs to the cores, and what becomes of their effects.
+//! - `rings.rs`: what nests of one view needn't build each for itself.
 //! - `net.rs`, `wires.rs`: links: first in, first out, until they stall, break or are cut; how they
 //!   come to be and to an end.
 //! - `host.rs`: one host's body: what a driver keeps of birds and calls.
@@ -33,6 +34,7 @@ mod net;
 mod perform;
 mod plan;
 mod queue;
+mod rings;
 mod script;
 mod shrink;
 mod steps;
@@ -43,6 +45,7 @@ pub use check::Broken;
 pub use host::CallEnd;
 pub use perform::{Deeds, Told, perform};
 pub use plan::{Kind, Story, plan};
+pub(crate) use rings::{keep_ring, ring};
 pub use script::{Deed, Line, Script, ScriptError};
 pub use shrink::shrink;
 pub use world::World;

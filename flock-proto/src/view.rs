@@ -65,9 +65,8 @@ impl View {
         members.sort_unstable_by_key(|m| m.id);
         members.dedup_by_key(|m| m.id);
         let fingerprint = fingerprint(&members);
-        let ring = Arc::new(Ring::new(
-            members.iter().filter(|m| m.state == NestState::Up).map(|m| (m.id, &m.name, m.weight)),
-        ));
+        let up = members.iter().filter(|m| m.state == NestState::Up);
+        let ring = shared(fingerprint, || Ring::new(up.map(|m| (m.id, &m.name, m.weight))));
         Self { me, members, ring, fingerprint }
     }
 
@@ -127,6 +126,22 @@ impl View {
     pub fn via(&self, id: NestId) -> Via {
         self.member(id).map_or(Via::Nothing, |m| m.via)
     }
+}
+
+/// The ring of this view. In a simulation a hundred nests enter one view, one after the other: there
+/// one ring serves them all. Everywhere else each nest builds its own.
+#[cfg(feature = "sim")]
+fn shared(view: Fingerprint, make: impl FnOnce() -> Ring) -> Arc<Ring> {
+    crate::sim::ring(view).unwrap_or_else(|| {
+        let ring = Arc::new(make());
+        crate::sim::keep_ring(view, &ring);
+        ring
+    })
+}
+
+#[cfg(not(feature = "sim"))]
+fn shared(_: Fingerprint, make: impl FnOnce() -> Ring) -> Arc<Ring> {
+    Arc::new(make())
 }
 
 /// Joining nests are left out: they own nothing and run nothing, and whether one is seen yet must

@@ -61,6 +61,7 @@ impl World {
 
     /// An empty sky.
     pub fn with(seed: u64, config: Config) -> Self {
+        super::rings::share();
         Self {
             now: START,
             rng: Rng::new(seed),

@@ -54,7 +54,7 @@ mod hunt {
     use super::{Options, Progress, Report};
 
     /// After so many stories a mistake counts as not noticed.
-    const STORIES: u64 = 2000;
+    const STORIES: u64 = 400;
 
     /// Of many short stories one tells of a mistake sooner than of few long ones.
     const SECONDS: u32 = 60;
