@@ -10,9 +10,12 @@ use crate::{Fingerprint, Ring};
 /// Views that nests of one flock are in at a time, and some more.
 const KEPT: usize = 64;
 
+/// The last ones first.
+type Rings = VecDeque<(Fingerprint, Arc<Ring>)>;
+
 thread_local! {
     /// None: no world was made in this thread, and whoever uses the core here is a nest by itself.
-    static RINGS: RefCell<Option<VecDeque<(Fingerprint, Arc<Ring>)>>> = const { RefCell::new(None) };
+    static RINGS: RefCell<Option<Rings>> = const { RefCell::new(None) };
 }
 
 /// From now on rings are shared in this thread; none of those from before.
