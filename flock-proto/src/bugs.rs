@@ -45,7 +45,7 @@ bugs! {
     /// A delta is joined though operations before it are lacking.
     NoMergeGuard "no-merge-guard" "I4",
     /// What the peer of a comparison knew counts as known before the comparison is complete.
-    EarlyVector "early-vector" "L2",
+    EarlyVector "early-vector" "I4",
     /// A nest is settled though it lacks operations that the seals name.
     BlindSettling "blind-settling" "I6",
     /// A seal counts in a view that it does not name.

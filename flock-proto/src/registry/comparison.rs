@@ -178,7 +178,10 @@ impl Registry {
                 }
             }
         }
-        if comparison.open.is_empty() || planted(Bug::EarlyVector) {
+        if planted(Bug::EarlyVector) {
+            self.adopt(&comparison);
+        }
+        if comparison.open.is_empty() {
             self.adopt(&comparison);
             return Compared::Done(self.finish(touched));
         }
