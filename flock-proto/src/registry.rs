@@ -39,7 +39,7 @@ use bytes::Bytes;
 pub use changes::Change;
 use changes::{Killer, Touched};
 pub use codec::DecodeError;
-use codec::Entry;
+use codec::{Entry, Removal};
 pub use comparison::Compared;
 use comparison::Comparison;
 pub use delta::{Delta, Joined};
@@ -50,7 +50,7 @@ pub use status::{Standing, Status};
 pub use vector::Vector;
 
 use crate::bugs::{Bug, planted};
-use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
+use crate::{BirdName, Cause, Dot, Fence, Hlc, NestId, RegistryConfig, SpeciesId};
 
 /// A living bird, as the flock knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,14 +241,25 @@ impl Registry {
 
     /// Removes all records of this name. `None`: there is none, nothing was done.
     pub fn remove(&mut self, name: &BirdName, cause: Cause) -> Option<Change> {
+        self.remove_all(name, Removal { cause: changes::cause_to_byte(&cause), fence: 0 })
+    }
+
+    /// The same for a bird that ended of itself, whose life had this fence: one that goes on
+    /// elsewhere must surpass it.
+    pub fn end(&mut self, name: &BirdName, fence: Fence) -> Option<Change> {
+        let cause = changes::cause_to_byte(&Cause::Ended);
+        self.remove_all(name, Removal { cause, fence: fence.0 })
+    }
+
+    fn remove_all(&mut self, name: &BirdName, removal: Removal) -> Option<Change> {
         let hash = name.hash64();
         let covers = self.dots_of(name, hash, |_| true);
         if covers.is_empty() {
             return None;
         }
         let mut touched = Touched::default();
-        let cause = changes::cause_to_byte(&cause);
-        self.apply(self.next_dot(), hash, covers.iter().copied(), Op::Remove(cause), &mut touched);
+        let op = Op::Remove(removal);
+        self.apply(self.next_dot(), hash, covers.iter().copied(), op, &mut touched);
         self.finish(touched).pop()
     }
 
@@ -288,7 +299,7 @@ impl Registry {
     ) {
         self.revision += 1;
         let killer = match op {
-            Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
+            Op::Remove(removal) => Killer::Removal(removal),
             Op::Add(_) | Op::Void => Killer::Overwrite,
         };
         let unseen = match &op {
@@ -310,7 +321,7 @@ impl Registry {
             }
         }
         let number = self.origins.number_or_new(dot.origin);
-        let removal = if let Op::Remove(cause) = op { Some(cause) } else { None };
+        let removal = if let Op::Remove(removal) = op { Some(removal) } else { None };
         self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 
@@ -412,7 +423,7 @@ impl Registry {
 #[derive(Clone, Copy, Debug)]
 enum Op<'a> {
     Add(Entry<'a>),
-    Remove(u8),
+    Remove(Removal),
     /// An addition whose record is dead by now.
     Void,
 }

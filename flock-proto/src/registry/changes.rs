@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::Registry;
-use super::codec::Entry;
+use super::codec::{Entry, Removal};
 use super::slots::Slot;
-use crate::{BirdName, Cause, Dot};
+use crate::{BirdName, Cause, Dot, Fence};
 
 /// What joining or a local operation did to one name. There is one for each name whose live
 /// records changed, however many operations of one delta touched it.
@@ -23,6 +23,8 @@ pub struct Change {
     /// Why the birth of `before` has no record any more. None if it still has one, if another
     /// record superseded it, or if the removal was learnt from a comparison, which has no causes.
     pub cause: Option<Cause>,
+    /// Of a bird that ended of itself: the fence of the life that ended. Else 0.
+    pub fence: Fence,
     /// A record of another birth appeared beside one, or gave way to one: the births of winner
     /// and loser.
     pub conflict: Option<(Dot, Dot)>,
@@ -30,14 +32,14 @@ pub struct Change {
 
 impl Change {
     pub(super) const fn nothing(name: BirdName, hash: u64) -> Self {
-        Self { name, hash, before: None, after: None, cause: None, conflict: None }
+        Self { name, hash, before: None, after: None, cause: None, fence: Fence(0), conflict: None }
     }
 }
 
 /// What makes a record dead.
 #[derive(Clone, Debug)]
 pub(super) enum Killer {
-    Removal(Cause),
+    Removal(Removal),
     Overwrite,
     /// A peer that knew it holds it no more.
     Comparison,
@@ -142,7 +144,10 @@ impl Mark {
             && !is.contains(&old)
         {
             match (self.killer, after) {
-                (Some(Killer::Removal(why)), _) => change.cause = Some(why),
+                (Some(Killer::Removal(Removal { cause, fence })), _) => {
+                    change.cause = Some(cause_of_byte(cause));
+                    change.fence = Fence(fence);
+                }
                 // Two births met elsewhere and were settled before we heard of it.
                 (Some(Killer::Overwrite), Some((new, _))) => change.conflict = Some((new, old)),
                 _ => {}

@@ -130,7 +130,7 @@ impl Registry {
                     let op = match body {
                         Body::Void { .. } => Op::Void,
                         Body::Add(entry) => Op::Add(entry),
-                        Body::Remove { cause, .. } => Op::Remove(cause),
+                        Body::Remove { removal, .. } => Op::Remove(removal),
                     };
                     self.apply(dot, body.hash(), covers, op, &mut touched);
                 }
@@ -238,8 +238,8 @@ impl Registry {
     ) {
         let covers = logged.covers().map(|(number, seq)| self.origins.dot(number, seq));
         let covers: Vec<_> = covers.collect();
-        if let Some(cause) = logged.removal {
-            blob.remove(dot, logged.hash, cause, &covers);
+        if let Some(removal) = logged.removal() {
+            blob.remove(dot, logged.hash, removal, &covers);
         } else if let Some(slot) = self.slots.find(logged.hash, number, dot.seq) {
             blob.add(&self.entry(slot), &covers);
         } else {
