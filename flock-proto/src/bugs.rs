@@ -98,6 +98,8 @@ bugs! {
     IgnoredToken "ignored-token" "I6",
     /// A stop is answered before the life has ended.
     EarlyStopped "early-stopped" "I6",
+    /// Of two copies of a request that went to two nests both are carried out.
+    UnclaimedCopies "unclaimed-copies" "I6",
     /// An owner decides requests before it is settled.
     UnsettledAnswers "unsettled-answers" "I6",
     /// An owner decides about a name though it does not know yet what others run under it.

@@ -12,6 +12,7 @@
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
+//! - `nest/claims.rs`: that of several copies of a request one is carried out.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
 //! - `nest/batches.rs`: how both travel, many to a frame.
 //! - `nest/holding.rs`: when an operation is held by two nests.
@@ -20,6 +21,7 @@
 mod asking;
 mod batches;
 mod birds;
+mod claims;
 mod conflicts;
 mod frames;
 mod holding;
@@ -161,6 +163,8 @@ pub struct Nest {
     lanes: BTreeMap<NestId, Lane>,
     served: BTreeMap<(NestId, u64), Served>,
     served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
+    /// Requests that this round claims, by their askers.
+    claims: BTreeMap<NestId, Vec<u64>>,
     askers: BTreeMap<NestId, Asker>,
     /// Requests of users here that wait for another nest to hold our operation of this number.
     holding: BTreeSet<(u64, ReqId)>,
@@ -257,6 +261,7 @@ impl Nest {
             lanes: BTreeMap::new(),
             served: BTreeMap::new(),
             served_names: BTreeMap::new(),
+            claims: BTreeMap::new(),
             askers: BTreeMap::new(),
             holding: BTreeSet::new(),
             confirming: 0,
@@ -462,7 +467,12 @@ impl Nest {
     }
 }
 
-/// A new incarnation: the moment, and random low bits that tell apart two nests of one moment.
+/// A new incarnation: the millisecond, which lasts until the year 2109, and random low bits that tell
+/// apart two nests of one moment. Of those there are many: two nests of one number on the two sides
+/// of a partition could never be one flock again.
 fn incarnation(rng: &mut Rng, now: Time) -> NestId {
-    NestId(Hlc::at(now).0 | rng.below(1 << 12))
+    NestId((now.as_micros() / 1000) << MOMENT_BITS | rng.below(1 << MOMENT_BITS))
 }
+
+/// How many of an incarnation's bits are random.
+const MOMENT_BITS: u32 = 22;

@@ -7,7 +7,7 @@ use super::Nest;
 use super::birds::Phase;
 use super::serving::Asker;
 use crate::registry::Record;
-use crate::{BirdName, Dot, NestId, SpeciesId, View};
+use crate::{BirdName, Dot, NestId, NestState, SpeciesId, View};
 
 /// What is counted but not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +103,11 @@ impl Nest {
     /// This nest's incarnation.
     pub const fn id(&self) -> NestId {
         self.id
+    }
+
+    /// How far it is on its way into the flock, or out of it.
+    pub const fn state(&self) -> NestState {
+        self.state
     }
 
     /// The present view.

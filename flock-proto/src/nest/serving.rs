@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use super::Nest;
 use super::birds::Phase;
+use super::claims::Claim;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
-use crate::{BirdName, Cause, Dot, NestId, ReqId, Time};
+use crate::{BirdName, Cause, Dot, Hlc, NestId, ReqId, Time};
 
 /// Requests that one nest keeps at a time for all askers; more are left to the askers' retries.
 const SERVED_CAP: usize = 1 << 20;
@@ -28,10 +29,11 @@ const REASON: usize = 4096;
 /// A request under way at the owner.
 #[derive(Debug)]
 pub(super) struct Served {
-    request: Request,
+    pub(super) request: Request,
     hops: u8,
     deadline: Time,
-    stage: Stage,
+    pub(super) claim: Claim,
+    pub(super) stage: Stage,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Asker {
 }
 
 impl Nest {
-    pub(super) fn on_requests(&mut self, from: NestId, requests: Requests) {
+    pub(super) fn on_requests(&mut self, from: NestId, stamp: Hlc, requests: Requests) {
         let Requests { origin, hops, known, oldest, requests } = requests;
         if from == origin && hops == 0 {
             self.on_acked(from, known);
@@ -72,15 +74,17 @@ impl Nest {
             asker.oldest = oldest;
             asker.answered = asker.answered.split_off(&oldest);
         }
+        let first = hops == 0 && self.now.since(stamp.time()) < self.config.retry_every;
         for request in requests {
-            self.on_request(origin, hops, request);
+            self.on_request(origin, hops, first, request);
         }
     }
 
-    pub(super) fn on_request(&mut self, origin: NestId, hops: u8, request: Request) {
+    /// `first`: no copy of it can have come to another nest before, as far as its way tells.
+    pub(super) fn on_request(&mut self, origin: NestId, hops: u8, first: bool, request: Request) {
         let key = (origin, request.id);
         if self.served.contains_key(&key) {
-            return;
+            return self.claim_anew(key);
         }
         // A copy that was held up on the way, or the answer was lost: it is not done twice.
         if origin == self.id {
@@ -106,7 +110,8 @@ impl Nest {
         let name = request.name.clone();
         // What an asker says of its patience must not keep an entry here for ever.
         let deadline = self.now + request.remaining.min(PATIENCE);
-        self.served.insert(key, Served { request, hops, deadline, stage: Stage::New });
+        let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
+        self.served.insert(key, Served { request, hops, deadline, claim, stage: Stage::New });
         self.served_names.entry(name.clone()).or_default().insert(key);
         self.dirty.insert(name);
     }
@@ -127,7 +132,7 @@ impl Nest {
         }
     }
 
-    fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
         let Some(served) = self.served.get(&key) else { return };
         if served.deadline <= self.now || self.view.member(key.0).is_none() {
             return self.forget_request(name, key);
@@ -140,13 +145,10 @@ impl Nest {
                     self.forward_request(key.0, served.hops, served.request);
                 }
             }
-            Stage::New
-                if planted(Bug::UnsettledAnswers)
-                    || (self.is_settled(hash) && self.knows_listed(name)) =>
-            {
-                self.decide(name, key);
+            Stage::New if self.may_decide(name, hash) => {
+                self.decide_if_granted(name, key);
             }
-            Stage::New => {}
+            Stage::New => self.claim_later(key),
             Stage::Hatching(op, birth) => self.check_hatched(name, key, op, birth),
             // Its new owner hears of lives elsewhere, which this nest doesn't any more, and answers the
             // asker's next try.
@@ -165,6 +167,11 @@ impl Nest {
         }
     }
 
+    /// Whether all is known of this name that must be known to decide about it.
+    pub(super) fn may_decide(&self, name: &BirdName, hash: u64) -> bool {
+        planted(Bug::UnsettledAnswers) || (self.is_settled(hash) && self.knows_listed(name))
+    }
+
     /// Whether the births that others run under this name are known here. Where one isn't, its
     /// operations are still on the way, and to decide now would be to deny a living bird.
     fn knows_listed(&self, name: &BirdName) -> bool {
@@ -174,7 +181,7 @@ impl Nest {
         self.listed.get(name).is_none_or(|by| by.values().all(known))
     }
 
-    fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {
         let Some(served) = self.served.get(&key) else { return };
         let (wish, token, again) =
             (served.request.wish.clone(), served.request.token, served.request.again);
@@ -389,7 +396,7 @@ impl Nest {
         }
     }
 
-    fn forget_request(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn forget_request(&mut self, name: &BirdName, key: (NestId, u64)) {
         self.served.remove(&key);
         self.unindex(name, key);
     }

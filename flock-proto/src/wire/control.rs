@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use super::{Requests, Responses};
+use super::{Claimed, Claims, Requests, Responses};
 use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
 use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState};
 
@@ -177,6 +177,10 @@ frames! {
     42 Requests(Requests),
     /// The owner's answers.
     43 Responses(Responses),
+    /// The author is about to decide these requests; so may others have been.
+    44 Claims(Claims),
+    /// The answer to `Claims`.
+    45 Claimed(Claimed),
 }
 
 fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {

@@ -91,7 +91,9 @@ impl Checks {
     fn on_fence(&mut self, name: &BirdName, birth: Dot, fence: Fence, host: usize, whole: bool) {
         let strict = !self.rough || (whole && self.is_calm());
         let before = self.last_fence(name, birth);
-        self.fences.insert(name.clone(), (birth, fence.max(before), host));
+        // Of a greater fence that was given elsewhere, that host may be the only one to know.
+        let kept = self.fences.get(name).filter(|_| before > fence).map(|(_, _, giver)| *giver);
+        self.fences.insert(name.clone(), (birth, fence.max(before), kept.unwrap_or(host)));
         if fence <= before && strict {
             self.fail("I11", format!("{name} got fence {fence:?} after {before:?}"));
         }

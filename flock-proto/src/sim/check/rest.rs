@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Broken;
 use crate::sim::host::State;
 use crate::sim::world::World;
-use crate::{BirdName, Nest, Via};
+use crate::{BirdName, Nest, NestState, Via};
 
 /// So long a flock may take to come to rest after the last fault: a suspicion on each side of a cut,
 /// the search for lost nests, and the merge.
@@ -45,6 +45,7 @@ impl World {
 
     /// What is not at rest yet.
     fn unrest(&self) -> Check {
+        self.nobody_leaves()?;
         self.same_view()?;
         self.same_registry()?;
         self.one_life_each()?;
@@ -54,6 +55,16 @@ impl World {
 
     fn nests(&self) -> impl Iterator<Item = &Nest> {
         self.hosts.iter().filter_map(|host| host.nest.as_ref())
+    }
+
+    /// L1: who leaves gets away. One that was frozen has its time from then on.
+    fn nobody_leaves(&self) -> Check {
+        let leaves = |nest: &&Nest| nest.state() == NestState::Leaving;
+        let leavers: Vec<_> = self.nests().filter(leaves).map(Nest::id).collect();
+        if leavers.is_empty() {
+            return Ok(());
+        }
+        Err(("L1", format!("leavers never got away: {leavers:?}")))
     }
 
     /// L1: one view of members, and a link to each.
