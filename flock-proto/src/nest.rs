@@ -102,6 +102,8 @@ pub struct Nest {
     view_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
+    /// The last seal before this nest entered the view.
+    entered: u64,
     /// Arcs gained and not yet settled.
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
@@ -228,6 +230,7 @@ impl Nest {
             view_at: Time::NEVER,
             seals: BTreeMap::new(),
             seal_seq: 0,
+            entered: 0,
             gained: Vec::new(),
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),

@@ -105,7 +105,7 @@ impl Nest {
             Frame::RangesWanted(wanted) => self.on_ranges_wanted(from, &wanted),
             Frame::OpsWanted(wanted) => self.on_ops_wanted(from, &wanted),
             Frame::Seal(seal) => self.on_seal(from, seal),
-            Frame::Ready(ready) => self.on_ready(from, ready.view),
+            Frame::Ready(ready) => self.on_ready(from, ready),
             Frame::Depart(depart) => self.on_depart(from, depart),
             Frame::Hatched(life) => self.on_taken_over(from, life),
             Frame::Refused(refused) => self.on_refused(from, refused),

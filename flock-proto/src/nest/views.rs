@@ -171,9 +171,11 @@ impl Nest {
         self.away = away;
         self.queue.clear();
         // Also one that names this view: it was given when the same members made the view before,
-        // and its author may not be settled this time. The seal below asks for another.
+        // and its author may not be settled this time. The seals below ask for another; one that is
+        // under way answers an earlier seal.
         if !planted(Bug::StaleReady) {
             self.ready.clear();
+            self.entered = self.seal_seq;
         }
         for member in view.members() {
             if member.state != NestState::Joining {
@@ -390,13 +392,16 @@ impl Nest {
             .collect();
         for (id, seq) in due {
             self.readied.insert(id, seq);
-            self.send(id, &Frame::Ready(Ready { view }));
+            self.send(id, &Frame::Ready(Ready { view, seal: seq }));
         }
     }
 
-    pub(super) fn on_ready(&mut self, from: NestId, view: Fingerprint) {
-        self.ready.insert(from, view);
-        if view != self.view.fingerprint() {
+    pub(super) fn on_ready(&mut self, from: NestId, ready: Ready) {
+        if ready.seal <= self.entered {
+            return;
+        }
+        self.ready.insert(from, ready.view);
+        if ready.view != self.view.fingerprint() {
             return;
         }
         self.dirty.extend(self.away.get(&from).into_iter().flatten().cloned());

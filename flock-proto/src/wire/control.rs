@@ -353,6 +353,8 @@ pub struct Seal {
 pub struct Ready {
     /// The view in which the author is settled.
     pub view: Fingerprint,
+    /// The number of the receiver's seal whose listing it takes over.
+    pub seal: u64,
 }
 
 /// See [`Frame::Depart`].
@@ -410,12 +412,12 @@ mod tests {
 
     #[test]
     fn a_golden_frame_reads_as_it_was_written() {
-        let frame = Frame::Ready(Ready { view: Fingerprint(7) });
+        let frame = Frame::Ready(Ready { view: Fingerprint(7), seal: 5 });
         let bytes = frame.encode(header());
         let golden = [
             &[1, 31, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0][..],
             &[3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
-            b"\x81\xa4view\x07",
+            b"\x82\xa4view\x07\xa4seal\x05",
         ]
         .concat();
         assert_eq!(&bytes[..], &golden[..]);
