@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::Registry;
 use super::codec::Entry;
-use super::slots::Slot;
+use super::slots::Run;
 use crate::{BirdName, Cause, Dot};
 
 /// What joining or a local operation did to one name. There is one for each name whose live
@@ -83,6 +83,11 @@ struct Lives {
 const FEW: usize = 8;
 
 impl Touched {
+    /// With room for as many names as there are operations to come.
+    pub(super) fn with_room(names: usize) -> Self {
+        Self { changes: Vec::with_capacity(names), ..Self::default() }
+    }
+
     /// Where this name stands among those touched.
     fn find(&mut self, hash: u64, name: &[u8]) -> Option<usize> {
         let is_it =
@@ -181,7 +186,7 @@ impl Registry {
         &self,
         hash: u64,
         name: &[u8],
-        group: &[Slot],
+        group: Run<'_>,
         touched: &mut Touched,
     ) -> usize {
         // One that has no record, where none was killed, can't have been touched before.
@@ -231,14 +236,14 @@ impl Registry {
         changes
     }
 
-    fn lives(&self, group: &[Slot], name: &[u8]) -> Lives {
-        let mut siblings = group.iter().filter(|slot| slot.name() == name);
+    fn lives(&self, group: Run<'_>, name: &[u8]) -> Lives {
+        let mut siblings = group.filter(|slot| slot.name() == name);
         let Some(first) = siblings.next() else { return Lives::default() };
         let Some(second) = siblings.next() else {
             return Lives { winner: Some(self.birth(first)), losers: Vec::new() };
         };
         let mut slots: Vec<_> = [first, second].into_iter().chain(siblings).collect();
-        slots.sort_by_key(|slot| std::cmp::Reverse((slot.hlc, self.dot(slot))));
+        slots.sort_by_key(|slot| std::cmp::Reverse((slot.hlc, self.dot(*slot))));
         let mut lives = Lives::default();
         for slot in slots {
             let (birth, grounded) = self.birth(slot);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::Touched;
 use super::codec::{Blob, Body, Covers, Item, MORE, Span, Writer};
 use super::origins::Logged;
+use super::slots::TOGETHER;
 use super::{Change, DecodeError, Op, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
@@ -118,13 +119,21 @@ impl Registry {
         if blob.spans().any(|span| !self.covers(span.from)) {
             return Joined::Gap;
         }
-        match self.check(&blob) {
-            Ok(hashes) => self.slots.approach(&hashes),
+        let hashes = match self.check(&blob) {
+            Ok(hashes) => hashes,
             Err(error) => return Joined::Bad(error),
-        }
-        let mut touched = Touched::default();
+        };
+        let mut touched = Touched::with_room(hashes.len());
+        let (mut ahead, mut near) = (hashes.chunks(TOGETHER), 0);
         let mut items = blob.items();
         while let Some(Ok(item)) = items.next() {
+            if near == 0
+                && let Some(hashes) = ahead.next()
+            {
+                self.slots.approach(hashes);
+                near = hashes.len();
+            }
+            near = near.saturating_sub(1);
             match item {
                 Item::Op { dot, covers, body } if !self.covers(dot) => {
                     let op = match body {
