@@ -36,7 +36,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-pub use changes::Change;
+pub use changes::{Change, Changes, IntoChanges};
 use changes::{Killer, Touched};
 pub use codec::DecodeError;
 use codec::Entry;
@@ -249,7 +249,7 @@ impl Registry {
         let mut touched = Touched::default();
         let cause = changes::cause_to_byte(&cause);
         self.apply(self.next_dot(), hash, covers.iter().copied(), Op::Remove(cause), &mut touched);
-        self.finish(touched).pop()
+        self.finish(touched).into_iter().next()
     }
 
     fn write(
@@ -262,7 +262,7 @@ impl Registry {
         let covers = self.dots_of(name, hash, supersedes);
         let mut touched = Touched::default();
         self.apply(entry.dot, hash, covers.iter().copied(), Op::Add(*entry), &mut touched);
-        let change = self.finish(touched).pop();
+        let change = self.finish(touched).into_iter().next();
         change.unwrap_or_else(|| Change::nothing(name.clone(), hash))
     }
 

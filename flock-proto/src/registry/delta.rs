@@ -9,7 +9,7 @@ use super::changes::Touched;
 use super::codec::{Blob, Body, Covers, Item, MORE, Span, Writer};
 use super::origins::Logged;
 use super::slots::TOGETHER;
-use super::{Change, DecodeError, Op, Registry, Vector};
+use super::{Changes, DecodeError, Op, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
 
@@ -51,7 +51,7 @@ impl Delta {
 #[must_use]
 pub enum Joined {
     /// It was joined; these names' records changed.
-    Applied(Vec<Change>),
+    Applied(Changes),
     /// It starts beyond what this replica knows. Nothing was changed: joining it would leave a
     /// gap under the vector that no peer would ever fill. Ask for what is missing by telling the
     /// vector.
