@@ -64,6 +64,9 @@ impl Nest {
     fn consider_living(&mut self, name: &BirdName, hash: u64, mine: bool, birth: Dot) {
         if !self.registry.is_alive(name, birth) {
             let lost = self.registry.winner(name).is_some();
+            if lost && planted(Bug::LivingLosers) {
+                return;
+            }
             return self.end(name, if lost { EndWhy::LostConflict } else { EndWhy::Stopped });
         }
         if !mine {

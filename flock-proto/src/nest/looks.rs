@@ -145,6 +145,12 @@ impl Nest {
         shares
     }
 
+    /// Whether this nest knows all operations that the other one issued.
+    #[cfg(feature = "sim")]
+    pub(crate) fn knows_writes_of(&self, other: &Self) -> bool {
+        self.registry.covers(other.registry.last_dot())
+    }
+
     /// Whether this nest may decide about every name that it owns.
     pub fn is_settled_everywhere(&self) -> bool {
         self.gained.is_empty() && self.newcomers.is_empty()

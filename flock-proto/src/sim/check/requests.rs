@@ -1,11 +1,16 @@
 //! Of what users were told.
 
+use std::time::Duration;
+
 use crate::sim::facts::Verdict;
 use crate::sim::host::CallEnd;
 use crate::sim::world::World;
 use crate::{Answer, NestState};
 
 use super::{Made, SETTLING};
+
+/// A leave that takes longer is cut short, sooner or later.
+const CUT_SHORT: Duration = Duration::from_secs(29);
 
 impl World {
     /// I6: an answer is true, and two nests hold what it says.
@@ -21,6 +26,10 @@ impl World {
             let what = format!("to host {} {name} was {told}", verdict.asked.host);
             return self.checks.fail("I6", what);
         }
+        if *answer == Answer::TimedOut && !self.checks.is_rough() {
+            let what = format!("host {} waited for {name} in vain", verdict.asked.host);
+            return self.checks.fail("L4", what);
+        }
         if !verdict.alone {
             return;
         }
@@ -31,6 +40,7 @@ impl World {
                 if self.checks.lives_of(name) > 0 && !self.checks.is_rough() {
                     self.checks.fail("I6", format!("{name} was stopped, and lives"));
                 }
+                self.checks.on_stopped(name);
             }
             _ => {}
         }
@@ -54,14 +64,47 @@ impl World {
         }
     }
 
-    /// I6: who calls a bird that lives for certain is not told that there is none.
+    /// I6: who calls a bird that lives for certain is not told that there is none. L4: nor does he
+    /// wait in vain, also if only others have a link to both.
     pub(in crate::sim) fn check_call_end(&mut self, made: &Made, end: CallEnd) {
-        if end == CallEnd::NoSuchBird
-            && made.lived
-            && !self.checks.is_rough()
-            && self.facts.certain(&made.name) == Some(true)
-        {
-            let what = format!("host {} was told that {} doesn't live", made.host, made.name);
+        let lives = made.lived && self.facts.certain(&made.name) == Some(true);
+        if !lives || self.checks.is_rough() {
+            return;
+        }
+        match end {
+            CallEnd::NoSuchBird => {
+                let what = format!("host {} was told that {} doesn't live", made.host, made.name);
+                self.checks.fail("I6", what);
+            }
+            CallEnd::TimedOut => {
+                let what = format!("{} didn't answer host {} in time", made.name, made.host);
+                self.checks.fail("L4", what);
+            }
+            _ => {}
+        }
+    }
+
+    /// I6: who says that it has left has handed over what it had, and told what it knew.
+    pub(in crate::sim) fn check_left(&mut self, host: usize) {
+        let Some(nest) = &self.hosts[host].nest else { return };
+        let asked = self.checks.leaving.get(&host).copied().unwrap_or_default();
+        let view = nest.view();
+        let someone = view.members().iter().any(|m| m.state == NestState::Up);
+        // Cut short after a while; or there is nobody to hand anything to.
+        if self.checks.now > asked + CUT_SHORT || !someone {
+            return;
+        }
+        let mut table = self.hosts[host].body.table.iter();
+        let here = table.find(|(_, entry)| entry.state.lives()).map(|(name, _)| name.clone());
+        let unaware = self.hosts_seen_by(host).into_iter().find(|other| {
+            let other = self.hosts[*other].nest.as_ref();
+            other.is_some_and(|other| !other.knows_writes_of(nest))
+        });
+        if let Some(name) = here {
+            self.checks.fail("I6", format!("host {host} has left, and {name} lived there"));
+        }
+        if let Some(other) = unaware {
+            let what = format!("host {host} has left, and knew what host {other} doesn't");
             self.checks.fail("I6", what);
         }
     }
