@@ -47,7 +47,7 @@ bugs! {
     /// What the peer of a comparison knew counts as known before the comparison is complete.
     EarlyVector "early-vector" "I4",
     /// A nest is settled though it lacks operations that the seals name.
-    BlindSettling "blind-settling" "I6",
+    BlindSettling "blind-settling" "I15",
     /// A seal counts in a view that it does not name.
     ForeignSeals "foreign-seals" "I1",
     /// A nest that is new in the view needs no seal for arcs whose owner stays.
@@ -55,7 +55,7 @@ bugs! {
     /// A seal does not list what its author holds for moving on.
     UnlistedSnaps "unlisted-snaps" "I15",
     /// A link that opens anew brings no seal.
-    UnsealedLinks "unsealed-links" "I1",
+    UnsealedLinks "unsealed-links" "I6",
     /// A bird leaves service before its new owner is ready.
     EarlyDeparts "early-departs" "I15",
     /// What a nest was ready for in a view before counts in the next.
@@ -66,8 +66,8 @@ bugs! {
     UntoldEnds "untold-ends" "L3",
     /// The end of a listed bird counts before the operation that tells why.
     EarlyEnds "early-ends" "I5",
-    /// A bird that was offered to another nest hatches here again before that has answered.
-    FreedSnaps "freed-snaps" "I1",
+    /// What is left of a bird that was offered to another nest is forgotten before that has answered.
+    ForgottenSnaps "forgotten-snaps" "I15",
     /// A bird that was refused is offered again at once, whatever its owner has sealed.
     EagerOffers "eager-offers" "I13",
     /// An offer that comes a second time is taken a second time.

@@ -121,7 +121,7 @@ impl Nest {
         let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
         let moved = offer.is_some();
         let snap = self.snaps.get(name);
-        if snap.is_some_and(|snap| snap.is_sent()) && !moved && !planted(Bug::FreedSnaps) {
+        if snap.is_some_and(|snap| snap.is_sent()) && !moved {
             // Its copy is under way to a nest that may run it: only the answer frees it.
             return;
         }

@@ -291,7 +291,8 @@ impl Nest {
             // Its new owner hatches it, and answers the asker's next try by the token.
             return self.forget_request(name, key);
         }
-        if bird.is_none() && !self.registry.is_alive(name, birth) {
+        let another = bird.is_none_or(|bird| bird.record.birth != birth);
+        if another && !self.registry.is_alive(name, birth) {
             // Stopped by somebody else before it hatched: it did live, and is over.
             self.hold(name, key, op, Outcome::Started { fresh: true });
         }

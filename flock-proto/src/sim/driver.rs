@@ -94,7 +94,7 @@ impl World {
                 self.check_up(host, before.as_deref(), &view);
                 self.hosts[host].body.enter(view);
             }
-            Effect::Tell(event) => self.on_event(&event),
+            Effect::Tell(event) => self.on_event(host, &event),
             Effect::Stamp(_) => {}
         }
     }
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, host: usize, event: &Event) {
         let kind = match event {
             Event::Conflict { .. } => "conflict",
             Event::Moved { .. } => "moved",
@@ -129,6 +129,7 @@ impl World {
                 self.checks.check_merged(name);
                 "merged"
             }
+            Event::Started(name) => return self.check_denied(host, name),
             Event::NestDown(_) => "down",
             Event::BadFrame { why, .. } => {
                 let what = format!("a nest wrote a frame that can't be read: {why}");

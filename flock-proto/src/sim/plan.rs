@@ -301,12 +301,15 @@ impl Planner {
             let host = self.host();
             self.then(Deed::Stop { host, name }, 4);
         }
-        for _ in 0..2 * self.story.nests {
+        let host = self.hosts;
+        self.hosts = (host + 1).min(self.story.nests + 4);
+        self.then(Deed::Boot { host }, 5);
+        self.come(25);
+        // Now they have links.
+        for _ in 0..4 * self.story.nests {
             let (a, b, ms) = (self.host(), self.host(), 100 + self.below(400));
             self.then(Deed::Slow { a, b, ms }, 0);
         }
-        self.come(300);
-        self.come(300);
         let pace = 20 + self.below(40);
         for name in 0..self.story.names + 12 {
             let (starter, caller) = (self.host(), self.host());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::sim::facts::Verdict;
 use crate::sim::host::CallEnd;
 use crate::sim::world::World;
-use crate::{Answer, NestState};
+use crate::{Answer, BirdName, NestState};
 
 use super::{Made, SETTLING};
 
@@ -81,6 +81,14 @@ impl World {
                 self.checks.fail("L4", what);
             }
             _ => {}
+        }
+    }
+
+    /// I6: nobody starts a bird of a name of which he knows that another one lives.
+    pub(in crate::sim) fn check_denied(&mut self, host: usize, name: &BirdName) {
+        if self.hosts[host].nest.as_ref().is_some_and(|nest| nest.has_denied(name)) {
+            let what = format!("host {host} started {name}, and had heard of another one");
+            self.checks.fail("I6", what);
         }
     }
 
