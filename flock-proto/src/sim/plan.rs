@@ -18,6 +18,9 @@ pub enum Kind {
     /// As smooth, and in a hurry: a few birds are about to move all the time, over links that are
     /// slow and break, while users and the birds themselves do what they like.
     Restless,
+    /// A nest stands still for so long that the others go on without it. As it thaws, users on both
+    /// sides start the same birds, before the two pictures of the flock have become one.
+    Thawing,
     /// Nothing but users, and links that stall or break: for measuring.
     Steady,
 }
@@ -46,6 +49,7 @@ pub fn plan(story: Story) -> Script {
     for _ in 0..=story.seconds / 10 {
         match story.kind {
             Kind::Restless => planner.scenes(),
+            Kind::Thawing => planner.thaw(),
             _ => planner.chapter(),
         }
     }
@@ -54,6 +58,9 @@ pub fn plan(story: Story) -> Script {
 
 /// Where birds move all the time, so many names are enough, and meet.
 const FEW_NAMES: u32 = 8;
+
+/// One each millisecond, for as long as two pictures of the flock take to become one.
+const THAW_NAMES: u32 = 300;
 
 struct Planner {
     story: Story,
@@ -78,7 +85,7 @@ impl Planner {
             log_len,
             retire_ms,
             names: story.names,
-            smooth: story.kind != Kind::Rough,
+            smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),
         };
         Self { story, rng, script, hosts: 0 }
@@ -117,6 +124,19 @@ impl Planner {
         self.hosts = nests;
         let pause = self.below(4_000);
         self.then(Deed::Rest {}, pause);
+    }
+
+    fn thaw(&mut self) {
+        let (frozen, ms, lag) = (self.host(), 6_000 + self.below(3_000), 1 + self.below(20));
+        let other = (frozen + 1) % self.hosts;
+        self.then(Deed::FreezeLong { host: frozen, ms }, ms);
+        for name in 0..THAW_NAMES {
+            self.then(Deed::Start { host: other, name }, 0);
+            if let Some(name) = name.checked_sub(lag) {
+                self.then(Deed::Start { host: frozen, name }, 0);
+            }
+        }
+        self.then(Deed::Rest {}, 100);
     }
 
     fn host(&mut self) -> u32 {
@@ -201,7 +221,7 @@ impl Planner {
                 self.then(Deed::BootMany { count }, pause);
             }
             (Kind::Rough, _) => self.disaster(host, other, pause),
-            (Kind::Smooth | Kind::Restless, _) => {
+            (Kind::Smooth | Kind::Restless | Kind::Thawing, _) => {
                 let ms = self.below(1_000);
                 self.then(Deed::Freeze { host, ms }, pause);
             }

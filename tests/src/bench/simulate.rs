@@ -64,9 +64,10 @@ impl Plot {
             "smooth" => Some(Kind::Smooth),
             "rough" => Some(Kind::Rough),
             "restless" => Some(Kind::Restless),
+            "thawing" => Some(Kind::Thawing),
             "steady" => Some(Kind::Steady),
             other => {
-                let kinds = "mixed, smooth, rough, restless or steady";
+                let kinds = "mixed, smooth, rough, restless, thawing or steady";
                 return Err(Misuse(format!("--kind {other}: {kinds}")));
             }
         };
@@ -95,6 +96,7 @@ impl Plot {
             Some(Kind::Smooth | Kind::Restless) => {
                 !["crashes", "partitions", "heals", "conflicts", "renewals"].contains(&deed)
             }
+            Some(Kind::Thawing) => ["starts", "freezes"].contains(&deed),
             Some(Kind::Steady) => ["starts", "stops", "calls"].contains(&deed),
         }
     }
@@ -201,6 +203,7 @@ const fn name_of(kind: Kind) -> &'static str {
         Kind::Smooth => "smooth",
         Kind::Rough => "rough",
         Kind::Restless => "restless",
+        Kind::Thawing => "thawing",
         Kind::Steady => "steady",
     }
 }

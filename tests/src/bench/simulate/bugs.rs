@@ -123,6 +123,7 @@ mod hunt {
             | Bug::UnansweredUsers
             | Bug::LostNests
             | Bug::ForgottenCalls => Kind::Rough,
+            Bug::DeniedBirths => Kind::Thawing,
             _ => Kind::Restless,
         }
     }
@@ -131,6 +132,7 @@ mod hunt {
     const fn length_of(kind: Kind) -> u32 {
         match kind {
             Kind::Restless => 30,
+            Kind::Thawing => 9,
             _ => 60,
         }
     }
