@@ -83,6 +83,8 @@ pub(super) struct Checks {
     owners: BTreeMap<Fingerprint, Vec<Option<NestName>>>,
     /// When each host entered its present view.
     entered: BTreeMap<usize, (Fingerprint, Time)>,
+    /// Since when each host has each of the others in its view, without a break.
+    sees: BTreeMap<usize, BTreeMap<usize, Time>>,
     /// Since when each host's nest is up.
     up: BTreeMap<usize, Time>,
     /// When each nest was last seen settled in a view.
@@ -115,6 +117,7 @@ impl Default for Checks {
             in_order: BTreeMap::new(),
             owners: BTreeMap::new(),
             entered: BTreeMap::new(),
+            sees: BTreeMap::new(),
             up: BTreeMap::new(),
             settled: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -173,6 +176,10 @@ impl Checks {
         self.disturbed = self.disturbed.max(now);
         self.entered.remove(&host);
         self.up.remove(&host);
+        self.sees.remove(&host);
+        for others in self.sees.values_mut() {
+            others.remove(&host);
+        }
     }
 
     /// Has nothing happened for a while that could excuse what is seen?
@@ -182,7 +189,10 @@ impl Checks {
 
     /// All is well again: from here on the strict rules hold anew.
     pub(super) fn calm(&mut self) {
-        self.rough = false;
+        if std::mem::take(&mut self.rough) {
+            // Of two lives that became one, each had crashes of its own.
+            self.crashes.clear();
+        }
         self.refused.clear();
         self.settled.retain(|_, at| self.now < *at + Duration::from_secs(60));
     }

@@ -92,6 +92,8 @@ impl World {
                 let before = self.hosts[host].body.view.clone();
                 self.checks.on_view(host, before.as_deref(), &view);
                 self.check_up(host, before.as_deref(), &view);
+                let seen = self.hosts_seen_by(host);
+                self.checks.on_seen(host, &seen);
                 self.hosts[host].body.enter(view);
             }
             Effect::Tell(event) => self.on_event(host, &event),

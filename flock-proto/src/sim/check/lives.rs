@@ -139,10 +139,13 @@ impl Checks {
         host: usize,
         others: &BTreeSet<usize>,
     ) {
-        // What began since may be on a nest that left this view, and has yet to come back to it.
-        let Some(&(_, entered)) = self.entered.get(&host) else { return };
+        // What began since may be on a nest that was elsewhere meanwhile, without a word to this one.
+        let Some(sees) = self.sees.get(&host) else { return };
         let lives = self.lives.get(name).into_iter().flatten();
-        let before = |life: &&Life| life.since < entered && others.contains(&life.host);
+        let before = |life: &&Life| {
+            let since = sees.get(&life.host).filter(|_| others.contains(&life.host));
+            since.is_some_and(|since| life.since < *since)
+        };
         if let Some(life) = lives.copied().find(|life| before(&life)) {
             let what =
                 format!("{name} hatches on host {host}, which sees that of host {}", life.host);
@@ -177,6 +180,15 @@ impl Checks {
         if *of == birth && crashes.len() < expected {
             let what = format!("{name} crashed {expected} times, and {} are known", crashes.len());
             self.fail("I12", what);
+        }
+    }
+
+    /// Which others a host has in its view from now on.
+    pub(in crate::sim) fn on_seen(&mut self, host: usize, others: &BTreeSet<usize>) {
+        let (now, sees) = (self.now, self.sees.entry(host).or_default());
+        sees.retain(|other, _| others.contains(other));
+        for other in others {
+            sees.entry(*other).or_insert(now);
         }
     }
 
