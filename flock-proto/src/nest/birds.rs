@@ -64,6 +64,9 @@ impl Nest {
     fn consider_living(&mut self, name: &BirdName, hash: u64, mine: bool, birth: Dot) {
         if !self.registry.is_alive(name, birth) {
             let lost = self.registry.winner(name).is_some();
+            if lost && planted(Bug::LivingLosers) {
+                return;
+            }
             return self.end(name, if lost { EndWhy::LostConflict } else { EndWhy::Stopped });
         }
         if !mine {
@@ -118,7 +121,7 @@ impl Nest {
         let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
         let moved = offer.is_some();
         let snap = self.snaps.get(name);
-        if snap.is_some_and(|snap| snap.is_sent()) && !moved && !planted(Bug::FreedSnaps) {
+        if snap.is_some_and(|snap| snap.is_sent()) && !moved {
             // Its copy is under way to a nest that may run it: only the answer frees it.
             return;
         }

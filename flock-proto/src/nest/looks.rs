@@ -150,6 +150,22 @@ impl Nest {
         shares
     }
 
+    /// Whether this nest knows all operations that the other one issued.
+    #[cfg(feature = "sim")]
+    pub(crate) fn knows_writes_of(&self, other: &Self) -> bool {
+        self.registry.covers(other.registry.last_dot())
+    }
+
+    /// Whether this nest has just started a bird of this name, though it has heard of another one of
+    /// which it knows nothing yet.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_denied(&self, name: &BirdName) -> bool {
+        let just_now = |record: crate::registry::Record| record.dot == self.registry.last_dot();
+        let mut listed = self.listed.get(name).into_iter().flatten();
+        self.registry.winner(name).is_some_and(just_now)
+            && listed.any(|(_, listed)| !self.registry.covers(listed.birth))
+    }
+
     /// Whether this nest may decide about every name that it owns.
     pub fn is_settled_everywhere(&self) -> bool {
         self.gained.is_empty() && self.newcomers.is_empty()

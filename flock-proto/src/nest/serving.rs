@@ -154,9 +154,7 @@ impl Nest {
             // asker's next try.
             Stage::Ending(_) if !self.owns(hash) => self.forget_request(name, key),
             Stage::Ending(op) => {
-                let over = !self.birds.contains_key(name)
-                    && !self.snaps.contains_key(name)
-                    && !self.listed.contains_key(name);
+                let over = self.is_over(name);
                 match op {
                     _ if !over && !planted(Bug::EarlyStopped) => {}
                     Some(op) => self.hold(name, key, op, Outcome::Stopped),
@@ -170,6 +168,15 @@ impl Nest {
     /// Whether all is known of this name that must be known to decide about it.
     pub(super) fn may_decide(&self, name: &BirdName, hash: u64) -> bool {
         planted(Bug::UnsettledAnswers) || (self.is_settled(hash) && self.knows_listed(name))
+    }
+
+    /// Whether no life of this name is left that was stopped. One that was started since isn't.
+    fn is_over(&self, name: &BirdName) -> bool {
+        let bird = self.birds.get(name).map(|bird| bird.record.birth);
+        let snap = self.snaps.get(name).map(|snap| snap.birth);
+        let listed = self.listed.get(name).into_iter().flatten().map(|(_, listed)| listed.birth);
+        let mut births = bird.into_iter().chain(snap).chain(listed);
+        births.all(|birth| self.registry.is_alive(name, birth))
     }
 
     /// Whether the births that others run under this name are known here. Where one isn't, its
@@ -291,7 +298,8 @@ impl Nest {
             // Its new owner hatches it, and answers the asker's next try by the token.
             return self.forget_request(name, key);
         }
-        if bird.is_none() && !self.registry.is_alive(name, birth) {
+        let another = bird.is_none_or(|bird| bird.record.birth != birth);
+        if another && !self.registry.is_alive(name, birth) {
             // Stopped by somebody else before it hatched: it did live, and is over.
             self.hold(name, key, op, Outcome::Started { fresh: true });
         }

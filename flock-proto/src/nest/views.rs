@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Frame, Listed, Ready, Seal};
+use crate::wire::{Ended, Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
 impl Nest {
@@ -312,6 +312,7 @@ impl Nest {
     fn apply_seal(&mut self, from: NestId) {
         let Some(seal) = self.seals.get(&from) else { return };
         let behind = !self.registry.vector().covers_all(&seal.vector);
+        let after = seal.vector.seq(from);
         let listing = seal.listing.clone();
         let names: Vec<_> = self
             .listed
@@ -320,7 +321,16 @@ impl Nest {
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
-            self.unlist(&name, from);
+            let listed = self.listed.get(&name).and_then(|by| by.get(&from)).cloned();
+            let over = listing.iter().all(|entry| entry.name != name);
+            match listed.filter(|_| behind && over && !planted(Bug::EarlyEnds)) {
+                // What became of it is not known here yet: as with an end that comes too early.
+                Some(Listed { name, birth, fence }) => {
+                    let ended = Ended { name, birth, fence, after };
+                    self.early_ends.entry(from).or_default().push(ended);
+                }
+                None => self.unlist(&name, from),
+            }
         }
         for entry in listing {
             let mine = self.view.owner(entry.name.hash64()) == Some(self.id);

@@ -236,6 +236,12 @@ impl<'a> Teller<'a> {
                     self.world.end_some_bird(host);
                 }
             }
+            Deed::EndAny { host } => {
+                let running = self.world.running();
+                if let Some(&host) = running.get(host as usize % running.len().max(1)) {
+                    self.world.end_some_bird(host);
+                }
+            }
             Deed::Rest {} => self.rest(),
             other => self.change(other),
         }
