@@ -62,6 +62,13 @@ pub struct Config {
     pub max_clock_skew: Duration,
     /// How often an unanswered request is sent anew.
     pub retry_every: Duration,
+    /// A nest that has been gone for so long is forgotten, and joins as a new one should it come back:
+    /// longer than cuts last. Meanwhile each vector names it, and is 14 bytes longer.
+    pub retire_after: Duration,
+    /// Of records whose authors are to be forgotten, so many are looked at every
+    /// [`sync_every`](Self::sync_every), and written anew where they are ours: a million in four
+    /// minutes, in half a millisecond each.
+    pub retire_looks: usize,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
     /// How long stragglers are forwarded after a bird moved.
@@ -86,6 +93,8 @@ impl Default for Config {
             registry: RegistryConfig::default(),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
+            retire_after: Duration::from_secs(3600),
+            retire_looks: 4096,
             depart_window: 256,
             forward_for: Duration::from_secs(30),
         }

@@ -8,6 +8,7 @@
 //! - `nest/joining.rs`: cards, the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views; seals and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
+//! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
@@ -30,6 +31,7 @@ mod links;
 mod looks;
 mod moving;
 mod replication;
+mod retirement;
 mod serving;
 mod views;
 
@@ -55,6 +57,7 @@ use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
 use replication::CatchUp;
+use retirement::Retirement;
 use serving::{Asker, Served};
 
 /// The whole mind of one nest.
@@ -119,6 +122,7 @@ pub struct Nest {
     // The registry.
     registry: Registry,
     catch_up: CatchUp,
+    retirement: Retirement,
     pushed: u64,
     /// The last of our operations that each nest is known to hold.
     acked: BTreeMap<NestId, u64>,
@@ -237,6 +241,7 @@ impl Nest {
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
             catch_up: CatchUp::default(),
+            retirement: Retirement::default(),
             pushed: 0,
             acked: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -426,6 +431,7 @@ impl Nest {
     /// What follows every input: views, then seals, then names, then answers. Each step looks at
     /// the state as it is, not at what happened; so none can be forgotten in some handler.
     fn round(&mut self) {
+        self.follow_horizon();
         self.try_up();
         self.refresh_view();
         self.check_settled();

@@ -15,6 +15,7 @@
 //! - `delta`: what a peer lacks, by log; and joining it.
 //! - `ranges`: the same without a log, told by ranges of hashes: digests and records.
 //! - `comparison`: taking that in.
+//! - `retirement`: how dead incarnations are forgotten.
 //! - `codec`: the bytes of all three.
 //!
 //! Sources: Bieniusa et al., "An Optimized Conflict-free Replicated Set", 2012; Almeida, Shoker,
@@ -26,6 +27,7 @@ mod comparison;
 mod delta;
 mod origins;
 mod ranges;
+mod retirement;
 mod slots;
 mod status;
 #[cfg(test)]
@@ -115,6 +117,17 @@ impl Registry {
         unused
     }
 
+    /// Goes on under another incarnation, though this one has issued operations: what they did stays,
+    /// as if another nest had done it. `false`, and nothing is changed, if others issued some under
+    /// the new one.
+    pub fn renew(&mut self, me: NestId) -> bool {
+        let unused = self.origins.seq(me) == 0;
+        if unused {
+            (self.me, self.taken) = (me, 0);
+        }
+        unused
+    }
+
     /// How many names have a live record.
     pub const fn len(&self) -> usize {
         self.slots.names()
@@ -132,7 +145,7 @@ impl Registry {
 
     /// Does it know this operation and all before it of the same incarnation?
     pub fn covers(&self, dot: Dot) -> bool {
-        self.origins.seq(dot.origin) >= dot.seq
+        self.origins.covers(dot)
     }
 
     /// The last operation issued here; its `seq` is 0 before the first.
@@ -148,6 +161,11 @@ impl Registry {
     /// A digest of the vector: equal digests go with equal vectors.
     pub const fn vector_digest(&self) -> u64 {
         self.origins.vector_digest()
+    }
+
+    /// Is this operation known for certain? Of those of a retired incarnation it can't be said.
+    pub fn remembers(&self, dot: Dot) -> bool {
+        self.origins.seq(dot.origin) >= dot.seq
     }
 
     /// The record that is read under this name.
@@ -190,6 +208,16 @@ impl Registry {
         };
         let names = self.names_in(first..=u64::MAX).filter(is_after);
         names.filter_map(|name| self.winner(&name)).take(limit).collect()
+    }
+
+    /// An operation that does nothing, if none was issued here before: for a nest to stand in the
+    /// vectors as soon as it is part of the flock.
+    pub fn arrive(&mut self) {
+        if self.last_dot().seq == 0 {
+            let mut touched = Touched::default();
+            self.apply(self.next_dot(), 0, std::iter::empty(), Op::Void, &mut touched);
+            let _nothing = self.finish(touched);
+        }
     }
 
     /// Starts a bird under a name of which the caller knows that nobody lives there. (A record

@@ -1,7 +1,6 @@
 //! From `Joining` to `Up` to `Leaving`: what a nest says of itself, and when it may say it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Nest, incarnation};
@@ -9,7 +8,7 @@ use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::registry::Vector;
 use crate::wire::{Card, Frame, Held, Roster};
-use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
+use crate::{Answer, Effect, NestId, NestState, ReqId, Time};
 
 /// Nests that start together wait so long for each other before one of them forms the flock.
 const GATHER: Duration = Duration::from_millis(200);
@@ -110,19 +109,15 @@ impl Nest {
         if self.state != NestState::Joining || self.registry.last_dot().seq > 0 {
             return;
         }
+        let id = self.draw_above(above);
+        self.registry.rename(id);
+        self.become_another(id);
+    }
+
+    /// Draws an incarnation that is later than this one.
+    pub(super) fn draw_above(&mut self, above: NestId) -> NestId {
         let drawn = incarnation(&mut self.rng, self.now);
-        self.id = drawn.max(NestId(above.0.saturating_add(1 + self.rng.below(1 << 12))));
-        self.roster.forget(&self.me.name);
-        self.registry.rename(self.id);
-        self.view = Arc::new(View::new(self.id, Vec::new()));
-        self.swim = Swim::new(self.id, self.me.name.clone(), self.rng.next_u64());
-        self.links.clear();
-        // Those who hold the former incarnation in their view don't hold this one.
-        self.held.clear();
-        self.out.push(Effect::Renamed { id: self.id });
-        self.write_card();
-        self.dialing.clear();
-        self.dial_seeds();
+        drawn.max(NestId(above.0.saturating_add(1 + self.rng.below(1 << 12))))
     }
 
     /// Whether this nest may be part of a flock that joiners form among themselves: not while a seed
@@ -154,6 +149,7 @@ impl Nest {
             if !self.registry.vector().covers_all(&vector) {
                 self.send_status(from, true);
             }
+            self.note_horizon(from, Some(&vector));
             self.held.insert(from, vector);
         }
     }
@@ -168,8 +164,9 @@ impl Nest {
             self.send_held_to_joiners();
         }
         self.may_form_before = may_form;
-        if self.may_be_up() {
-            self.state = NestState::Up;
+        if self.may_be_up() && self.try_follow() {
+            self.registry.arrive();
+            self.state = if self.leave.is_some() { NestState::Leaving } else { NestState::Up };
             self.held.clear();
             self.write_card();
         }

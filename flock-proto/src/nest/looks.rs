@@ -25,6 +25,8 @@ pub struct Counters {
     pub hatches: u64,
     /// Birds handed over to others.
     pub moves: u64,
+    /// Dead incarnations that were retired.
+    pub retired: u64,
     /// Registries that differed though their vectors were equal.
     pub repairs: u64,
 }

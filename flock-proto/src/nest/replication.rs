@@ -97,6 +97,7 @@ impl Nest {
         if let Some(leave) = &mut self.leave {
             leave.note_known(nest, vector);
         }
+        self.note_horizon(nest, vector);
         let mine = vector.map_or(self.registry.last_dot().seq, |vector| vector.seq(self.id));
         self.on_acked(nest, mine);
     }
@@ -158,6 +159,7 @@ impl Nest {
         if let Some(with) = with {
             self.look_at(with);
         }
+        self.retire_dead();
     }
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {

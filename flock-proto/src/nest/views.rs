@@ -110,6 +110,7 @@ impl Nest {
             }
         }
         for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
+            self.note_gone(gone.id, &gone.name);
             self.forget_member(gone.id);
         }
         for new in view.members().iter().filter(|m| before.member(m.id).is_none()) {
@@ -194,6 +195,27 @@ impl Nest {
         self.resend_all_asks();
     }
 
+    /// Forgets all that has to do with the view: this nest is no part of it any more.
+    pub(super) fn forget_view(&mut self) {
+        let members: Vec<NestId> = self.view.members().iter().map(|m| m.id).collect();
+        for id in members {
+            self.forget_member(id);
+        }
+        self.gained.clear();
+        self.newcomers.clear();
+        self.strangers.clear();
+        self.listed.clear();
+        self.in_flight.clear();
+        self.queue.clear();
+        self.away.clear();
+        self.acked.clear();
+        self.told.clear();
+        self.accepted.clear();
+        self.deaths.clear();
+        self.probing.clear();
+        self.members_changed = true;
+    }
+
     /// Forgets what a nest that is gone has sealed, listed and promised. What it sent for good
     /// (a bird that departed from there) stays.
     fn forget_member(&mut self, id: NestId) {
@@ -254,7 +276,7 @@ impl Nest {
         self.seal_seq += 1;
         let listing = self.listing_for(to);
         let view = self.view.fingerprint();
-        let wanted = self.seals.get(&to).is_none_or(|seal| seal.view != view);
+        let wanted = self.is_seal_wanted(to);
         let seal = Seal {
             view,
             seq: self.seal_seq,
@@ -281,12 +303,19 @@ impl Nest {
     pub(super) fn ask_missing_seals(&mut self) {
         let view = self.view.clone();
         for member in view.members() {
-            let missing =
-                self.seals.get(&member.id).is_none_or(|seal| seal.view != view.fingerprint());
-            if missing && member.state != NestState::Joining {
+            if self.is_seal_wanted(member.id) && member.state != NestState::Joining {
                 self.send_seal(member.id);
             }
         }
+    }
+
+    /// Whether its seal is missing, or it must follow our horizon before it can be settled by.
+    fn is_seal_wanted(&self, of: NestId) -> bool {
+        let settled = self.newcomers.is_empty() && self.gained.is_empty();
+        let horizon = self.registry.vector().horizon();
+        self.seals.get(&of).is_none_or(|seal| {
+            seal.view != self.view.fingerprint() || (!settled && seal.vector.horizon() < horizon)
+        })
     }
 
     pub(super) fn on_seal(&mut self, from: NestId, seal: Seal) {
@@ -352,6 +381,8 @@ impl Nest {
                 (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
                     || (!nest.registry.vector().covers_all(&seal.vector)
                         && !planted(Bug::BlindSettling))
+                    // It holds what is retired here, and will write that anew.
+                    || seal.vector.horizon() < nest.registry.vector().horizon()
             })
         };
         if !self.newcomers.is_empty() {

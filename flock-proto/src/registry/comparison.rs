@@ -88,7 +88,8 @@ impl Comparison {
     }
 
     fn knew(&self, dot: Dot) -> bool {
-        self.vector.covers(dot) || self.cloud.contains(&dot)
+        // Not what is merely retired there: that never kills.
+        self.vector.seq(dot.origin) >= dot.seq || self.cloud.contains(&dot)
     }
 
     fn is_open(&self, hash: u64) -> bool {

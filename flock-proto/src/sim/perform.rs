@@ -125,7 +125,8 @@ const fn is_seed(host: usize) -> bool {
 
 /// Where the log is short, whoever was away for a while compares registers, and then in messages of
 /// a few records each, lest two dozen names be told in one.
-fn config(log_len: usize) -> Config {
+fn config(script: &Script) -> Config {
+    let log_len = script.log_len;
     let registry = if log_len < 1000 {
         RegistryConfig {
             log_len,
@@ -138,7 +139,11 @@ fn config(log_len: usize) -> Config {
     } else {
         RegistryConfig { log_len, ..RegistryConfig::default() }
     };
-    Config { registry, ..Config::default() }
+    let mut config = Config { registry, ..Config::default() };
+    if script.retire_ms > 0 {
+        config.retire_after = Duration::from_millis(script.retire_ms);
+    }
+    config
 }
 
 struct Teller<'a> {
@@ -155,7 +160,7 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(script: &'a Script) -> Self {
-        let world = World::with(script.seed, config(script.log_len));
+        let world = World::with(script.seed, config(script));
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,
