@@ -44,8 +44,7 @@ impl Nest {
         let agreed = self.retirement.gone.keys().map(|&id| (id, known(id))).collect();
         self.retirement.agreed.insert(nest, agreed);
         if let Some(vector) = vector
-            && vector.horizon() > mine.horizon()
-            && self.retirement.theirs.as_ref().is_none_or(|t| t.horizon() <= vector.horizon())
+            && (vector.horizon() > mine.horizon() || vector.retires_of(mine))
         {
             self.retirement.theirs = Some(vector.clone());
         }
@@ -54,17 +53,17 @@ impl Nest {
     /// Whether a nest whose seal this is can be handed what incarnations began that are retired there:
     /// not before those records are written anew.
     pub(super) fn follows(&self, other: &Vector) -> bool {
-        other.horizon() <= self.registry.vector().horizon()
+        !other.retires_of(self.registry.vector())
     }
 
     /// Follows another nest's horizon, once all is known that it knows.
     pub(super) fn follow_horizon(&mut self) {
         let Some(theirs) = &self.retirement.theirs else { return };
         let (horizon, mine) = (theirs.horizon(), self.registry.vector());
-        if horizon <= mine.horizon() {
+        if theirs.is_retired(self.id) {
+            self.renew(horizon.max(mine.horizon()));
+        } else if horizon <= mine.horizon() && !theirs.retires_of(mine) {
             self.retirement.theirs = None;
-        } else if theirs.is_retired(self.id) {
-            self.renew(horizon);
         } else if self.state != NestState::Joining {
             self.try_follow();
         }
@@ -124,8 +123,7 @@ impl Nest {
         self.registry.remembers(birth)
             || self.registry.is_alive(name, birth)
             || (self.registry.covers(birth)
-                && seal
-                    .is_some_and(|seal| seal.vector.horizon() >= self.registry.vector().horizon()))
+                && seal.is_some_and(|seal| !self.registry.vector().retires_of(&seal.vector)))
     }
 
     /// Looks for incarnations that are due, and takes the next step with them.

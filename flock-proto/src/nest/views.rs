@@ -312,9 +312,9 @@ impl Nest {
     /// Whether its seal is missing, or it must follow our horizon before it can be settled by.
     fn is_seal_wanted(&self, of: NestId) -> bool {
         let settled = self.newcomers.is_empty() && self.gained.is_empty();
-        let horizon = self.registry.vector().horizon();
+        let mine = self.registry.vector();
         self.seals.get(&of).is_none_or(|seal| {
-            seal.view != self.view.fingerprint() || (!settled && seal.vector.horizon() < horizon)
+            seal.view != self.view.fingerprint() || (!settled && mine.retires_of(&seal.vector))
         })
     }
 
@@ -382,7 +382,7 @@ impl Nest {
                     || (!nest.registry.vector().covers_all(&seal.vector)
                         && !planted(Bug::BlindSettling))
                     // It holds what is retired here, and will write that anew.
-                    || seal.vector.horizon() < nest.registry.vector().horizon()
+                    || nest.registry.vector().retires_of(&seal.vector)
             })
         };
         if !self.newcomers.is_empty() {

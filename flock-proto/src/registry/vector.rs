@@ -49,6 +49,11 @@ impl Vector {
         origin <= self.horizon && !self.seqs.contains_key(&origin)
     }
 
+    /// Does the other name incarnations that are retired here?
+    pub fn retires_of(&self, other: &Self) -> bool {
+        self.horizon > NestId(0) && other.iter().any(|dot| self.is_retired(dot.origin))
+    }
+
     /// Learns of all operations of an incarnation up to this one.
     pub fn raise(&mut self, to: Dot) {
         if to.seq > 0 {
