@@ -112,6 +112,12 @@ impl Nest {
         self.state
     }
 
+    /// How many incarnations its register still tells apart: the living ones, and those that died and
+    /// aren't retired yet.
+    pub fn incarnations(&self) -> usize {
+        self.registry.vector().len()
+    }
+
     /// The present view.
     pub fn view(&self) -> Arc<View> {
         self.view.clone()

@@ -133,7 +133,11 @@ impl World {
             }
             Event::Started(name) => return self.check_denied(host, name),
             Event::NestDown(_) => "down",
-            Event::Renewed => "renewed",
+            Event::Renewed => {
+                self.checks.on_renewed();
+                self.facts.on_renewed();
+                "renewed"
+            }
             Event::BadFrame { why, .. } => {
                 let what = format!("a nest wrote a frame that can't be read: {why}");
                 self.checks.fail("I4", what);

@@ -71,6 +71,13 @@ impl Checks {
         }
     }
 
+    /// L1: a nest that was never away for long is not forgotten.
+    pub(in crate::sim) fn on_renewed(&mut self) {
+        if !self.rough {
+            self.fail("L1", "a nest found itself forgotten, and was never away".to_owned());
+        }
+    }
+
     /// A nest is settled in its view at this moment.
     pub(in crate::sim) fn on_settled(&mut self, nest: NestId, view: Fingerprint) {
         self.settled.insert((nest, view), self.now);
