@@ -34,6 +34,7 @@ mod status;
 mod tests;
 mod vector;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -47,6 +48,7 @@ use comparison::Comparison;
 pub use delta::{Delta, Joined};
 use origins::{Logged, Origins};
 pub use ranges::{Opening, Ranges, RangesWanted};
+use retirement::{Outdone, Rewritten};
 use slots::{Slot, Slots};
 pub use status::{Standing, Status};
 pub use vector::Vector;
@@ -96,6 +98,9 @@ pub struct Registry {
     /// The last own operation handed out by [`Registry::take_delta`].
     taken: u64,
     diverged: u64,
+    /// What this nest wrote anew that others may remove, or write, under what it was before.
+    rewritten: BTreeMap<Dot, Rewritten>,
+    outdone: Vec<Outdone>,
     /// Grows with every change.
     revision: u64,
 }
@@ -104,7 +109,18 @@ impl Registry {
     /// An empty replica.
     pub fn new(me: NestId, config: RegistryConfig) -> Self {
         let (slots, origins) = (Slots::new(config.bucket_bits), Origins::new(config.log_len));
-        Self { me, config, slots, origins, comparison: None, taken: 0, diverged: 0, revision: 0 }
+        Self {
+            me,
+            config,
+            slots,
+            origins,
+            comparison: None,
+            taken: 0,
+            diverged: 0,
+            rewritten: BTreeMap::new(),
+            outdone: Vec::new(),
+            revision: 0,
+        }
     }
 
     /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
@@ -339,6 +355,7 @@ impl Registry {
             if planted(Bug::DroppedRemove) && matches!(op, Op::Remove(_)) && dot.origin != self.me {
                 continue;
             }
+            self.note_outdone(covered, &op);
             let number = self.kill(hash, covered, &killer, touched);
             superseded.push((number, covered.seq));
         }

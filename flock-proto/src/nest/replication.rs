@@ -246,6 +246,10 @@ impl Nest {
                 for change in changes {
                     self.on_change(change, false);
                 }
+                // Not as our own: of a bird that ended of itself another life may be here.
+                for change in self.registry.remove_outdone() {
+                    self.on_change(change, false);
+                }
                 self.finish_early_ends();
                 true
             }

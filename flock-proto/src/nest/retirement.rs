@@ -91,6 +91,7 @@ impl Nest {
                 self.on_own_change(change);
             }
         }
+        self.registry.remove_anew(&retired);
         self.retire(horizon, &retired);
         self.retirement.theirs = None;
         true

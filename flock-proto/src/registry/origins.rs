@@ -257,6 +257,19 @@ impl Origins {
         }
     }
 
+    /// What the log holds of these incarnations that superseded records of others: of each operation
+    /// the name's hash, those records, and what removed them.
+    pub(super) fn logged(&self, ids: &[NestId]) -> Vec<(u64, Vec<Dot>, Option<Removal>)> {
+        let numbers = ids.iter().filter_map(|&id| self.number(id));
+        let origins = numbers.filter_map(|number| self.list.get(number as usize));
+        let entries = origins.flat_map(|origin| origin.log.iter()).filter_map(|logged| {
+            let covers = logged.covers().map(|(number, seq)| self.dot(number, seq));
+            let others: Vec<Dot> = covers.filter(|dot| !ids.contains(&dot.origin)).collect();
+            (!others.is_empty()).then(|| (logged.hash, others, logged.removal()))
+        });
+        entries.collect()
+    }
+
     /// How many live slots this incarnation has.
     pub(super) fn live(&self, id: NestId) -> u64 {
         let number = self.number(id);
