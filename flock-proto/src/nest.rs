@@ -38,9 +38,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
-use crate::registry::{Registry, Vector};
+use crate::registry::Registry;
 use crate::ring;
-use crate::wire::{Ended, Listed, Request, Response, Seal};
+use crate::wire::{Ended, Held, Listed, Request, Response, Seal};
 use crate::{
     BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
     NestState, ReqId, Rng, Time, View,
@@ -90,7 +90,7 @@ pub struct Nest {
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
-    held: BTreeMap<NestId, Vector>,
+    held: BTreeMap<NestId, Held>,
     skewed: BTreeSet<NestId>,
     leave: Option<Leave>,
     told_alone: Option<Time>,

@@ -145,16 +145,18 @@ impl Nest {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
         if joining && (self.state != NestState::Joining || self.may_form()) {
             let vector = self.registry.vector().clone();
-            self.send(to, &Frame::Held(Held { vector }));
+            let up = self.view.members().iter().filter(|m| m.state == NestState::Up);
+            let up = up.map(|m| m.id).collect();
+            self.send(to, &Frame::Held(Held { vector, up }));
         }
     }
 
-    pub(super) fn on_held(&mut self, from: NestId, vector: Vector) {
+    pub(super) fn on_held(&mut self, from: NestId, held: Held) {
         if self.state == NestState::Joining {
-            if !self.registry.vector().covers_all(&vector) {
+            if !self.registry.vector().covers_all(&held.vector) {
                 self.send_status(from, true);
             }
-            self.held.insert(from, vector);
+            self.held.insert(from, held);
         }
     }
 
@@ -187,11 +189,15 @@ impl Nest {
             .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
             .collect();
         let holds_me = |id: &NestId| {
-            self.held.get(id).is_some_and(|vector| self.registry.vector().covers_all(vector))
+            let held = self.held.get(id);
+            held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
         };
         if others.iter().any(|(_, state)| *state == NestState::Up) {
-            let mut ups = others.iter().filter(|(_, state)| *state == NestState::Up);
-            return planted(Bug::UnheldJoiner) || ups.all(|(id, _)| holds_me(id));
+            let ups = || others.iter().filter(|(_, state)| *state == NestState::Up);
+            // A joiner that met one nest of many may not have heard of the rest yet: that one has.
+            let theirs = || ups().filter_map(|(id, _)| self.held.get(id)).flat_map(|held| &held.up);
+            let mut all = ups().map(|(id, _)| id).chain(theirs()).filter(|id| **id != self.id);
+            return planted(Bug::UnheldJoiner) || all.all(holds_me);
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.

@@ -296,6 +296,9 @@ pub struct Suspected {
 pub struct Held {
     /// What the joiner's vector must cover.
     pub vector: Vector,
+    /// The nests that are up in the author's view: they must hold the joiner, too.
+    #[serde(default)]
+    pub up: Vec<NestId>,
 }
 
 /// See [`Frame::Ops`].
