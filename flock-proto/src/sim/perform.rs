@@ -96,6 +96,9 @@ pub struct Told {
     pub lines: usize,
 }
 
+/// A leaver is gone by then.
+const LEAVE_FOR: Duration = Duration::from_secs(31);
+
 /// More hosts than the story begins with, and so many, make it slow without making it richer.
 const MORE_HOSTS: usize = 4;
 
@@ -475,9 +478,13 @@ impl<'a> Teller<'a> {
         while let Some((_, host)) = self.restarts.pop_first() {
             self.boot(host);
         }
-        // With all seeds down and everybody else gone, nobody could know where to look.
-        if self.world.nest(0).is_none() && self.world.nest(1).is_none() {
-            self.boot(0);
+        // With all seeds down and everybody else gone, nobody could know where to look. One that is
+        // about to leave is as good as gone: on the other side of a cut nobody has found it yet.
+        let stays = |host| self.world.nest(host).is_some() && !self.leaving.contains(&host);
+        if !stays(0) && !stays(1) {
+            let gone = |world: &World, host| world.nest(host).is_none();
+            self.world.run_until(LEAVE_FOR, |world| gone(world, 0) || gone(world, 1));
+            self.boot(usize::from(!gone(&self.world, 0)));
         }
         if self.world.running().len() < 2 {
             self.boot(1);
