@@ -12,9 +12,6 @@ use crate::registry::{Change, Grounding, Record};
 use crate::wire::{Ended, Frame, Listed};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
 
-/// Names that calls may wait for at once; one more is a sign of an attack or a mistake.
-const WANTED_CAP: usize = 65_536;
-
 /// A life on this nest.
 #[derive(Debug)]
 pub(super) struct Bird {
@@ -328,7 +325,7 @@ impl Nest {
     }
 
     pub(super) fn on_wanted(&mut self, name: BirdName) {
-        if self.wanted.len() < WANTED_CAP {
+        if self.wanted.len() < self.config.wanted_cap {
             self.dirty.insert(name.clone());
             self.wanted.insert(name);
         }

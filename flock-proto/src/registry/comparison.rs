@@ -30,10 +30,6 @@ use super::{Changes, DecodeError, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
 
-/// Of a range in which the peer holds so many times more than this nest, all records are wanted, and
-/// the dots of those at hand aren't told: each costs some 4 bytes, and the record that it saves 75.
-const FAR_MORE: u64 = 8;
-
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -247,7 +243,8 @@ impl Registry {
 
     /// What is wanted of a range in which the two differ.
     fn wants(&self, is_single: bool, mine: Sum, theirs: Sum) -> Wants {
-        if mine.records.saturating_mul(FAR_MORE) <= theirs.records || theirs.records == 0 {
+        let far_more = mine.records.saturating_mul(self.config.far_more) <= theirs.records;
+        if far_more || theirs.records == 0 {
             Wants::All
         } else if is_single || mine.records.max(theirs.records) <= self.config.leaf_records.into() {
             Wants::Missing
