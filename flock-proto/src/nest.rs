@@ -33,7 +33,7 @@ mod replication;
 mod serving;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +108,8 @@ pub struct Nest {
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
     newcomers: BTreeSet<NestId>,
+    /// Hashes of arcs that are settled, and whose names are still to be looked at.
+    unseen: VecDeque<(u64, u64)>,
     /// Nests that were part of a flock already when this one first saw them, and are not in its ring
     /// yet: a partition ends.
     strangers: BTreeSet<NestId>,
@@ -235,6 +237,7 @@ impl Nest {
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
+            unseen: VecDeque::new(),
             readied: BTreeMap::new(),
             catch_up: CatchUp::default(),
             pushed: 0,
@@ -378,6 +381,9 @@ impl Nest {
         [
             timers.redial,
             timers.heartbeat,
+        if !self.unseen.is_empty() {
+            return self.now;
+        }
             timers.sync,
             timers.flush,
             timers.ack,
@@ -433,6 +439,7 @@ impl Nest {
         // its own turn changed it.
         for _ in 0..4 {
             if self.dirty.is_empty() {
+        self.look_at_gained();
                 break;
             }
             for name in std::mem::take(&mut self.dirty) {

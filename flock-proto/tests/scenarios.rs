@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flock_proto::sim::{CallEnd, World};
-use flock_proto::{Answer, BirdName};
+use flock_proto::{Answer, BirdName, Config};
 
-use common::{flock, names};
+use common::{flock, flock_on, names};
 
 const SEEDS: u64 = 20;
 
@@ -106,6 +106,24 @@ fn a_killed_process_is_known_and_replaced_within_a_second() {
             lost.iter().all(|name| now.get(name).is_some_and(|at| at.len() == 1))
         };
         assert!(world.run_until(Duration::from_secs(1), all_back), "seed {seed}");
+    }
+}
+
+#[test]
+fn names_of_an_arc_that_is_gained_are_looked_at_a_few_at_a_time_and_all_of_them() {
+    let birds = names(300);
+    for seed in 1..=5 {
+        let config = Config { gained_at_once: 3, ..Config::default() };
+        let mut world = flock_on(World::with(seed, config), 3, &birds);
+        world.kill(1);
+        // As many rounds as it takes: time need not pass for that.
+        let all_back =
+            |w: &World| w.perches().len() == 300 && w.perches().values().all(|at| at.len() == 1);
+        assert!(world.run_until(Duration::from_secs(2), all_back), "seed {seed}");
+        world.add_host();
+        world.run(Duration::from_secs(10));
+        assert!(all_back(&world), "seed {seed}");
+        assert_eq!(world.broken(), None, "seed {seed}");
     }
 }
 
