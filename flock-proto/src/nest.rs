@@ -69,6 +69,8 @@ pub struct Nest {
     /// The last stamp that the driver was told.
     shown: Hlc,
     out: Vec<Effect>,
+    /// Somebody listens to starts.
+    audience: bool,
     counters: Counters,
 
     // Membership.
@@ -106,10 +108,10 @@ pub struct Nest {
     entered: u64,
     /// Arcs gained and not yet settled.
     gained: Vec<ring::Arc>,
-    /// Nests new in the view that have not sealed it yet.
-    newcomers: BTreeSet<NestId>,
     /// Hashes of arcs that are settled, and whose names are still to be looked at.
     unseen: VecDeque<(u64, u64)>,
+    /// Nests new in the view that have not sealed it yet.
+    newcomers: BTreeSet<NestId>,
     /// Nests that were part of a flock already when this one first saw them, and are not in its ring
     /// yet: a partition ends.
     strangers: BTreeSet<NestId>,
@@ -208,6 +210,7 @@ impl Nest {
             now,
             shown: Hlc(0),
             out: Vec::new(),
+            audience: true,
             counters: Counters::default(),
             state: NestState::Joining,
             born: now,
@@ -234,10 +237,10 @@ impl Nest {
             seal_seq: 0,
             entered: 0,
             gained: Vec::new(),
+            unseen: VecDeque::new(),
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
-            unseen: VecDeque::new(),
             readied: BTreeMap::new(),
             catch_up: CatchUp::default(),
             pushed: 0,
@@ -340,6 +343,7 @@ impl Nest {
             // One from too far ahead is not taken over, and not told of: its nest's control frames
             // say the same, and say whose it is.
             Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),
+            Input::Audience(audience) => self.audience = audience,
             Input::Tick => self.on_tick(),
         }
     }
@@ -377,13 +381,13 @@ impl Nest {
         if self.has_left() {
             return Time::NEVER;
         }
+        if !self.unseen.is_empty() {
+            return self.now;
+        }
         let timers = &self.timers;
         [
             timers.redial,
             timers.heartbeat,
-        if !self.unseen.is_empty() {
-            return self.now;
-        }
             timers.sync,
             timers.flush,
             timers.ack,
@@ -435,11 +439,11 @@ impl Nest {
         self.try_up();
         self.refresh_view();
         self.check_settled();
+        self.look_at_gained();
         // A name's turn may touch its own record, not others: each runs once, and again only if
         // its own turn changed it.
         for _ in 0..4 {
             if self.dirty.is_empty() {
-        self.look_at_gained();
                 break;
             }
             for name in std::mem::take(&mut self.dirty) {
