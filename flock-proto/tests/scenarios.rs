@@ -174,6 +174,36 @@ fn an_isolated_nest_finds_the_others_again_after_a_long_cut() {
 }
 
 #[test]
+fn of_two_births_of_one_name_one_record_is_left_in_every_register() {
+    let birds = names(20);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 4, &[]);
+        world.cut(&[0, 1], &[2, 3]);
+        world.run(Duration::from_secs(15));
+        for (n, name) in birds.iter().enumerate() {
+            world.start(n % 2, name);
+            world.start(2 + n % 2, name);
+        }
+        world.run(Duration::from_secs(10));
+        let records = |w: &World| {
+            let nests = w.running().into_iter().filter_map(|host| w.nest(host));
+            nests.map(|nest| (nest.count(), nest.records())).collect::<Vec<_>>()
+        };
+        let count = |host| world.nest(host).map_or(0, |nest| nest.count());
+        // First hatches fail here and there.
+        assert!(count(0) > 10 && count(2) > 10, "seed {seed}");
+        world.heal();
+        let met = |w: &World| records(w).iter().any(|(names, all)| all > names);
+        assert!(world.run_until(Duration::from_secs(20), met), "seed {seed}: nothing met");
+        world.run(Duration::from_secs(10));
+        let left = records(&world);
+        let all = left.first().is_some_and(|(names, _)| left == [(*names, *names); 4]);
+        assert!(all, "seed {seed}: names and records {left:?}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
 fn the_same_seed_tells_the_same_story() {
     let run = |seed| {
         let mut world = flock(seed, 3, &names(10));

@@ -214,7 +214,7 @@ fn an_answer_that_comes_twice_asks_once() {
 pub(super) fn lose(nest: &mut Registry, lost: &str) {
     let slot = nest.slots.siblings(name(lost).hash64(), lost.as_bytes()).next().unwrap();
     let (hash, dot, number) = (slot.hash, nest.dot(slot), slot.origin);
-    nest.slots.remove(hash, dot, number);
+    nest.slots.remove(hash, dot, number, &nest.origins);
 }
 
 #[test]
