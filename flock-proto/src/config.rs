@@ -20,11 +20,16 @@ pub struct Me {
     pub seeds: Vec<String>,
 }
 
-/// Knobs of the core.
+/// Knobs of the core: all its intervals, bounds and limits, but those of SWIM, of the links and of the
+/// wire, which stand where they are used.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How long a nest that finds nobody waits before it is a flock of its own.
     pub form_after: Duration,
+    /// Nests that start together wait so long for each other before one of them forms the flock.
+    pub gather_for: Duration,
+    /// A leave that can't be completed is cut short after this.
+    pub leave_for: Duration,
     /// How often a nest that misses a known address tries one of those again.
     pub redial_every: Duration,
     /// Joins within this span change the ring once.
@@ -58,12 +63,30 @@ pub struct Config {
     pub request_frame: usize,
     /// Bounds of the registry.
     pub registry: RegistryConfig,
+    /// Requests that a nest keeps as owner, for all askers together; more are left to the askers'
+    /// retries.
+    pub served_cap: usize,
+    /// How long after its deadline a request's answer is remembered: copies may be that late.
+    pub late_for: Duration,
+    /// No asker waits longer, whatever it says: what it says must not keep a request here for ever.
+    pub patience: Duration,
+    /// A longer reason why a hatch failed is cut: it is for people to read, and travels with many
+    /// others.
+    pub reason_bytes: usize,
+    /// Names that calls may wait for at once; one more is a sign of an attack or a mistake.
+    pub wanted_cap: usize,
+    /// How long after a conflict lives of the loser may turn up, or the owner be found that must hear
+    /// of one that ended: a heal is through by then.
+    pub aftermath: Duration,
     /// A peer's stamp further ahead than this doesn't move our clock.
     pub max_clock_skew: Duration,
     /// How often an unanswered request is sent anew.
     pub retry_every: Duration,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
+    /// Names of an arc gained that are looked at in one go. Half a million at once, as a joiner may
+    /// gain, would be a second without a heartbeat; so many are some milliseconds.
+    pub gained_at_once: usize,
     /// How long stragglers are forwarded after a bird moved.
     pub forward_for: Duration,
 }
@@ -72,6 +95,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             form_after: Duration::from_secs(2),
+            gather_for: Duration::from_millis(200),
+            leave_for: Duration::from_secs(30),
             redial_every: Duration::from_secs(1),
             coalesce_joins: Duration::from_millis(250),
             link_silence: Duration::from_millis(1500),
@@ -84,9 +109,16 @@ impl Default for Config {
             request_room: 1024 * 1024,
             request_frame: 256 * 1024,
             registry: RegistryConfig::default(),
+            served_cap: 1 << 20,
+            late_for: Duration::from_secs(5),
+            patience: Duration::from_secs(3600),
+            reason_bytes: 4096,
+            wanted_cap: 65_536,
+            aftermath: Duration::from_secs(60),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
             depart_window: 256,
+            gained_at_once: 4096,
             forward_for: Duration::from_secs(30),
         }
     }
@@ -120,9 +152,21 @@ pub struct RegistryConfig {
     /// Where a range has no more records than this, it is compared record by record. (Digests of 16
     /// parts cost 160 bytes, dots of 64 records 250, and a round trip less.)
     pub leaf_records: u32,
+    /// Of a range in which the peer holds so many times more, all records are wanted, and the dots of
+    /// those at hand aren't told: each costs some 4 bytes, and the record that it saves 75.
+    pub far_more: u64,
     /// Buckets of an empty register, as a power of two: few, so that the register of a small flock
     /// stays small. Their number follows that of the records.
     pub bucket_bits: u32,
+    /// The greatest number of buckets, as a power of two: 16 Mi, for 400 million records.
+    pub max_bucket_bits: u32,
+    /// Buckets are halved when they hold more than this on average: a search, which goes from record
+    /// to record, is short, and what a bucket costs is spread over half a dozen records at least.
+    pub bucket_full: usize,
+    /// Pairs of buckets are merged when they hold less than this on average. Far below half of
+    /// `bucket_full`, so that a register that shrinks and grows about one size doesn't do both again
+    /// and again.
+    pub bucket_sparse: usize,
 }
 
 impl Default for RegistryConfig {
@@ -135,7 +179,11 @@ impl Default for RegistryConfig {
             window_bytes: 1024 * 1024,
             fan_out: 16,
             leaf_records: 64,
+            far_more: 8,
             bucket_bits: 4,
+            max_bucket_bits: 24,
+            bucket_full: 12,
+            bucket_sparse: 2,
         }
     }
 }

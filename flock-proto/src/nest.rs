@@ -33,7 +33,7 @@ mod replication;
 mod serving;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct Nest {
     /// The last stamp that the driver was told.
     shown: Hlc,
     out: Vec<Effect>,
+    /// Somebody listens to starts.
+    audience: bool,
     counters: Counters,
 
     // Membership.
@@ -106,6 +108,8 @@ pub struct Nest {
     entered: u64,
     /// Arcs gained and not yet settled.
     gained: Vec<ring::Arc>,
+    /// Hashes of arcs that are settled, and whose names are still to be looked at.
+    unseen: VecDeque<(u64, u64)>,
     /// Nests new in the view that have not sealed it yet.
     newcomers: BTreeSet<NestId>,
     /// Nests that were part of a flock already when this one first saw them, and are not in its ring
@@ -206,6 +210,7 @@ impl Nest {
             now,
             shown: Hlc(0),
             out: Vec::new(),
+            audience: true,
             counters: Counters::default(),
             state: NestState::Joining,
             born: now,
@@ -232,6 +237,7 @@ impl Nest {
             seal_seq: 0,
             entered: 0,
             gained: Vec::new(),
+            unseen: VecDeque::new(),
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
@@ -337,6 +343,7 @@ impl Nest {
             // One from too far ahead is not taken over, and not told of: its nest's control frames
             // say the same, and say whose it is.
             Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),
+            Input::Audience(audience) => self.audience = audience,
             Input::Tick => self.on_tick(),
         }
     }
@@ -373,6 +380,9 @@ impl Nest {
     pub fn deadline(&self) -> Time {
         if self.has_left() {
             return Time::NEVER;
+        }
+        if !self.unseen.is_empty() {
+            return self.now;
         }
         let timers = &self.timers;
         [
@@ -429,6 +439,7 @@ impl Nest {
         self.try_up();
         self.refresh_view();
         self.check_settled();
+        self.look_at_gained();
         // A name's turn may touch its own record, not others: each runs once, and again only if
         // its own turn changed it.
         for _ in 0..4 {

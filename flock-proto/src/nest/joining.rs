@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Nest, incarnation};
 use crate::bugs::{Bug, planted};
@@ -10,12 +9,6 @@ use crate::membership::Swim;
 use crate::registry::Vector;
 use crate::wire::{Card, Frame, Held, Roster};
 use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
-
-/// Nests that start together wait so long for each other before one of them forms the flock.
-const GATHER: Duration = Duration::from_millis(200);
-
-/// A leave that can't be completed is cut short after this.
-const LEAVE_FOR: Duration = Duration::from_secs(30);
 
 /// A leave under way, or done.
 #[derive(Debug)]
@@ -204,7 +197,7 @@ impl Nest {
             let mut joining = others.iter().filter(|(_, state)| *state == NestState::Joining);
             let first = joining
                 .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
-            let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
+            let gathered = self.first_contact.map_or(Time::NEVER, |at| at + self.config.gather_for);
             let formed = self.born + self.config.form_after;
             let form_at = if self.unheard.is_empty() { gathered } else { gathered.max(formed) };
             if self.now < form_at {
@@ -231,7 +224,7 @@ impl Nest {
         }
         self.leave = Some(Leave {
             req,
-            deadline: self.now + LEAVE_FOR,
+            deadline: self.now + self.config.leave_for,
             done: false,
             told: None,
             informed: BTreeSet::new(),
@@ -299,12 +292,13 @@ impl Nest {
         }
         let behind: Vec<NestId> =
             others.into_iter().filter(|id| !leave.informed.contains(id)).collect();
-        if !behind.is_empty() && self.timers.sync > self.now + GATHER {
+        let again = self.now + self.config.ask_every;
+        if !behind.is_empty() && self.timers.sync > again {
             // Ask again soon: whoever lacks nothing says so.
             for id in &behind {
                 self.look_at(*id);
             }
-            self.timers.sync = self.now + GATHER;
+            self.timers.sync = again;
         }
         behind.is_empty() || planted(Bug::UntoldLeave)
     }

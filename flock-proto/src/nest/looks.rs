@@ -135,6 +135,12 @@ impl Nest {
         self.registry.len()
     }
 
+    /// How many records live: more than birds as long as a name has several, each from another side
+    /// of a partition.
+    pub const fn records(&self) -> usize {
+        self.registry.records()
+    }
+
     /// How many birds each nest owns. Looks at every name.
     pub fn shares(&self) -> BTreeMap<NestId, usize> {
         let mut shares: BTreeMap<NestId, usize> =

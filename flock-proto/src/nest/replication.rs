@@ -241,9 +241,7 @@ impl Nest {
             Joined::Applied(changes) => {
                 self.catch_up.asked = None;
                 self.catch_up.gaps.remove(&from);
-                for change in changes {
-                    self.on_change(change, false);
-                }
+                self.on_changes(changes);
                 self.finish_early_ends();
                 true
             }
@@ -288,7 +286,8 @@ impl Nest {
             Compared::Stray => return,
             Compared::Bad(error) => return self.on_bad_ops(from, &error.to_string()),
         };
-        for change in changes {
+        let mut changes = changes.into_iter();
+        while let Some(change) = self.next_news(&mut changes) {
             self.on_compared(change, is_repair);
         }
         self.catch_up.went_on = self.now;

@@ -124,13 +124,7 @@ impl Nest {
     }
 
     fn enter_ring(&mut self, before: &View, view: &View) {
-        let gained = view.ring().gained(before.ring(), self.id);
-        for arc in &gained {
-            for (from, to) in arc.ranges() {
-                self.dirty.extend(self.registry.names_in(from..=to));
-            }
-        }
-        self.gained.extend(gained);
+        self.gained.extend(view.ring().gained(before.ring(), self.id));
         let in_view = |id: &NestId| {
             *id != self.id && view.member(*id).is_some_and(|m| m.state != NestState::Joining)
         };
@@ -368,12 +362,38 @@ impl Nest {
                 .filter(|m| m.id != self.id && m.state != NestState::Joining)
                 .all(|m| !waits(self, &m.id));
             if all && self.newcomers.is_empty() {
-                self.gained.clear();
+                let gained = std::mem::take(&mut self.gained);
+                self.unseen.extend(gained.iter().flat_map(|arc| arc.ranges()));
                 self.settled_now();
             }
         }
         if self.newcomers.is_empty() && self.gained.is_empty() {
             self.tell_ready(view.fingerprint());
+        }
+    }
+
+    /// Looks at some names of the arcs gained: birds may be due here that nobody asks for. A nest that
+    /// joins gains them by the hundred thousand, and must answer heartbeats in between.
+    pub(super) fn look_at_gained(&mut self) {
+        let (view, id, mut room) = (self.view.clone(), self.id, self.config.gained_at_once);
+        while let Some((from, to)) = self.unseen.pop_front() {
+            let mut rest = None;
+            let mut last = from;
+            for name in self.registry.names_in(from..=to) {
+                let hash = name.hash64();
+                // Cut between two hashes only: names that share one come together.
+                if room == 0 && hash != last {
+                    rest = Some(hash);
+                    break;
+                }
+                (room, last) = (room.saturating_sub(1), hash);
+                if view.owner(hash) == Some(id) {
+                    self.dirty.insert(name);
+                }
+            }
+            if let Some(hash) = rest {
+                return self.unseen.push_front((hash, to));
+            }
         }
     }
 

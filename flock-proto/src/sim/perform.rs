@@ -127,21 +127,22 @@ const fn is_seed(host: usize) -> bool {
 }
 
 /// Where the log is short, whoever was away for a while compares registers, and then in messages of
-/// a few records each, lest two dozen names be told in one.
+/// a few records each, lest two dozen names be told in one; and names gained are looked at a few at a
+/// time, as they are where there are many.
 fn config(log_len: usize) -> Config {
-    let registry = if log_len < 1000 {
-        RegistryConfig {
-            log_len,
-            message_bytes: 300,
-            window_bytes: 900,
-            fan_out: 4,
-            leaf_records: 3,
-            ..RegistryConfig::default()
-        }
-    } else {
-        RegistryConfig { log_len, ..RegistryConfig::default() }
+    if log_len >= 1000 {
+        let registry = RegistryConfig { log_len, ..RegistryConfig::default() };
+        return Config { registry, ..Config::default() };
+    }
+    let registry = RegistryConfig {
+        log_len,
+        message_bytes: 300,
+        window_bytes: 900,
+        fan_out: 4,
+        leaf_records: 3,
+        ..RegistryConfig::default()
     };
-    Config { registry, ..Config::default() }
+    Config { registry, gained_at_once: 2, ..Config::default() }
 }
 
 struct Teller<'a> {
