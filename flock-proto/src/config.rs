@@ -29,8 +29,26 @@ pub struct Config {
     pub redial_every: Duration,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
-    /// A link that brought nothing for so long is broken; heartbeats come three times as often.
+    /// A link that brought nothing for so long is broken, where there are few: see
+    /// [`Config::heartbeats`].
     pub link_silence: Duration,
+    /// A link over which nothing went for so long is given a heartbeat. A third of the above.
+    pub heartbeat_every: Duration,
+    /// Heartbeats a second over all links together. Where there are more links than that, each has
+    /// fewer, and may be silent for longer: what a nest says in peace must not grow with the flock.
+    /// Neither a dead process (its links close) nor a silent host (SWIM) is found by them, but a link
+    /// that one end alone holds to be open.
+    pub heartbeats: u32,
+    /// New cards within this span are passed on together. A mass join costs a few frames for each
+    /// nest then, and not one for each pair of nests and card.
+    pub pass_cards_after: Duration,
+    /// To so many neighbours, chosen by chance, and as many of those that the card's author says it
+    /// doesn't reach. With four, news that misses its author's own frames is with a hundred nests in
+    /// four steps; with three, one in twenty is missed, and waits for a heartbeat.
+    pub pass_cards_to: usize,
+    /// Cards a second in full rosters, which a nest sends to neighbours whose digest differs. A
+    /// joiner has all of a hundred after 20 ms; a seed that a hundred dial at once isn't held up.
+    pub cards_per_second: u32,
     /// How often a nest looks whether its register is equal to some other's. Whatever was lost is
     /// found so, at the cost of a hundred bytes.
     pub sync_every: Duration,
@@ -75,6 +93,11 @@ impl Default for Config {
             redial_every: Duration::from_secs(1),
             coalesce_joins: Duration::from_millis(250),
             link_silence: Duration::from_millis(1500),
+            heartbeat_every: Duration::from_millis(500),
+            heartbeats: 3,
+            pass_cards_after: Duration::from_millis(10),
+            pass_cards_to: 4,
+            cards_per_second: 5000,
             sync_every: Duration::from_secs(1),
             ask_every: Duration::from_millis(200),
             compare_for: Duration::from_secs(5),

@@ -5,7 +5,8 @@
 //! - this file: the state, the door, and the round that follows each input.
 //! - `nest/frames.rs`: control frames in and out, relaying.
 //! - `nest/links.rs`: links, dials, deaths noticed.
-//! - `nest/joining.rs`: cards, the way from `Joining` to `Up`, leaving.
+//! - `nest/cards.rs`: what nests say of themselves, passed on.
+//! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views; seals and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
@@ -20,6 +21,7 @@
 mod asking;
 mod batches;
 mod birds;
+mod cards;
 mod conflicts;
 mod frames;
 mod holding;
@@ -47,6 +49,7 @@ use crate::{
 use asking::Ask;
 use batches::{Forward, Lane};
 use birds::Bird;
+use cards::Owed;
 use conflicts::Lost;
 use joining::Leave;
 use links::{Death, Link};
@@ -76,6 +79,7 @@ pub struct Nest {
     card_version: u64,
     swim: Swim,
     roster: Roster,
+    owed: Owed,
     links: BTreeMap<NestId, Link>,
     dialing: BTreeMap<String, Time>,
     /// The nest that was found at an address. A seed may be written otherwise than its nest
@@ -100,6 +104,10 @@ pub struct Nest {
     view_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
+    /// Counts changes of `seals` and `newcomers`.
+    seal_changes: u64,
+    /// View, vector and seals by which it was last looked who is settled.
+    checked_by: Option<(Fingerprint, u64, u64)>,
     /// Arcs gained and not yet settled.
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
@@ -180,6 +188,8 @@ pub struct Nest {
 struct Timers {
     redial: Time,
     heartbeat: Time,
+    news: Time,
+    owed: Time,
     sync: Time,
     flush: Time,
     ack: Time,
@@ -207,6 +217,7 @@ impl Nest {
             card_version: 0,
             swim,
             roster: Roster::default(),
+            owed: Owed::default(),
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
@@ -224,6 +235,8 @@ impl Nest {
             view_at: Time::NEVER,
             seals: BTreeMap::new(),
             seal_seq: 0,
+            seal_changes: 0,
+            checked_by: None,
             gained: Vec::new(),
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),
@@ -265,7 +278,9 @@ impl Nest {
             reviving: BTreeSet::new(),
             timers: Timers {
                 redial: now + config.redial_every,
-                heartbeat: now + config.link_silence / 3,
+                heartbeat: now + config.heartbeat_every,
+                news: Time::NEVER,
+                owed: Time::NEVER,
                 sync: now + config.sync_every,
                 flush: Time::NEVER,
                 ack: Time::NEVER,
@@ -370,6 +385,8 @@ impl Nest {
         [
             timers.redial,
             timers.heartbeat,
+            timers.news,
+            timers.owed,
             timers.sync,
             timers.flush,
             timers.ack,
@@ -395,6 +412,12 @@ impl Nest {
         }
         if self.timers.heartbeat <= now {
             self.heartbeat();
+        }
+        if self.timers.news <= now {
+            self.pass_news_on();
+        }
+        if self.timers.owed <= now {
+            self.ask_owed();
         }
         if self.timers.sync <= now {
             self.timers.sync = now + self.config.sync_every;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::bugs::{Bug, planted};
 use crate::wire::Card;
 use crate::{NestId, NestName};
@@ -15,6 +17,13 @@ pub(crate) struct Roster {
     names: BTreeMap<NestId, NestName>,
     /// Changed since the last [`Roster::take_news`], and so to be passed on.
     news: BTreeMap<NestName, ()>,
+    /// Of all cards, whatever their order.
+    digest: u64,
+}
+
+/// A later version of a card has another one.
+fn digest(card: &Card) -> u64 {
+    xxh3_64_with_seed(&card.id.0.to_le_bytes(), card.version)
 }
 
 impl Roster {
@@ -30,8 +39,10 @@ impl Roster {
             return false;
         }
         if let Some(known) = known {
+            self.digest ^= digest(known);
             self.names.remove(&known.id);
         }
+        self.digest ^= digest(&card);
         self.names.insert(card.id, card.name.clone());
         self.news.insert(card.name.clone(), ());
         self.cards.insert(card.name.clone(), card);
@@ -67,9 +78,21 @@ impl Roster {
         !self.news.is_empty()
     }
 
+    /// The card of this name, if it is news.
+    pub(crate) fn take_news_of(&mut self, name: &NestName) -> Option<Card> {
+        self.news.remove(name)?;
+        self.cards.get(name).cloned()
+    }
+
+    /// The same for two nests that hold the same cards.
+    pub(crate) const fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Takes a card back that nothing came of: an incarnation that was renewed before it was known.
     pub(crate) fn forget(&mut self, name: &NestName) {
         if let Some(card) = self.cards.remove(name) {
+            self.digest ^= digest(&card);
             self.names.remove(&card.id);
         }
         self.news.remove(name);

@@ -8,7 +8,7 @@ use super::{Nest, incarnation};
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::registry::Vector;
-use crate::wire::{Card, Frame, Held, Roster};
+use crate::wire::{Card, Frame, Held};
 use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
 
 /// Nests that start together wait so long for each other before one of them forms the flock.
@@ -76,32 +76,6 @@ impl Nest {
         card.version = self.card_version;
         card.unlinked = unlinked;
         self.roster.put(card);
-    }
-
-    /// Passes new cards on to every neighbour. Each nest does so once per card: in a full mesh that
-    /// is more than needed, and over a cut it is what brings the news round.
-    pub(super) fn tell_news(&mut self) {
-        let cards = self.roster.take_news();
-        if cards.is_empty() {
-            return;
-        }
-        let frame = Frame::Roster(Roster { cards });
-        let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &frame);
-    }
-
-    pub(super) fn on_roster(&mut self, roster: Roster) {
-        for card in roster.cards {
-            // What a nest says of itself nobody else may say.
-            if card.name == self.me.name {
-                continue;
-            }
-            if card.id == self.id {
-                // Another nest drew the same number in the same microsecond.
-                self.on_outdated(card.id);
-            }
-            self.members_changed |= self.roster.put(card);
-        }
     }
 
     /// A later incarnation of this nest's name is known: this one is renewed above it. That can

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Frame, Probe, Probed, Roster};
+use crate::wire::{Frame, Probe, Probed};
 use crate::{Effect, Event, NestId, NestName, NestState, Peer, Time};
 
 /// How often an address is dialled again to find out whether its process is dead.
@@ -31,6 +31,10 @@ pub(super) struct Link {
     pub(super) address: String,
     /// When the last frame came.
     pub(super) heard: Time,
+    /// When the last frame went.
+    pub(super) said: Time,
+    /// When all cards went.
+    pub(super) cards_at: Option<Time>,
 }
 
 /// A nest whose link broke, and what is known of its fate.
@@ -90,9 +94,9 @@ impl Nest {
             self.send(asker, &Frame::Probed(Probed { target: id, refused: false }));
         }
         self.drop_earlier_incarnations(id, &name);
-        self.links.insert(id, Link { name: name.clone(), address, heard: self.now });
-        let cards = self.roster.cards().cloned().collect();
-        self.send(id, &Frame::Roster(Roster { cards }));
+        let (heard, said) = (self.now, self.now);
+        self.links.insert(id, Link { name: name.clone(), address, heard, said, cards_at: None });
+        self.greet(id);
         if !self.swim.alive().contains(&id) {
             self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
         }
@@ -329,20 +333,14 @@ impl Nest {
         }
     }
 
-    /// Says that this nest lives, and hangs up on links that say nothing. The flock's size bounds
-    /// the rate: ten heartbeats a second at most. Both ends of a link must go by the same number,
-    /// so it is the members that count: of links one may have few and the other many.
+    /// Says over idle links that this nest lives, and hangs up on links that say nothing.
     pub(super) fn heartbeat(&mut self) {
-        let nests = self.links.len().max(self.swim.alive().len());
-        let interval =
-            (self.config.link_silence / 3).max(Duration::from_millis(100) * nests as u32);
-        self.timers.heartbeat = self.now + interval;
-        let silence = interval * 3;
+        let (every, silence) = self.heartbeat_times();
         let now = self.now;
         let silent: Vec<NestId> = self
             .links
             .iter()
-            .filter(|(_, link)| now.since(link.heard) > silence)
+            .filter(|(_, link)| link.heard + silence <= now)
             .map(|(id, _)| *id)
             .collect();
         for peer in silent {
@@ -350,7 +348,24 @@ impl Nest {
             self.out.push(Effect::HangUp { peer, why });
             self.on_link_closed(peer);
         }
-        let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &Frame::Heartbeat(()));
+        let idle = self.links.iter().filter(|(_, link)| link.said + every <= now);
+        let idle: Vec<NestId> = idle.map(|(id, _)| *id).collect();
+        let beat = self.beat();
+        self.send_to_all(idle, &beat);
+        let next = self.links.values().map(|link| (link.said + every).min(link.heard + silence));
+        // The flock may shrink meanwhile, and heartbeats be due sooner.
+        let look_again = now + self.config.link_silence / 2;
+        self.timers.heartbeat = next.min().map_or(look_again, |next| next.min(look_again));
+    }
+
+    /// How long a link may be idle, and how long it may bring nothing. Both ends must go by the same
+    /// number, so it is the members that count: of links one may have few and the other many.
+    fn heartbeat_times(&self) -> (Duration, Duration) {
+        let nests = self.links.len().max(self.swim.alive().len()) as u32;
+        let fewer = Duration::from_secs(1) * nests / self.config.heartbeats.max(1);
+        let every = fewer.max(self.config.heartbeat_every);
+        // Half of it for a peer that counts more members than we do, and for one that is held up.
+        let silence = every + every / 2 + self.config.link_silence / 2;
+        (every, silence.max(self.config.link_silence))
     }
 }

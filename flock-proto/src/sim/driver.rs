@@ -304,6 +304,9 @@ impl World {
         self.note_frame(host, "<~", frame);
         self.frames.0 += 1;
         self.frames.1 += frame.len() as u64;
+        let of_kind = self.kinds.entry(frame.get(1).copied().unwrap_or(0)).or_default();
+        of_kind.0 += 1;
+        of_kind.1 += frame.len() as u64;
         if frame.get(1) == Some(&REFUSED)
             && let Ok(Frame::Refused(refused)) = Frame::decode(frame)
         {

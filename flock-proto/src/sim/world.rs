@@ -49,6 +49,8 @@ pub struct World {
     pub events: BTreeMap<&'static str, u64>,
     /// Frames that went over control links, and their bytes.
     pub frames: (u64, u64),
+    /// The same for each kind of frame, as the book numbers them.
+    pub kinds: BTreeMap<u8, (u64, u64)>,
     /// Everything whose debug form holds this text is printed.
     pub(super) trace: Option<String>,
 }
@@ -81,6 +83,7 @@ impl World {
             checks: Checks::default(),
             events: BTreeMap::new(),
             frames: (0, 0),
+            kinds: BTreeMap::new(),
             trace: std::env::var("FLOCK_SIM_TRACE").ok(),
         }
     }

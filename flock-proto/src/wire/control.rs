@@ -131,8 +131,8 @@ impl EncodedBody {
 }
 
 frames! {
-    /// Nothing but a sign of life.
-    10 Heartbeat(()),
+    /// A sign of life, where nothing else was said for a while.
+    10 Heartbeat(Heartbeat),
     /// A message of SWIM, as foca writes it.
     11 Swim(Swim),
     /// What nests say of themselves.
@@ -229,6 +229,13 @@ impl Header {
     }
 }
 
+/// See [`Frame::Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// A digest of all cards that the author holds: whoever holds others sends them.
+    pub cards: u64,
+}
+
 /// See [`Frame::Swim`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swim {
@@ -260,7 +267,7 @@ pub struct Card {
 /// See [`Frame::Roster`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roster {
-    /// What is new, or all there is when a link opens.
+    /// The author's own, what is new, or all there is.
     pub cards: Vec<Card>,
 }
 
@@ -432,7 +439,7 @@ mod tests {
     #[test]
     fn bad_bytes_are_errors_of_their_kind() {
         assert_eq!(Header::decode(&[1; 5]), Err(FrameError::Short));
-        let mut bytes = Frame::Heartbeat(()).encode(header()).to_vec();
+        let mut bytes = Frame::Goodbye(()).encode(header()).to_vec();
         bytes[1] = 99;
         assert_eq!(Frame::decode(&bytes), Err(FrameError::Kind(99)));
         bytes[0] = 9;
@@ -443,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_passed_on_three_times_at_most() {
-        let mut bytes = Frame::Heartbeat(()).encode(Header { hops: 0, ..header() });
+        let mut bytes = Frame::Goodbye(()).encode(Header { hops: 0, ..header() });
         for hop in 1..=MAX_HOPS {
             bytes = Header::pass_on(&bytes).unwrap_or_default();
             assert_eq!(bytes.get(3), Some(&hop));

@@ -214,7 +214,7 @@ impl Flock {
 
     /// Deaths told of since this was last asked.
     fn new_downs(&mut self) -> u64 {
-        let downs = self.world.events.get("NestDown").copied().unwrap_or(0);
+        let downs = self.world.events.get("down").copied().unwrap_or(0);
         downs - std::mem::replace(&mut self.downs, downs)
     }
 }
