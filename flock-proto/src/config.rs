@@ -29,6 +29,10 @@ pub struct Config {
     pub redial_every: Duration,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
+    /// Deaths and leaves within this span after a change of the ring change it once, at its end. Half
+    /// of a hundred nests that are cut off are given up within two seconds: a change for each would
+    /// be half a million seals.
+    pub coalesce_deaths: Duration,
     /// A link that brought nothing for so long is broken, where there are few: see
     /// [`Config::heartbeats`].
     pub link_silence: Duration,
@@ -92,6 +96,7 @@ impl Default for Config {
             form_after: Duration::from_secs(2),
             redial_every: Duration::from_secs(1),
             coalesce_joins: Duration::from_millis(250),
+            coalesce_deaths: Duration::from_millis(100),
             link_silence: Duration::from_millis(1500),
             heartbeat_every: Duration::from_millis(500),
             heartbeats: 3,

@@ -102,6 +102,8 @@ pub struct Nest {
     members_changed: bool,
     links_changed: bool,
     view_at: Time,
+    /// When the ring changed last.
+    ring_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
     /// Counts changes of `seals` and `newcomers`.
@@ -233,6 +235,7 @@ impl Nest {
             members_changed: true,
             links_changed: false,
             view_at: Time::NEVER,
+            ring_at: Time::default(),
             seals: BTreeMap::new(),
             seal_seq: 0,
             seal_changes: 0,

@@ -26,7 +26,7 @@ pub(super) struct Owed {
 impl Nest {
     /// Has new cards told: the own one at once, all others with what else comes.
     pub(super) fn tell_news(&mut self) {
-        if let Some(card) = self.roster.take_news_of(&self.me.name) {
+        if let Some(card) = self.roster.take_news_of(self.id) {
             let all: Vec<_> = self.links.keys().copied().collect();
             self.send_to_all(all, &Frame::Roster(Roster { cards: vec![card] }));
         }

@@ -13,42 +13,47 @@ use crate::wire::{Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
 impl Nest {
-    /// Brings the view up to date. Deaths and leaves count at once; joins are gathered for a while,
-    /// so that many nests that start together change the ring once.
+    /// Brings the view up to date. Joins are gathered for a while, so that many nests that start
+    /// together change the ring once. A death or a leave counts at once, unless the ring has only
+    /// just changed: of many that a cut takes away, each would have every nest seal towards every
+    /// other.
     pub(super) fn refresh_view(&mut self) {
         if !self.members_changed && !self.links_changed && self.now < self.view_at {
             return;
         }
-        let next = self.view.revised(self.members_now());
+        let next = self.members_now();
         self.links_changed = false;
-        if next.fingerprint() == self.view.fingerprint() {
-            self.members_changed = false;
+        self.members_changed = false;
+        if View::fingerprint_of(&next) == self.view.fingerprint() {
             self.view_at = Time::NEVER;
-            if next.members() != self.view.members() {
-                self.enter(next);
-            }
-            return;
+            return self.enter_unless_same(next);
         }
-        if self.only_joins(&next) && self.now < self.view_at {
-            self.members_changed = false;
+        let (me_too, joins) = self.what_changes(&next);
+        if me_too && joins && self.now < self.view_at {
             if self.view_at == Time::NEVER {
                 self.view_at = self.now + self.config.coalesce_joins;
             }
             // The joins wait; everything else about the members is news for the routers already.
-            let held_back = self.view.revised(self.members_held_back(next.members()));
-            if held_back.members() != self.view.members() {
-                self.enter(held_back);
-            }
+            return self.enter_unless_same(self.members_held_back(&next));
+        }
+        let again_at = self.ring_at + self.config.coalesce_deaths;
+        if me_too && !joins && self.now < again_at && !self.view.ring().is_empty() {
+            self.view_at = self.view_at.min(again_at);
             return;
         }
-        self.members_changed = false;
         self.view_at = Time::NEVER;
-        self.enter(next);
+        self.enter(self.view.revised(next));
+    }
+
+    fn enter_unless_same(&mut self, members: Vec<Member>) {
+        if members != self.view.members() {
+            self.enter(self.view.revised(members));
+        }
     }
 
     fn members_now(&self) -> Vec<Member> {
         let others = self.swim.alive().iter().filter_map(|&id| self.roster.card(id));
-        others
+        let mut members: Vec<Member> = others
             .chain(self.roster.card(self.id))
             .filter(|card| !card.left)
             .map(|card| Member {
@@ -59,7 +64,10 @@ impl Nest {
                 weight: card.weight,
                 via: self.via(card.id),
             })
-            .collect()
+            .collect();
+        members.sort_unstable_by_key(|m| m.id);
+        members.dedup_by_key(|m| m.id);
+        members
     }
 
     fn via(&self, id: NestId) -> Via {
@@ -72,17 +80,20 @@ impl Nest {
         }
     }
 
-    /// Whether other nests came up, and nothing else changed in the ring. A nest's own coming up is
-    /// no reason to wait.
-    fn only_joins(&self, next: &View) -> bool {
+    /// Whether this nest itself stays as it is: for its own coming up or leaving nothing waits. And
+    /// whether others came up, and nothing else changed in the ring.
+    fn what_changes(&self, next: &[Member]) -> (bool, bool) {
+        let next_of = |id: NestId| {
+            let at = next.binary_search_by_key(&id, |m| m.id).ok()?;
+            next.get(at)
+        };
         let in_ring = |member: &&Member| member.state != NestState::Joining;
         let me_too =
-            self.view.member(self.id).map(|m| m.state) == next.member(self.id).map(|m| m.state);
-        me_too
-            && self.view.members().iter().filter(in_ring).all(|old| {
-                next.member(old.id)
-                    .is_some_and(|new| new.state == old.state && new.weight == old.weight)
-            })
+            self.view.member(self.id).map(|m| m.state) == next_of(self.id).map(|m| m.state);
+        let joins = self.view.members().iter().filter(in_ring).all(|old| {
+            next_of(old.id).is_some_and(|new| new.state == old.state && new.weight == old.weight)
+        });
+        (me_too, joins)
     }
 
     /// The members as they are, with those that came up still shown as joining.
@@ -119,6 +130,7 @@ impl Nest {
             }
         }
         if new_ring {
+            self.ring_at = self.now;
             self.enter_ring(&before, &view);
         }
     }
