@@ -33,6 +33,8 @@ pub struct Config {
     /// of a hundred nests that are cut off are given up within two seconds: a change for each would
     /// be half a million seals.
     pub coalesce_deaths: Duration,
+    /// A flock of more than a few looks through its members no more often than this.
+    pub refresh_every: Duration,
     /// A link that brought nothing for so long is broken, where there are few: see
     /// [`Config::heartbeats`].
     pub link_silence: Duration,
@@ -96,7 +98,8 @@ impl Default for Config {
             form_after: Duration::from_secs(2),
             redial_every: Duration::from_secs(1),
             coalesce_joins: Duration::from_millis(250),
-            coalesce_deaths: Duration::from_millis(100),
+            coalesce_deaths: Duration::from_millis(200),
+            refresh_every: Duration::from_millis(20),
             link_silence: Duration::from_millis(1500),
             heartbeat_every: Duration::from_millis(500),
             heartbeats: 3,

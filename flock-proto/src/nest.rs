@@ -85,6 +85,8 @@ pub struct Nest {
     /// The nest that was found at an address. A seed may be written otherwise than its nest
     /// advertises itself.
     found_at: BTreeMap<String, NestName>,
+    /// Members without a link, as they were at the last look.
+    unlinked: BTreeSet<NestId>,
     /// Seeds of which it isn't known yet whether a nest is there.
     unheard: BTreeSet<String>,
     /// Whether joiners may form a flock with this one, as it was when last looked at.
@@ -104,6 +106,8 @@ pub struct Nest {
     view_at: Time,
     /// When the ring changed last.
     ring_at: Time,
+    /// When the members were last looked through.
+    refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
     /// Counts changes of `seals` and `newcomers`.
@@ -192,6 +196,7 @@ struct Timers {
     heartbeat: Time,
     news: Time,
     owed: Time,
+    refresh: Time,
     sync: Time,
     flush: Time,
     ack: Time,
@@ -223,6 +228,7 @@ impl Nest {
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
+            unlinked: BTreeSet::new(),
             unheard: BTreeSet::new(),
             may_form_before: false,
             deaths: BTreeMap::new(),
@@ -236,6 +242,7 @@ impl Nest {
             links_changed: false,
             view_at: Time::NEVER,
             ring_at: Time::default(),
+            refreshed_at: Time::default(),
             seals: BTreeMap::new(),
             seal_seq: 0,
             seal_changes: 0,
@@ -284,6 +291,7 @@ impl Nest {
                 heartbeat: now + config.heartbeat_every,
                 news: Time::NEVER,
                 owed: Time::NEVER,
+                refresh: Time::NEVER,
                 sync: now + config.sync_every,
                 flush: Time::NEVER,
                 ack: Time::NEVER,
@@ -390,6 +398,7 @@ impl Nest {
             timers.heartbeat,
             timers.news,
             timers.owed,
+            timers.refresh,
             timers.sync,
             timers.flush,
             timers.ack,

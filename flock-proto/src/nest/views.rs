@@ -12,6 +12,9 @@ use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
+/// So many members are looked through in microseconds, whenever one changes.
+const FEW: usize = 16;
+
 impl Nest {
     /// Brings the view up to date. Joins are gathered for a while, so that many nests that start
     /// together change the ring once. A death or a leave counts at once, unless the ring has only
@@ -21,6 +24,14 @@ impl Nest {
         if !self.members_changed && !self.links_changed && self.now < self.view_at {
             return;
         }
+        // What just changed was looked at a moment ago: while many join, each frame has news.
+        let again_at = self.refreshed_at + self.config.refresh_every;
+        if self.now < again_at.min(self.view_at) && self.view.members().len() > FEW {
+            self.timers.refresh = again_at;
+            return;
+        }
+        self.timers.refresh = Time::NEVER;
+        self.refreshed_at = self.now;
         let next = self.members_now();
         self.links_changed = false;
         self.members_changed = false;
