@@ -29,10 +29,12 @@ pub struct Config {
     pub redial_every: Duration,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
-    /// Deaths and leaves within this span after a change of the ring change it once, at its end. Half
-    /// of a hundred nests that are cut off are given up within two seconds: a change for each would
-    /// be half a million seals.
+    /// Deaths and leaves within this span after a change of the ring change it once, at its end. A
+    /// single one waits for nothing.
     pub coalesce_deaths: Duration,
+    /// The span doubles up to this, while change follows change. Half of a hundred nests that are cut
+    /// off are given up within a few seconds: a change for each would be half a million seals.
+    pub coalesce_deaths_most: Duration,
     /// A flock of more than a few looks through its members no more often than this.
     pub refresh_every: Duration,
     /// A link that brought nothing for so long is broken, where there are few: see
@@ -98,7 +100,8 @@ impl Default for Config {
             form_after: Duration::from_secs(2),
             redial_every: Duration::from_secs(1),
             coalesce_joins: Duration::from_millis(250),
-            coalesce_deaths: Duration::from_millis(200),
+            coalesce_deaths: Duration::from_millis(100),
+            coalesce_deaths_most: Duration::from_millis(800),
             refresh_every: Duration::from_millis(20),
             link_silence: Duration::from_millis(1500),
             heartbeat_every: Duration::from_millis(500),

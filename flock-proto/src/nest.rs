@@ -106,6 +106,8 @@ pub struct Nest {
     view_at: Time,
     /// When the ring changed last.
     ring_at: Time,
+    /// How long a death waits after that.
+    death_pause: Duration,
     /// When the members were last looked through.
     refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
@@ -242,6 +244,7 @@ impl Nest {
             links_changed: false,
             view_at: Time::NEVER,
             ring_at: Time::default(),
+            death_pause: config.coalesce_deaths,
             refreshed_at: Time::default(),
             seals: BTreeMap::new(),
             seal_seq: 0,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes};
 use foca::{Foca, Identity, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime};
 
+use crate::bugs::{Bug, planted};
 use crate::{NestId, NestName, Rng, Time};
 
 /// Room for every member of a large flock in one answer to a joiner: foca's packets travel on a
@@ -68,6 +69,9 @@ pub(crate) struct Swim {
 
 /// The tag of the message by which foca tells a nest that it was declared down.
 const TURN_UNDEAD: u8 = 10;
+
+/// The tag of the message by which a nest asks another to ping a third.
+const PING_REQ: u8 = 2;
 
 /// A nest that knows us by a former identity is told of the present one so often.
 const INTRODUCE_EVERY: Duration = Duration::from_millis(500);
@@ -230,6 +234,13 @@ impl Swim {
     }
 }
 
+/// Whether a packet asks a third nest to ping one that doesn't answer.
+pub(crate) fn asks_for_a_ping(packet: &[u8]) -> bool {
+    let to = packet.get(12).map(|name| 13 + usize::from(*name) + 2);
+    let name = to.and_then(|to| packet.get(to + 12).map(|name| to + 13 + usize::from(*name)));
+    name.and_then(|at| packet.get(at)) == Some(&PING_REQ)
+}
+
 /// The nest that a packet is meant for, and under which of its identities.
 fn dest_of(packet: &[u8]) -> Option<(NestId, u32)> {
     let name = usize::from(*packet.get(12)?);
@@ -255,7 +266,8 @@ fn config(size: u32) -> foca::Config {
     config.probe_period = Duration::from_millis(500);
     config.probe_rtt = Duration::from_millis(200);
     config.suspect_to_down_after = suspicion(size);
-    config.max_transmissions = NonZeroU8::new(TRANSMISSIONS).unwrap_or(NonZeroU8::MIN);
+    let transmissions = if planted(Bug::FewTransmissions) { 2 } else { TRANSMISSIONS };
+    config.max_transmissions = NonZeroU8::new(transmissions).unwrap_or(NonZeroU8::MIN);
     config.max_packet_size = NonZeroUsize::new(MAX_PACKET).unwrap_or(NonZeroUsize::MIN);
     config.notify_down_members = true;
     let every_5_s = |n| {

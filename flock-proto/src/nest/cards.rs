@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Nest;
+use crate::bugs::{Bug, planted};
 use crate::wire::{Card, Frame, Heartbeat, Roster};
 use crate::{NestId, Time};
 
@@ -53,7 +54,9 @@ impl Nest {
 
     fn some_of(&mut self, mut nests: Vec<NestId>) -> Vec<NestId> {
         let mut some = Vec::new();
-        while some.len() < self.config.pass_cards_to && !nests.is_empty() {
+        let enough =
+            if planted(Bug::FloodedCards) { nests.len() } else { self.config.pass_cards_to };
+        while some.len() < enough && !nests.is_empty() {
             let at = self.rng.below(nests.len() as u64) as usize;
             some.push(nests.swap_remove(at));
         }
@@ -87,7 +90,7 @@ impl Nest {
     }
 
     pub(super) fn on_heartbeat(&mut self, from: NestId, heartbeat: Heartbeat) {
-        if heartbeat.cards == self.roster.digest() {
+        if heartbeat.cards == self.roster.digest() || planted(Bug::NoFullExchange) {
             self.owed.to.remove(&from);
             return;
         }

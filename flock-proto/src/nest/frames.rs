@@ -67,6 +67,9 @@ impl Nest {
         let mut out = SwimOut::default();
         let result = act(&mut self.swim, self.now, &mut out);
         self.members_changed |= self.swim.take_changed();
+        if planted(Bug::NoIndirectPings) {
+            out.packets.retain(|(_, packet)| !membership::asks_for_a_ping(packet));
+        }
         for (to, packet) in out.packets {
             self.send(to, &Frame::Swim(Swim { packet }));
         }

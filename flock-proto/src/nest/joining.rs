@@ -231,7 +231,9 @@ impl Nest {
         self.tell_news();
         self.with_swim(Swim::leave);
         let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &Frame::Goodbye(()));
+        if !planted(Bug::NoGoodbye) {
+            self.send_to_all(all, &Frame::Goodbye(()));
+        }
         self.out.push(Effect::Answer { req, answer: Answer::Left });
     }
 

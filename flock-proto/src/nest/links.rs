@@ -131,7 +131,7 @@ impl Nest {
     pub(super) fn on_link_closed(&mut self, id: NestId) {
         let Some(link) = self.links.remove(&id) else { return };
         self.links_changed = true;
-        if self.swim.alive().contains(&id) {
+        if self.swim.alive().contains(&id) && !planted(Bug::NoProbes) {
             self.deaths.insert(
                 id,
                 Death {
@@ -362,6 +362,8 @@ impl Nest {
     /// number, so it is the members that count: of links one may have few and the other many.
     fn heartbeat_times(&self) -> (Duration, Duration) {
         let nests = self.links.len().max(self.swim.alive().len()) as u32;
+        let busy = planted(Bug::BusyHeartbeats);
+        let nests = if busy { nests.min(1) } else { nests };
         let fewer = Duration::from_secs(1) * nests / self.config.heartbeats.max(1);
         let every = fewer.max(self.config.heartbeat_every);
         // Half of it for a peer that counts more members than we do, and for one that is held up.

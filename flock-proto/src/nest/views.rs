@@ -40,15 +40,17 @@ impl Nest {
             return self.enter_unless_same(next);
         }
         let (me_too, joins) = self.what_changes(&next);
-        if me_too && joins && self.now < self.view_at {
+        let single = planted(Bug::SingleJoins);
+        if me_too && joins && self.now < self.view_at && !single {
             if self.view_at == Time::NEVER {
                 self.view_at = self.now + self.config.coalesce_joins;
             }
             // The joins wait; everything else about the members is news for the routers already.
             return self.enter_unless_same(self.members_held_back(&next));
         }
-        let again_at = self.ring_at + self.config.coalesce_deaths;
-        if me_too && !joins && self.now < again_at && !self.view.ring().is_empty() {
+        let again_at = self.ring_at + self.death_pause;
+        let single = planted(Bug::SingleDeaths);
+        if me_too && !joins && self.now < again_at && !single && !self.view.ring().is_empty() {
             self.view_at = self.view_at.min(again_at);
             return;
         }
@@ -141,6 +143,11 @@ impl Nest {
             }
         }
         if new_ring {
+            // From one change to the next that follows soon, the pause is doubled.
+            let soon = self.now < self.ring_at + self.config.coalesce_deaths_most * 2;
+            let least = self.config.coalesce_deaths;
+            let longer = (self.death_pause * 2).clamp(least, self.config.coalesce_deaths_most);
+            self.death_pause = if soon { longer } else { least };
             self.ring_at = self.now;
             self.enter_ring(&before, &view);
         }
