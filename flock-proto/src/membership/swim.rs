@@ -23,6 +23,10 @@ const MAX_PACKET: usize = 60 * 1024;
 /// when frames stall.
 const TRANSMISSIONS: u8 = 20;
 
+/// An announcement is answered with all members, so it is made less often where there are more: the
+/// answers are two hundred bytes a second, however large the flock.
+const ANNOUNCE_FOR_EACH: Duration = Duration::from_millis(150);
+
 /// A nest as foca knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SwimId {
@@ -270,12 +274,13 @@ fn config(size: u32) -> foca::Config {
     config.max_transmissions = NonZeroU8::new(transmissions).unwrap_or(NonZeroU8::MIN);
     config.max_packet_size = NonZeroUsize::new(MAX_PACKET).unwrap_or(NonZeroUsize::MIN);
     config.notify_down_members = true;
-    let every_5_s = |n| {
+    let every = |frequency, n| {
         let num_members = NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-        Some(PeriodicParams { frequency: Duration::from_secs(5), num_members })
+        Some(PeriodicParams { frequency, num_members })
     };
-    config.periodic_announce = every_5_s(1);
-    config.periodic_announce_to_down_members = every_5_s(2);
+    let five = Duration::from_secs(5);
+    config.periodic_announce = every(five.max(ANNOUNCE_FOR_EACH * size), 1);
+    config.periodic_announce_to_down_members = every(five, 2);
     config
 }
 

@@ -31,6 +31,9 @@ impl Nest {
             let all: Vec<_> = self.links.keys().copied().collect();
             self.send_to_all(all, &Frame::Roster(Roster { cards: vec![card] }));
         }
+        if planted(Bug::FloodedCards) {
+            self.pass_news_on();
+        }
         if self.roster.has_news() {
             self.timers.news = self.timers.news.min(self.now + self.config.pass_cards_after);
         }

@@ -2,20 +2,21 @@
 //! all are joined, and all is well after a partition; and what peace costs.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flock_proto::BirdName;
 use flock_proto::sim::World;
 use serde::Serialize;
 
 use super::simulate::{for_each, lock};
-use super::{Bench, Options, Progress, Report};
+use super::{Bench, Options, Progress, Report, thousands};
 
 pub(super) const BENCH: Bench = Bench {
     name: "membership",
-    what: "simulated nests, 1 % of all frames stalled: a silent one, mass join, heal, traffic",
+    what: "simulated nests, 1 % of frames stalled: a silent one, mass join, heal, traffic, speed",
     options: &[("--nests", "100"), ("--names", "500"), ("--seeds", "20"), ("--first", "1")],
     run,
 };
@@ -31,6 +32,10 @@ const HALVED: Duration = Duration::from_secs(60);
 
 /// How long traffic is counted in peace.
 const PEACE: Duration = Duration::from_secs(20);
+
+/// How long users work while the simulator's speed is taken, in simulated time, and on how many names.
+const WORK: Duration = Duration::from_secs(20);
+const WORKED_ON: usize = 1000;
 
 /// What one seed showed. Times in seconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -50,6 +55,7 @@ struct Figures {
     nests: usize,
     #[serde(flatten)]
     seen: Seen,
+    steady_nest_seconds_per_second: u64,
 }
 
 fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
@@ -71,7 +77,46 @@ fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
         return Err(e);
     }
     let all = lock(&all);
-    Ok(report(nests, &all))
+    progress.now(format_args!("users at work on flocks of {nests}"));
+    let speeds = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    for_each(first..first + cores, |seed| {
+        let speed = speed(seed, nests);
+        let good = speed.is_ok();
+        lock(&speeds).push(speed);
+        good
+    });
+    let speeds = speeds.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let speed = speeds.into_iter().sum::<anyhow::Result<f64>>()?;
+    Ok(report(nests, &all, speed as u64))
+}
+
+/// Nest-seconds that one core simulates in a second, once all are joined: each second one user on each
+/// nest starts, stops or calls a bird. All invariants are looked at.
+fn speed(seed: u64, nests: usize) -> anyhow::Result<f64> {
+    let mut flock = Flock { world: World::new(seed), nests, born: 0, downs: 0 };
+    flock.join()?;
+    flock.start(0, WORKED_ON)?;
+    flock.world.run(Duration::from_secs(10));
+    let pause = Duration::from_secs(1) / nests as u32;
+    let deeds = (WORK.as_secs_f64() * nests as f64) as u64;
+    let begun = Instant::now();
+    for deed in 0..deeds {
+        let chance = deed.wrapping_add(seed << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let host = (deed % nests as u64) as usize;
+        let name = BirdName::new(&format!("bird-{}", chance as usize / 4 % WORKED_ON))?;
+        match chance % 4 {
+            0 => drop(flock.world.start(host, &name)),
+            1 => drop(flock.world.stop(host, &name)),
+            _ => drop(flock.world.call(host, &name)),
+        }
+        flock.world.run(pause);
+    }
+    let took = begun.elapsed().as_secs_f64();
+    if let Some(broken) = flock.world.broken() {
+        anyhow::bail!("at work: {broken:?}");
+    }
+    Ok(WORK.as_secs_f64() * nests as f64 / took)
 }
 
 fn tell(seed: u64, nests: usize, names: usize) -> anyhow::Result<Seen> {
@@ -227,7 +272,7 @@ fn over(all: &[Seen], what: impl Fn(&Seen) -> f64) -> (f64, f64) {
     (middle, all.last().copied().unwrap_or_default())
 }
 
-fn report(nests: usize, all: &[Seen]) -> Report {
+fn report(nests: usize, all: &[Seen], speed: u64) -> Report {
     let kill = over(all, |seen| seen.kill_s);
     let join = over(all, |seen| seen.join_s);
     let heal = over(all, |seen| seen.heal_s);
@@ -248,6 +293,7 @@ fn report(nests: usize, all: &[Seen]) -> Report {
             bytes_per_s: bytes.0,
             false_downs,
         },
+        steady_nest_seconds_per_second: speed,
     });
     let rows = [
         ("a silent nest is known to all", kill, "s", 7.0),
@@ -264,5 +310,7 @@ fn report(nests: usize, all: &[Seen]) -> Report {
     }
     let none = false_downs == 0;
     report.promise("nests held for dead that weren't", false_downs.to_string(), "0", none);
+    let what = "nest-seconds simulated in a second, users at work";
+    report.promise(what, thousands(speed), "≥ 10,000", speed >= 10_000);
     report
 }
