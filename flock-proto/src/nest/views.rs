@@ -51,7 +51,8 @@ impl Nest {
         let again_at = self.ring_at + self.death_pause;
         let single = planted(Bug::SingleDeaths);
         if me_too && !joins && self.now < again_at && !single && !self.view.ring().is_empty() {
-            self.view_at = self.view_at.min(again_at);
+            // Joins that wait come with it, also where their time is up.
+            self.view_at = again_at;
             return;
         }
         self.view_at = Time::NEVER;
