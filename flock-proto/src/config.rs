@@ -29,8 +29,8 @@ pub struct Config {
     pub redial_every: Duration,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
-    /// Deaths and leaves within this span after a change of the ring change it once, at its end. A
-    /// single one waits for nothing.
+    /// In a flock of more than a few, deaths and leaves within this span after a change of the ring
+    /// change it once, at its end. A single one waits for nothing.
     pub coalesce_deaths: Duration,
     /// The span doubles up to this, while change follows change. Half of a hundred nests that are cut
     /// off are given up within a few seconds: a change for each would be half a million seals.

@@ -12,7 +12,8 @@ use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
-/// So many members are looked through in microseconds, whenever one changes.
+/// Among so few nothing is gained by waiting: members are looked through in microseconds, and a change
+/// of the ring is a few seals.
 const FEW: usize = 16;
 
 impl Nest {
@@ -50,7 +51,8 @@ impl Nest {
         }
         let again_at = self.ring_at + self.death_pause;
         let single = planted(Bug::SingleDeaths);
-        if me_too && !joins && self.now < again_at && !single && !self.view.ring().is_empty() {
+        let many = self.view.members().len() > FEW;
+        if many && me_too && !joins && self.now < again_at && !single {
             // Joins that wait come with it, also where their time is up.
             self.view_at = again_at;
             return;
