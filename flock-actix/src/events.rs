@@ -1,9 +1,11 @@
 //! What happened in the flock, for whoever wants to know.
 
-use std::sync::Mutex;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
 use flock_proto::Event;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::Notify;
 
 use crate::link::lock;
 
@@ -11,57 +13,113 @@ use crate::link::lock;
 const KEPT: usize = 1024;
 
 /// Where events are told. Once it is closed, readers come to an end.
-#[derive(Debug)]
-pub(crate) struct Hub(Mutex<Option<broadcast::Sender<Event>>>);
+///
+/// Not tokio's broadcast channel: that has each event told by itself, and a nest that learns of a
+/// million names tells a million, of which a reader can't follow any but the last thousand.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    told: Mutex<Told>,
+    news: Notify,
+}
 
-impl Default for Hub {
-    fn default() -> Self {
-        Self(Mutex::new(Some(broadcast::Sender::new(KEPT))))
+#[derive(Debug, Default)]
+struct Told {
+    /// The last events, as long as somebody reads.
+    kept: VecDeque<Event>,
+    /// How many were told before and with those.
+    count: u64,
+    readers: usize,
+    closed: bool,
+}
+
+impl Told {
+    /// The number of the oldest event that is kept.
+    fn oldest(&self) -> u64 {
+        self.count - self.kept.len() as u64
     }
 }
 
 impl Hub {
     pub(crate) fn tell(&self, event: Event) {
-        log(&event);
-        if let Some(sender) = &*lock(&self.0) {
-            // Nobody listens: nobody misses it.
-            let _ = sender.send(event);
-        }
+        self.tell_all(vec![event]);
     }
 
-    pub(crate) fn listen(&self) -> Events {
-        // A reader of a closed hub finds its end at once.
-        let sender = lock(&self.0).clone().unwrap_or_else(|| broadcast::Sender::new(1));
-        Events { receiver: sender.subscribe(), lost: 0 }
+    pub(crate) fn tell_all(&self, events: Vec<Event>) {
+        events.iter().for_each(log);
+        let mut told = lock(&self.told);
+        // Nobody listens: nobody misses it.
+        if events.is_empty() || told.closed || told.readers == 0 {
+            return;
+        }
+        told.count += events.len() as u64;
+        let stale = (told.kept.len() + events.len()).saturating_sub(KEPT);
+        let (old, unread) = (stale.min(told.kept.len()), stale.saturating_sub(told.kept.len()));
+        told.kept.drain(..old);
+        told.kept.extend(events.into_iter().skip(unread));
+        drop(told);
+        self.news.notify_waiters();
+    }
+
+    pub(crate) fn listen(self: &Arc<Self>) -> Events {
+        let mut told = lock(&self.told);
+        told.readers += 1;
+        Events { hub: Arc::clone(self), next: told.count, lost: 0 }
     }
 
     pub(crate) fn close(&self) {
-        lock(&self.0).take();
+        lock(&self.told).closed = true;
+        self.news.notify_waiters();
     }
 }
 
 /// Events from the moment of asking on. See [`Flock::events`](crate::Flock::events).
 #[derive(Debug)]
 pub struct Events {
-    receiver: broadcast::Receiver<Event>,
+    hub: Arc<Hub>,
+    /// The number of the event to read next.
+    next: u64,
     lost: u64,
 }
 
 impl Events {
     /// The next event; `None` once the nest is shut down. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Event> {
+        let hub = Arc::clone(&self.hub);
         loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(RecvError::Lagged(missed)) => self.lost = self.lost.saturating_add(missed),
-                Err(RecvError::Closed) => return None,
+            let mut news = pin!(hub.news.notified());
+            // Enlists before looking, so that no event is missed in between.
+            news.as_mut().enable();
+            {
+                let told = lock(&hub.told);
+                let missed = told.oldest().saturating_sub(self.next);
+                self.lost += missed;
+                self.next += missed;
+                let at = usize::try_from(self.next - told.oldest()).unwrap_or(usize::MAX);
+                if let Some(event) = told.kept.get(at) {
+                    self.next += 1;
+                    return Some(event.clone());
+                }
+                if told.closed {
+                    return None;
+                }
             }
+            news.await;
         }
     }
 
     /// How many events this reader was too slow for. Readers keep 1024 events each.
     pub const fn lost(&self) -> u64 {
         self.lost
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut told = lock(&self.hub.told);
+        told.readers -= 1;
+        if told.readers == 0 {
+            told.kept = VecDeque::new();
+        }
     }
 }
 
@@ -92,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_learns_how_many_events_it_lost() {
-        let hub = Hub::default();
+        let hub = Arc::new(Hub::default());
         let mut events = hub.listen();
         for _ in 0..KEPT + 10 {
             hub.tell(Event::NestUp(NestName::new("a").unwrap()));
@@ -102,8 +160,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_many_events_told_at_once_the_last_are_kept_and_the_others_counted() {
+        let hub = Arc::new(Hub::default());
+        let nest = |n: usize| Event::NestUp(NestName::new(&n.to_string()).unwrap());
+        hub.tell(nest(0));
+        let mut events = hub.listen();
+        hub.tell(nest(1));
+        hub.tell_all((2..2 * KEPT).map(nest).collect());
+        assert_eq!(events.recv().await, Some(nest(KEPT)));
+        assert_eq!(events.lost(), KEPT as u64 - 1, "what came before it listened is no loss");
+        for n in KEPT + 1..2 * KEPT {
+            assert_eq!(events.recv().await, Some(nest(n)));
+        }
+        let reader = tokio::spawn(async move { events.recv().await });
+        tokio::task::yield_now().await;
+        hub.tell(nest(7));
+        assert_eq!(reader.await.unwrap(), Some(nest(7)), "it waited");
+        assert!(lock(&hub.told).kept.is_empty(), "nobody reads any more");
+    }
+
+    #[tokio::test]
     async fn readers_of_a_closed_hub_come_to_an_end() {
-        let hub = Hub::default();
+        let hub = Arc::new(Hub::default());
         let mut events = hub.listen();
         hub.close();
         assert_eq!(events.recv().await, None);

@@ -201,7 +201,7 @@ impl Flock {
         match self.core() {
             Some(core) => core.events.listen(),
             None => {
-                let none = Hub::default();
+                let none = Arc::new(Hub::default());
                 none.close();
                 none.listen()
             }

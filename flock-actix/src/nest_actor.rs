@@ -142,9 +142,18 @@ impl NestActor {
 
     fn carry_out_all(&mut self, ctx: &mut Context<Self>) {
         let effects: Vec<Effect> = self.nest.drain().collect();
+        let mut events = Vec::new();
         for effect in effects {
-            self.carry_out(effect);
+            match effect {
+                Effect::Tell(event) => {
+                    self.tell_watchers(&event);
+                    events.push(event);
+                }
+                effect => self.carry_out(effect),
+            }
         }
+        // Together: one that joins a flock of a million names has a million to tell.
+        self.core.events.tell_all(events);
         self.rearm(ctx);
     }
 
@@ -171,7 +180,6 @@ impl NestActor {
             Effect::Route { name, route } => self.shared.route(&name, route),
             Effect::Answer { req, answer } => self.answer(req, answer),
             Effect::Publish(view) => self.publish(view),
-            Effect::Tell(event) => self.tell(event),
             Effect::Stamp(clock) => self.shared.stamp(clock),
             other => tracing::error!(?other, "an effect that this driver doesn't know"),
         }
@@ -193,14 +201,13 @@ impl NestActor {
         }
     }
 
-    fn tell(&mut self, event: Event) {
-        if let Event::Ended(name, cause) = &event {
+    fn tell_watchers(&mut self, event: &Event) {
+        if let Event::Ended(name, cause) = event {
             for watcher in self.watchers.remove(name).unwrap_or_default() {
                 // It may have stopped watching.
                 let _ = watcher.send(cause.clone());
             }
         }
-        self.core.events.tell(event);
     }
 
     /// One timer. It is set anew only for an earlier deadline: one that comes too early finds

@@ -47,21 +47,21 @@ bugs! {
     /// Of two records of a name that meet, the loser is dropped at once and without an operation.
     DroppedLoser "dropped-loser" "I4",
     /// Overwriting a record makes a new bird of it.
-    NewBirth "new-birth" "L3",
+    NewBirth "new-birth" "I6",
     /// A delta is joined though operations before it are lacking.
     NoMergeGuard "no-merge-guard" "I4",
     /// What the peer of a comparison knew counts as known before the comparison is complete.
     EarlyVector "early-vector" "I4",
     /// A nest is settled though it lacks operations that the seals name.
-    BlindSettling "blind-settling" "I6",
+    BlindSettling "blind-settling" "I15",
     /// A seal counts in a view that it does not name.
     ForeignSeals "foreign-seals" "I1",
     /// A nest that is new in the view needs no seal for arcs whose owner stays.
     UnsealedNewcomers "unsealed-newcomers" "I1",
     /// A seal does not list what its author holds for moving on.
-    UnlistedSnaps "unlisted-snaps" "I1",
+    UnlistedSnaps "unlisted-snaps" "I15",
     /// A link that opens anew brings no seal.
-    UnsealedLinks "unsealed-links" "I1",
+    UnsealedLinks "unsealed-links" "I6",
     /// A bird leaves service before its new owner is ready.
     EarlyDeparts "early-departs" "I15",
     /// What a nest was ready for in a view before counts in the next.
@@ -72,12 +72,12 @@ bugs! {
     UntoldEnds "untold-ends" "L3",
     /// The end of a listed bird counts before the operation that tells why.
     EarlyEnds "early-ends" "I5",
-    /// A bird that was offered to another nest hatches here again before that has answered.
-    FreedSnaps "freed-snaps" "I1",
+    /// What is left of a bird that was offered to another nest is forgotten before that has answered.
+    ForgottenSnaps "forgotten-snaps" "I15",
     /// A bird that was refused is offered again at once, whatever its owner has sealed.
     EagerOffers "eager-offers" "I13",
     /// An offer that comes a second time is taken a second time.
-    OffersTakenTwice "offers-taken-twice" "I11",
+    OffersTakenTwice "offers-taken-twice" "I15",
     /// A bird that moves leaves its crashes behind.
     ForgottenCrashes "forgotten-crashes" "I12",
     /// A bird that moved hatches without regard to the fence that it had.
@@ -89,7 +89,7 @@ bugs! {
     /// A bird that has moved still counts as being on its way.
     LeakingWindow "leaking-window" "I13",
     /// A joiner is up though not every nest holds it in its view.
-    UnheldJoiner "unheld-joiner" "I1",
+    UnheldJoiner "unheld-joiner" "I16",
     /// A nest leaves before the others know what it knows.
     UntoldLeave "untold-leave" "I6",
     /// A nest leaves while it has birds to hand over.
@@ -104,6 +104,8 @@ bugs! {
     IgnoredToken "ignored-token" "I6",
     /// A stop is answered before the life has ended.
     EarlyStopped "early-stopped" "I6",
+    /// Of two copies of a request that went to two nests both are carried out.
+    UnclaimedCopies "unclaimed-copies" "I6",
     /// An owner decides requests before it is settled.
     UnsettledAnswers "unsettled-answers" "I6",
     /// An owner decides about a name though it does not know yet what others run under it.

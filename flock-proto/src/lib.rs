@@ -64,8 +64,8 @@ pub use ids::{
 pub use nest::{BirdInfo, Counters, Nest, Sizes};
 pub use pending::Pending;
 pub use registry::{
-    Change, Compared, DecodeError, Delta, Grounding, Joined, Opening, Ranges, RangesWanted, Record,
-    Registry, Standing, Status, Vector,
+    Change, Changes, Compared, DecodeError, Delta, Grounding, IntoChanges, Joined, Opening, Ranges,
+    RangesWanted, Record, Registry, Standing, Status, Vector,
 };
 pub use ring::{Arc, MAX_WEIGHT, POINTS_PER_WEIGHT, Ring};
 pub use rng::Rng;

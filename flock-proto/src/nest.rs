@@ -13,6 +13,7 @@
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
+//! - `nest/claims.rs`: that of several copies of a request one is carried out.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
 //! - `nest/batches.rs`: how both travel, many to a frame.
 //! - `nest/holding.rs`: when an operation is held by two nests.
@@ -22,6 +23,7 @@ mod asking;
 mod batches;
 mod birds;
 mod cards;
+mod claims;
 mod conflicts;
 mod frames;
 mod holding;
@@ -116,6 +118,8 @@ pub struct Nest {
     seal_changes: u64,
     /// View, vector and seals by which it was last looked who is settled.
     checked_by: Option<(Fingerprint, u64, u64)>,
+    /// The last seal before this nest entered the view.
+    entered: u64,
     /// Arcs gained and not yet settled.
     gained: Vec<ring::Arc>,
     /// Nests new in the view that have not sealed it yet.
@@ -177,6 +181,8 @@ pub struct Nest {
     lanes: BTreeMap<NestId, Lane>,
     served: BTreeMap<(NestId, u64), Served>,
     served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
+    /// Requests that this round claims, by their askers.
+    claims: BTreeMap<NestId, Vec<u64>>,
     askers: BTreeMap<NestId, Asker>,
     /// Requests of users here that wait for another nest to hold our operation of this number.
     holding: BTreeSet<(u64, ReqId)>,
@@ -250,6 +256,7 @@ impl Nest {
             seal_seq: 0,
             seal_changes: 0,
             checked_by: None,
+            entered: 0,
             gained: Vec::new(),
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),
@@ -283,6 +290,7 @@ impl Nest {
             lanes: BTreeMap::new(),
             served: BTreeMap::new(),
             served_names: BTreeMap::new(),
+            claims: BTreeMap::new(),
             askers: BTreeMap::new(),
             holding: BTreeSet::new(),
             confirming: 0,
@@ -500,7 +508,12 @@ impl Nest {
     }
 }
 
-/// A new incarnation: the moment, and random low bits that tell apart two nests of one moment.
+/// A new incarnation: the millisecond, which lasts until the year 2109, and random low bits that tell
+/// apart two nests of one moment. Of those there are many: two nests of one number on the two sides
+/// of a partition could never be one flock again.
 fn incarnation(rng: &mut Rng, now: Time) -> NestId {
-    NestId(Hlc::at(now).0 | rng.below(1 << 12))
+    NestId((now.as_micros() / 1000) << MOMENT_BITS | rng.below(1 << MOMENT_BITS))
 }
+
+/// How many of an incarnation's bits are random.
+const MOMENT_BITS: u32 = 22;

@@ -36,10 +36,10 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-pub use changes::Change;
+pub use changes::{Change, Changes, IntoChanges};
 use changes::{Killer, Touched};
 pub use codec::DecodeError;
-use codec::Entry;
+use codec::{Entry, Removal};
 pub use comparison::Compared;
 use comparison::Comparison;
 pub use delta::{Delta, Joined};
@@ -50,7 +50,7 @@ pub use status::{Standing, Status};
 pub use vector::Vector;
 
 use crate::bugs::{Bug, planted};
-use crate::{BirdName, Cause, Dot, Hlc, NestId, RegistryConfig, SpeciesId};
+use crate::{BirdName, Cause, Dot, Fence, Hlc, NestId, RegistryConfig, SpeciesId};
 
 /// A living bird, as the flock knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Registry {
 
     /// The names whose hashes lie in this range, each once, in the order of their hashes.
     pub fn names_in(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = BirdName> + '_ {
-        let mut last: Option<&Slot> = None;
+        let mut last: Option<Slot<'_>> = None;
         self.slots.range(hashes).filter_map(move |slot| {
             let again = last.is_some_and(|l| l.hash == slot.hash && l.name() == slot.name());
             last = Some(slot);
@@ -241,15 +241,26 @@ impl Registry {
 
     /// Removes all records of this name. `None`: there is none, nothing was done.
     pub fn remove(&mut self, name: &BirdName, cause: Cause) -> Option<Change> {
+        self.remove_all(name, Removal { cause: changes::cause_to_byte(&cause), fence: 0 })
+    }
+
+    /// The same for a bird that ended of itself, whose life had this fence: one that goes on
+    /// elsewhere must surpass it.
+    pub fn end(&mut self, name: &BirdName, fence: Fence) -> Option<Change> {
+        let cause = changes::cause_to_byte(&Cause::Ended);
+        self.remove_all(name, Removal { cause, fence: fence.0 })
+    }
+
+    fn remove_all(&mut self, name: &BirdName, removal: Removal) -> Option<Change> {
         let hash = name.hash64();
         let covers = self.dots_of(name, hash, |_| true);
         if covers.is_empty() {
             return None;
         }
         let mut touched = Touched::default();
-        let cause = changes::cause_to_byte(&cause);
-        self.apply(self.next_dot(), hash, covers.iter().copied(), Op::Remove(cause), &mut touched);
-        self.finish(touched).pop()
+        let op = Op::Remove(removal);
+        self.apply(self.next_dot(), hash, covers.iter().copied(), op, &mut touched);
+        self.finish(touched).into_iter().next()
     }
 
     fn write(
@@ -262,7 +273,7 @@ impl Registry {
         let covers = self.dots_of(name, hash, supersedes);
         let mut touched = Touched::default();
         self.apply(entry.dot, hash, covers.iter().copied(), Op::Add(*entry), &mut touched);
-        let change = self.finish(touched).pop();
+        let change = self.finish(touched).into_iter().next();
         change.unwrap_or_else(|| Change::nothing(name.clone(), hash))
     }
 
@@ -273,7 +284,7 @@ impl Registry {
 
     fn dots_of(&self, name: &BirdName, hash: u64, of_birth: impl Fn(Dot) -> bool) -> Vec<Dot> {
         let siblings = self.slots.siblings(hash, name.as_str().as_bytes());
-        let siblings = siblings.filter(|slot| of_birth(self.birth(slot).0));
+        let siblings = siblings.filter(|slot| of_birth(self.birth(*slot).0));
         siblings.map(|slot| self.dot(slot)).collect()
     }
 
@@ -288,7 +299,7 @@ impl Registry {
     ) {
         self.revision += 1;
         let killer = match op {
-            Op::Remove(cause) => Killer::Removal(changes::cause_of_byte(cause)),
+            Op::Remove(removal) => Killer::Removal(removal),
             Op::Add(_) | Op::Void => Killer::Overwrite,
         };
         let unseen = match &op {
@@ -310,7 +321,7 @@ impl Registry {
             }
         }
         let number = self.origins.number_or_new(dot.origin);
-        let removal = if let Op::Remove(cause) = op { Some(cause) } else { None };
+        let removal = if let Op::Remove(removal) = op { Some(removal) } else { None };
         self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 
@@ -338,7 +349,7 @@ impl Registry {
         let (number, seq) = (self.origins.number_or_new(entry.dot.origin), entry.dot.seq);
         let group = self.slots.group(hash);
         if self.origins.knows(number, seq)
-            || group.iter().any(|slot| slot.is(number, seq))
+            || group.clone().any(|slot| slot.is(number, seq))
             || self.comparison.as_ref().is_some_and(|c| c.compared(hash, entry.dot))
         {
             return;
@@ -364,7 +375,7 @@ impl Registry {
         self.revision += 1;
         let number = self.origins.number_or_new(dot.origin);
         let group = self.slots.group(hash);
-        if let Some(slot) = group.iter().find(|slot| slot.is(number, dot.seq)) {
+        if let Some(slot) = group.clone().find(|slot| slot.is(number, dot.seq)) {
             let at = self.touch(hash, slot.name(), group, touched);
             touched.killed(at, self.birth(slot).0, by);
             self.slots.remove(hash, dot, number);
@@ -375,23 +386,23 @@ impl Registry {
         number
     }
 
-    fn winning<'a>(&'a self, hash: u64, name: &'a [u8]) -> Option<&'a Slot> {
-        self.slots.siblings(hash, name).max_by_key(|slot| (slot.hlc, self.dot(slot)))
+    fn winning<'a>(&'a self, hash: u64, name: &'a [u8]) -> Option<Slot<'a>> {
+        self.slots.siblings(hash, name).max_by_key(|slot| (slot.hlc, self.dot(*slot)))
     }
 
-    fn dot(&self, slot: &Slot) -> Dot {
+    fn dot(&self, slot: Slot<'_>) -> Dot {
         self.origins.dot(slot.origin, slot.seq)
     }
 
-    fn entry<'a>(&self, slot: &'a Slot) -> Entry<'a> {
+    fn entry<'a>(&self, slot: Slot<'a>) -> Entry<'a> {
         self.slots.entry(slot, self.origins.id(slot.origin))
     }
 
-    fn birth(&self, slot: &Slot) -> (Dot, bool) {
+    fn birth(&self, slot: Slot<'_>) -> (Dot, bool) {
         (slot.birth(self.origins.id(slot.origin)), slot.is_grounded())
     }
 
-    fn record(&self, slot: &Slot) -> Option<Record> {
+    fn record(&self, slot: Slot<'_>) -> Option<Record> {
         let entry = self.entry(slot);
         Some(Record {
             dot: entry.dot,
@@ -412,12 +423,12 @@ impl Registry {
 #[derive(Clone, Copy, Debug)]
 enum Op<'a> {
     Add(Entry<'a>),
-    Remove(u8),
+    Remove(Removal),
     /// An addition whose record is dead by now.
     Void,
 }
 
-fn name_of(slot: &Slot) -> Option<BirdName> {
+fn name_of(slot: Slot<'_>) -> Option<BirdName> {
     // It was checked before it was packed.
     std::str::from_utf8(slot.name()).ok().map(BirdName::trusted)
 }

@@ -15,4 +15,4 @@ pub use control::{
     Swim, WIRE_VERSION,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
-pub use requests::{Outcome, Request, Requests, Response, Responses, Wish};
+pub use requests::{Claimed, Claims, Outcome, Request, Requests, Response, Responses, Wish};

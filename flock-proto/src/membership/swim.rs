@@ -126,11 +126,24 @@ impl Swim {
         out: &mut SwimOut,
     ) -> Result<(), String> {
         let mut result = Ok(());
+        if planted(Bug::UnansweredSuspicion) && self.is_suspected_by(packet) {
+            return result;
+        }
         self.introduce(now, packet, out);
         self.with(now, out, |foca, run| {
             result = foca.handle_data(packet, run).map_err(|e| e.to_string());
         });
         result
+    }
+
+    /// Whether a packet tells a suspicion against this nest.
+    fn is_suspected_by(&self, mut packet: &[u8]) -> bool {
+        let mut me = Vec::new();
+        put_id(&mut me, self.foca.identity());
+        let told = foca::Codec::<SwimId>::decode_header(&mut Codec, &mut packet).is_ok();
+        let after_me =
+            |at: &[u8]| at.strip_prefix(me.as_slice()).is_some_and(|at| at.get(2) == Some(&1));
+        told && (0..packet.len()).any(|at| packet.get(at..).is_some_and(after_me))
     }
 
     /// Answers a packet that is meant for a former identity of ours. foca drops those, and two nests

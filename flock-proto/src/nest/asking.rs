@@ -25,6 +25,8 @@ pub(super) struct Ask {
     /// It takes its part of the room at that nest: see [`Lane`](super::batches::Lane).
     pub(super) has_room: bool,
     again: bool,
+    /// The nest that decides, of several that may have copies: no other's answer counts.
+    pub(super) decider: Option<NestId>,
     /// The answer is here; the operation behind it is not.
     pub(super) pending: Option<(NestId, Response)>,
 }
@@ -74,6 +76,7 @@ impl Nest {
             to: None,
             has_room: false,
             again: false,
+            decider: None,
             pending: None,
         };
         self.asks.insert(req, ask);
@@ -103,7 +106,7 @@ impl Nest {
         if owner == self.id {
             self.leave_lane(req);
             if let Some(request) = self.request(req, owner) {
-                self.on_request(self.id, 0, request);
+                self.on_request(self.id, 0, true, request);
             }
         } else {
             self.enter_lane(req, owner);
@@ -202,7 +205,8 @@ impl Nest {
     /// Takes an answer in; false if the operation behind it isn't here yet.
     pub(super) fn on_response(&mut self, from: NestId, response: Response) -> bool {
         let req = ReqId(response.id);
-        if !self.asks.contains_key(&req) {
+        let Some(ask) = self.asks.get(&req) else { return true };
+        if ask.decider.is_some_and(|decider| decider != from) {
             return true;
         }
         self.take_pending(req);

@@ -68,6 +68,7 @@ impl Nest {
             // What it holds of the owner's operations only the asker knows: it gets all there is.
             self.send_requests(to, origin, hops, 0, requests);
         }
+        self.send_claims();
         for (to, responses) in std::mem::take(&mut self.responses) {
             self.send_responses(to, responses);
         }

@@ -64,6 +64,9 @@ impl Nest {
     fn consider_living(&mut self, name: &BirdName, hash: u64, mine: bool, birth: Dot) {
         if !self.registry.is_alive(name, birth) {
             let lost = self.registry.winner(name).is_some();
+            if lost && planted(Bug::LivingLosers) {
+                return;
+            }
             return self.end(name, if lost { EndWhy::LostConflict } else { EndWhy::Stopped });
         }
         if !mine {
@@ -118,7 +121,7 @@ impl Nest {
         let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
         let moved = offer.is_some();
         let snap = self.snaps.get(name);
-        if snap.is_some_and(|snap| snap.is_sent()) && !moved && !planted(Bug::FreedSnaps) {
+        if snap.is_some_and(|snap| snap.is_sent()) && !moved {
             // Its copy is under way to a nest that may run it: only the answer frees it.
             return;
         }
@@ -228,7 +231,7 @@ impl Nest {
         self.release_window(&name);
         if bird.phase != Phase::Ending && self.registry.is_alive(&name, bird.record.birth) {
             let change = if self.is_winner(&name, bird.record.birth) {
-                self.registry.remove(&name, Cause::Ended)
+                self.registry.end(&name, bird.fence)
             } else {
                 // Its record lost a conflict anyway: only that one goes.
                 let stamp = self.stamp();
@@ -388,7 +391,7 @@ impl Nest {
 
     /// What an operation did to a name, whoever issued it.
     pub(super) fn on_change(&mut self, change: Change, own: bool) {
-        let Change { name, hash, before, after, cause, conflict } = change;
+        let Change { name, hash, before, after, cause, fence, conflict } = change;
         match (before, after) {
             (None, Some(_)) => self.tell(Event::Started(name.clone())),
             (Some((birth, _)), None) => {
@@ -398,7 +401,7 @@ impl Nest {
                 }
                 // A comparison doesn't say why a record is gone.
                 let cause = cause.unwrap_or(Cause::Stopped);
-                if own || !self.outlives(&name, &cause) {
+                if own || !self.outlives(&name, &cause, fence) {
                     self.tell(Event::Ended(name.clone(), cause));
                 }
             }
@@ -436,7 +439,7 @@ impl Nest {
 
     /// The bird ended of itself on another nest, but another life of it runs here: after a
     /// partition, the idle copy must not end the busy one. Its record comes back.
-    fn outlives(&mut self, name: &BirdName, cause: &Cause) -> bool {
+    fn outlives(&mut self, name: &BirdName, cause: &Cause, fence: Fence) -> bool {
         if *cause != Cause::Ended {
             return false;
         }
@@ -446,8 +449,7 @@ impl Nest {
         let stamp = self.stamp();
         let change = self.registry.re_add(&record, stamp);
         self.tell(Event::Conflict { bird: name.clone(), winner: nest.clone(), loser: nest });
-        // Above the life that ended: the operation brought the clock by which that one was made.
-        self.raise_fence(name, Fence(0));
+        self.raise_fence(name, fence);
         self.dirty.insert(change.name);
         true
     }

@@ -93,13 +93,13 @@ impl Nest {
         }
         self.observe(header.author, header.stamp);
         match Frame::decode(bytes) {
-            Ok(frame) => self.on_good_frame(header.author, frame),
+            Ok(frame) => self.on_good_frame(header.author, header.stamp, frame),
             Err(FrameError::Kind(_)) => self.counters.unknown_frames += 1,
             Err(error) => self.on_bad_frame(from, &error),
         }
     }
 
-    fn on_good_frame(&mut self, from: NestId, frame: Frame) {
+    fn on_good_frame(&mut self, from: NestId, stamp: Hlc, frame: Frame) {
         match frame {
             Frame::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat),
             Frame::Swim(swim) => self.on_swim(&swim.packet),
@@ -116,14 +116,16 @@ impl Nest {
             Frame::RangesWanted(wanted) => self.on_ranges_wanted(from, &wanted),
             Frame::OpsWanted(wanted) => self.on_ops_wanted(from, &wanted),
             Frame::Seal(seal) => self.on_seal(from, seal),
-            Frame::Ready(ready) => self.on_ready(from, ready.view),
+            Frame::Ready(ready) => self.on_ready(from, ready),
             Frame::Depart(depart) => self.on_depart(from, depart),
             Frame::Hatched(life) => self.on_taken_over(from, life),
             Frame::Refused(refused) => self.on_refused(from, refused),
             Frame::Gone(life) => self.on_gone(from, life),
             Frame::Ended(ended) => self.on_listed_ended(from, ended),
-            Frame::Requests(requests) => self.on_requests(from, requests),
+            Frame::Requests(requests) => self.on_requests(from, stamp, requests),
             Frame::Responses(responses) => self.on_responses(from, responses),
+            Frame::Claims(claims) => self.on_claims(from, claims),
+            Frame::Claimed(claimed) => self.on_claimed(from, claimed),
         }
     }
 

@@ -7,7 +7,7 @@ use super::Nest;
 use super::birds::Phase;
 use super::serving::Asker;
 use crate::registry::Record;
-use crate::{BirdName, Dot, NestId, SpeciesId, View};
+use crate::{BirdName, Dot, NestId, NestState, SpeciesId, View};
 
 /// What is counted but not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +105,11 @@ impl Nest {
         self.id
     }
 
+    /// How far it is on its way into the flock, or out of it.
+    pub const fn state(&self) -> NestState {
+        self.state
+    }
+
     /// The present view.
     pub fn view(&self) -> Arc<View> {
         self.view.clone()
@@ -143,6 +148,22 @@ impl Nest {
             shares.insert(member.id, owned);
         }
         shares
+    }
+
+    /// Whether this nest knows all operations that the other one issued.
+    #[cfg(feature = "sim")]
+    pub(crate) fn knows_writes_of(&self, other: &Self) -> bool {
+        self.registry.covers(other.registry.last_dot())
+    }
+
+    /// Whether this nest has just started a bird of this name, though it has heard of another one of
+    /// which it knows nothing yet.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_denied(&self, name: &BirdName) -> bool {
+        let just_now = |record: crate::registry::Record| record.dot == self.registry.last_dot();
+        let mut listed = self.listed.get(name).into_iter().flatten();
+        self.registry.winner(name).is_some_and(just_now)
+            && listed.any(|(_, listed)| !self.registry.covers(listed.birth))
     }
 
     /// Whether this nest may decide about every name that it owns.

@@ -99,6 +99,9 @@ impl Nest {
                 snap.sent_to = Some(owner);
             }
             self.send_depart(name, owner);
+            if planted(Bug::ForgottenSnaps) {
+                self.drop_snap(name, Route::To(owner));
+            }
         }
     }
 

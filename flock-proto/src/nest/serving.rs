@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use super::Nest;
 use super::birds::Phase;
+use super::claims::Claim;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
-use crate::{BirdName, Cause, Dot, NestId, ReqId, Time};
+use crate::{BirdName, Cause, Dot, Hlc, NestId, ReqId, Time};
 
 /// Requests that one nest keeps at a time for all askers; more are left to the askers' retries.
 const SERVED_CAP: usize = 1 << 20;
@@ -28,10 +29,11 @@ const REASON: usize = 4096;
 /// A request under way at the owner.
 #[derive(Debug)]
 pub(super) struct Served {
-    request: Request,
+    pub(super) request: Request,
     hops: u8,
     deadline: Time,
-    stage: Stage,
+    pub(super) claim: Claim,
+    pub(super) stage: Stage,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Asker {
 }
 
 impl Nest {
-    pub(super) fn on_requests(&mut self, from: NestId, requests: Requests) {
+    pub(super) fn on_requests(&mut self, from: NestId, stamp: Hlc, requests: Requests) {
         let Requests { origin, hops, known, oldest, requests } = requests;
         if from == origin && hops == 0 {
             self.on_acked(from, known);
@@ -72,15 +74,17 @@ impl Nest {
             asker.oldest = oldest;
             asker.answered = asker.answered.split_off(&oldest);
         }
+        let first = hops == 0 && self.now.since(stamp.time()) < self.config.retry_every;
         for request in requests {
-            self.on_request(origin, hops, request);
+            self.on_request(origin, hops, first, request);
         }
     }
 
-    pub(super) fn on_request(&mut self, origin: NestId, hops: u8, request: Request) {
+    /// `first`: no copy of it can have come to another nest before, as far as its way tells.
+    pub(super) fn on_request(&mut self, origin: NestId, hops: u8, first: bool, request: Request) {
         let key = (origin, request.id);
         if self.served.contains_key(&key) {
-            return;
+            return self.claim_anew(key);
         }
         // A copy that was held up on the way, or the answer was lost: it is not done twice.
         if origin == self.id {
@@ -106,7 +110,8 @@ impl Nest {
         let name = request.name.clone();
         // What an asker says of its patience must not keep an entry here for ever.
         let deadline = self.now + request.remaining.min(PATIENCE);
-        self.served.insert(key, Served { request, hops, deadline, stage: Stage::New });
+        let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
+        self.served.insert(key, Served { request, hops, deadline, claim, stage: Stage::New });
         self.served_names.entry(name.clone()).or_default().insert(key);
         self.dirty.insert(name);
     }
@@ -127,7 +132,7 @@ impl Nest {
         }
     }
 
-    fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
         let Some(served) = self.served.get(&key) else { return };
         if served.deadline <= self.now || self.view.member(key.0).is_none() {
             return self.forget_request(name, key);
@@ -140,21 +145,16 @@ impl Nest {
                     self.forward_request(key.0, served.hops, served.request);
                 }
             }
-            Stage::New
-                if planted(Bug::UnsettledAnswers)
-                    || (self.is_settled(hash) && self.knows_listed(name)) =>
-            {
-                self.decide(name, key);
+            Stage::New if self.may_decide(name, hash) => {
+                self.decide_if_granted(name, key);
             }
-            Stage::New => {}
+            Stage::New => self.claim_later(key),
             Stage::Hatching(op, birth) => self.check_hatched(name, key, op, birth),
             // Its new owner hears of lives elsewhere, which this nest doesn't any more, and answers the
             // asker's next try.
             Stage::Ending(_) if !self.owns(hash) => self.forget_request(name, key),
             Stage::Ending(op) => {
-                let over = !self.birds.contains_key(name)
-                    && !self.snaps.contains_key(name)
-                    && !self.listed.contains_key(name);
+                let over = self.is_over(name);
                 match op {
                     _ if !over && !planted(Bug::EarlyStopped) => {}
                     Some(op) => self.hold(name, key, op, Outcome::Stopped),
@@ -163,6 +163,20 @@ impl Nest {
             }
             Stage::Holding(..) => {}
         }
+    }
+
+    /// Whether all is known of this name that must be known to decide about it.
+    pub(super) fn may_decide(&self, name: &BirdName, hash: u64) -> bool {
+        planted(Bug::UnsettledAnswers) || (self.is_settled(hash) && self.knows_listed(name))
+    }
+
+    /// Whether no life of this name is left that was stopped. One that was started since isn't.
+    fn is_over(&self, name: &BirdName) -> bool {
+        let bird = self.birds.get(name).map(|bird| bird.record.birth);
+        let snap = self.snaps.get(name).map(|snap| snap.birth);
+        let listed = self.listed.get(name).into_iter().flatten().map(|(_, listed)| listed.birth);
+        let mut births = bird.into_iter().chain(snap).chain(listed);
+        births.all(|birth| self.registry.is_alive(name, birth))
     }
 
     /// Whether the births that others run under this name are known here. Where one isn't, its
@@ -174,7 +188,7 @@ impl Nest {
         self.listed.get(name).is_none_or(|by| by.values().all(known))
     }
 
-    fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {
         let Some(served) = self.served.get(&key) else { return };
         let (wish, token, again) =
             (served.request.wish.clone(), served.request.token, served.request.again);
@@ -284,7 +298,8 @@ impl Nest {
             // Its new owner hatches it, and answers the asker's next try by the token.
             return self.forget_request(name, key);
         }
-        if bird.is_none() && !self.registry.is_alive(name, birth) {
+        let another = bird.is_none_or(|bird| bird.record.birth != birth);
+        if another && !self.registry.is_alive(name, birth) {
             // Stopped by somebody else before it hatched: it did live, and is over.
             self.hold(name, key, op, Outcome::Started { fresh: true });
         }
@@ -389,7 +404,7 @@ impl Nest {
         }
     }
 
-    fn forget_request(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn forget_request(&mut self, name: &BirdName, key: (NestId, u64)) {
         self.served.remove(&key);
         self.unindex(name, key);
     }

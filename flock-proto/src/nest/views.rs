@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Frame, Listed, Ready, Seal};
+use crate::wire::{Ended, Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
 /// Among so few nothing is gained by waiting: members are looked through in microseconds, and a change
@@ -204,9 +204,11 @@ impl Nest {
         self.away = away;
         self.queue.clear();
         // Also one that names this view: it was given when the same members made the view before,
-        // and its author may not be settled this time. The seal below asks for another.
+        // and its author may not be settled this time. The seals below ask for another; one that is
+        // under way answers an earlier seal.
         if !planted(Bug::StaleReady) {
             self.ready.clear();
+            self.entered = self.seal_seq;
         }
         for member in view.members() {
             if member.state != NestState::Joining {
@@ -345,6 +347,7 @@ impl Nest {
     fn apply_seal(&mut self, from: NestId) {
         let Some(seal) = self.seals.get(&from) else { return };
         let behind = !self.registry.vector().covers_all(&seal.vector);
+        let after = seal.vector.seq(from);
         let listing = seal.listing.clone();
         let names: Vec<_> = self
             .listed
@@ -353,7 +356,16 @@ impl Nest {
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
-            self.unlist(&name, from);
+            let listed = self.listed.get(&name).and_then(|by| by.get(&from)).cloned();
+            let over = listing.iter().all(|entry| entry.name != name);
+            match listed.filter(|_| behind && over && !planted(Bug::EarlyEnds)) {
+                // What became of it is not known here yet: as with an end that comes too early.
+                Some(Listed { name, birth, fence }) => {
+                    let ended = Ended { name, birth, fence, after };
+                    self.early_ends.entry(from).or_default().push(ended);
+                }
+                None => self.unlist(&name, from),
+            }
         }
         for entry in listing {
             let mine = self.view.owner(entry.name.hash64()) == Some(self.id);
@@ -430,13 +442,16 @@ impl Nest {
             .collect();
         for (id, seq) in due {
             self.readied.insert(id, seq);
-            self.send(id, &Frame::Ready(Ready { view }));
+            self.send(id, &Frame::Ready(Ready { view, seal: seq }));
         }
     }
 
-    pub(super) fn on_ready(&mut self, from: NestId, view: Fingerprint) {
-        self.ready.insert(from, view);
-        if view != self.view.fingerprint() {
+    pub(super) fn on_ready(&mut self, from: NestId, ready: Ready) {
+        if ready.seal <= self.entered {
+            return;
+        }
+        self.ready.insert(from, ready.view);
+        if ready.view != self.view.fingerprint() {
             return;
         }
         self.dirty.extend(self.away.get(&from).into_iter().flatten().cloned());

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::Registry;
-use super::codec::Entry;
-use super::slots::Slot;
-use crate::{BirdName, Cause, Dot};
+use super::codec::{Entry, Removal};
+use super::slots::Run;
+use crate::{BirdName, Cause, Dot, Fence};
 
 /// What joining or a local operation did to one name. There is one for each name whose live
 /// records changed, however many operations of one delta touched it.
@@ -23,21 +23,89 @@ pub struct Change {
     /// Why the birth of `before` has no record any more. None if it still has one, if another
     /// record superseded it, or if the removal was learnt from a comparison, which has no causes.
     pub cause: Option<Cause>,
+    /// Of a bird that ended of itself: the fence of the life that ended. Else 0.
+    pub fence: Fence,
     /// A record of another birth appeared beside one, or gave way to one: the births of winner
     /// and loser.
     pub conflict: Option<(Dot, Dot)>,
 }
 
+/// What was done to many names. Their texts lie one after the other: a change has its name in an
+/// allocation of its own only once somebody looks at it, and most are looked at and let go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    noted: Vec<Noted>,
+    names: String,
+}
+
+/// A change without its name, which lies elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Noted {
+    name_at: usize,
+    name_len: u8,
+    hash: u64,
+    before: Option<(Dot, bool)>,
+    after: Option<(Dot, bool)>,
+    cause: Option<Cause>,
+    fence: Fence,
+    conflict: Option<(Dot, Dot)>,
+}
+
+impl Changes {
+    /// How many names were changed.
+    pub const fn len(&self) -> usize {
+        self.noted.len()
+    }
+
+    /// Nothing was changed.
+    pub const fn is_empty(&self) -> bool {
+        self.noted.is_empty()
+    }
+
+    fn name(&self, noted: &Noted) -> &str {
+        let end = noted.name_at + usize::from(noted.name_len);
+        self.names.get(noted.name_at..end).unwrap_or_default()
+    }
+}
+
+impl IntoIterator for Changes {
+    type Item = Change;
+    type IntoIter = IntoChanges;
+
+    fn into_iter(mut self) -> IntoChanges {
+        IntoChanges { noted: std::mem::take(&mut self.noted).into_iter(), of: self }
+    }
+}
+
+/// One change after the other.
+#[derive(Debug)]
+pub struct IntoChanges {
+    noted: std::vec::IntoIter<Noted>,
+    of: Changes,
+}
+
+impl Iterator for IntoChanges {
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
+        let noted = self.noted.next()?;
+        // It was checked before it came here.
+        let name = BirdName::trusted(self.of.name(&noted));
+        let Noted { hash, before, after, cause, fence, conflict, .. } = noted;
+        Some(Change { name, hash, before, after, cause, fence, conflict })
+    }
+}
+
 impl Change {
     pub(super) const fn nothing(name: BirdName, hash: u64) -> Self {
-        Self { name, hash, before: None, after: None, cause: None, conflict: None }
+        Self { name, hash, before: None, after: None, cause: None, fence: Fence(0), conflict: None }
     }
 }
 
 /// What makes a record dead.
 #[derive(Clone, Debug)]
 pub(super) enum Killer {
-    Removal(Cause),
+    Removal(Removal),
     Overwrite,
     /// A peer that knew it holds it no more.
     Comparison,
@@ -46,7 +114,7 @@ pub(super) enum Killer {
 /// The names touched so far, in the order in which they were touched, and what became of each.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    changes: Vec<Change>,
+    changes: Changes,
     /// What must be known besides, of names by their places, to tell cause and conflict. Most names
     /// of a delta are new and have one record: nothing.
     marks: BTreeMap<usize, Mark>,
@@ -83,23 +151,44 @@ struct Lives {
 const FEW: usize = 8;
 
 impl Touched {
+    /// With room for as many names as there are operations to come.
+    pub(super) fn with_room(names: usize) -> Self {
+        let noted = Vec::with_capacity(names);
+        Self { changes: Changes { noted, ..Changes::default() }, ..Self::default() }
+    }
+
     /// Where this name stands among those touched.
     fn find(&mut self, hash: u64, name: &[u8]) -> Option<usize> {
-        let is_it =
-            |change: &Change| change.hash == hash && change.name.as_str().as_bytes() == name;
-        if self.changes.len() <= FEW {
-            return self.changes.iter().position(is_it);
+        let all = &self.changes;
+        let is_it = |noted: &Noted| noted.hash == hash && all.name(noted).as_bytes() == name;
+        if all.len() <= FEW {
+            return all.noted.iter().position(is_it);
         }
-        for (at, change) in self.changes.iter().enumerate().skip(self.indexed) {
-            self.index.entry(change.hash).or_insert(at);
+        for (at, noted) in all.noted.iter().enumerate().skip(self.indexed) {
+            self.index.entry(noted.hash).or_insert(at);
         }
-        self.indexed = self.changes.len();
+        self.indexed = all.len();
         let at = *self.index.get(&hash)?;
-        if self.changes.get(at).is_some_and(is_it) {
+        if all.noted.get(at).is_some_and(is_it) {
             return Some(at);
         }
         // Another name of the same hash is there.
-        self.changes.iter().position(is_it)
+        all.noted.iter().position(is_it)
+    }
+
+    /// Notes how a name that wasn't touched yet is now.
+    fn add(&mut self, hash: u64, name: &[u8], before: Option<(Dot, bool)>) -> usize {
+        // Names were checked before they came here.
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        let Changes { noted, names } = &mut self.changes;
+        if noted.is_empty() {
+            // Mostly there is one.
+            noted.reserve_exact(1);
+        }
+        let (name_at, name_len) = (names.len(), name.len() as u8);
+        names.push_str(name);
+        noted.push(Noted { name_at, name_len, hash, before, ..Noted::default() });
+        noted.len() - 1
     }
 
     pub(super) fn met_elsewhere(&mut self, hash: u64, name: &[u8], winner: Dot, loser: Dot) {
@@ -110,7 +199,7 @@ impl Touched {
 
     pub(super) fn killed(&mut self, at: usize, birth: Dot, by: &Killer) {
         self.killed = true;
-        let before = self.changes.get(at).and_then(|change| change.before);
+        let before = self.changes.noted.get(at).and_then(|noted| noted.before);
         let mark = self.marks.entry(at).or_default();
         if before.is_some_and(|(winner, _)| winner == birth)
             // A removal is the better answer to "why", whatever else happened.
@@ -122,8 +211,8 @@ impl Touched {
 
     /// Notes how a name is now.
     fn put(&mut self, at: usize, now: Lives) {
-        let Some(change) = self.changes.get_mut(at) else { return };
-        change.after = now.winner;
+        let Some(noted) = self.changes.noted.get_mut(at) else { return };
+        noted.after = now.winner;
         if !now.losers.is_empty() || self.marks.contains_key(&at) {
             self.marks.entry(at).or_default().losers = now.losers;
         }
@@ -132,7 +221,7 @@ impl Touched {
 
 impl Mark {
     /// Tells why, and of what conflict, from how it was and how it is.
-    fn explain(self, change: &mut Change) {
+    fn explain(self, change: &mut Noted) {
         let (before, after) = (change.before, change.after);
         let births = |winner: Option<(Dot, bool)>| winner.map(|(birth, _)| birth).into_iter();
         let was: Vec<_> = births(before).chain(self.losers_before).collect();
@@ -142,7 +231,10 @@ impl Mark {
             && !is.contains(&old)
         {
             match (self.killer, after) {
-                (Some(Killer::Removal(why)), _) => change.cause = Some(why),
+                (Some(Killer::Removal(Removal { cause, fence })), _) => {
+                    change.cause = Some(cause_of_byte(cause));
+                    change.fence = Fence(fence);
+                }
                 // Two births met elsewhere and were settled before we heard of it.
                 (Some(Killer::Overwrite), Some((new, _))) => change.conflict = Some((new, old)),
                 _ => {}
@@ -181,7 +273,7 @@ impl Registry {
         &self,
         hash: u64,
         name: &[u8],
-        group: &[Slot],
+        group: Run<'_>,
         touched: &mut Touched,
     ) -> usize {
         // One that has no record, where none was killed, can't have been touched before.
@@ -190,13 +282,7 @@ impl Registry {
             return at;
         }
         let was = self.lives(group, name);
-        // Names were checked before they came here.
-        let name = BirdName::trusted(std::str::from_utf8(name).unwrap_or_default());
-        let at = touched.changes.len();
-        if at == 0 {
-            touched.changes.reserve_exact(1);
-        }
-        touched.changes.push(Change { before: was.winner, ..Change::nothing(name, hash) });
+        let at = touched.add(hash, name, was.winner);
         if !was.losers.is_empty() {
             touched.marks.insert(at, Mark { losers_before: was.losers, ..Mark::default() });
         }
@@ -205,9 +291,9 @@ impl Registry {
 
     /// Notes how a name is after something was done to it.
     pub(super) fn retouch(&self, at: usize, touched: &mut Touched) {
-        let Some(change) = touched.changes.get(at) else { return };
-        let name = change.name.as_str().as_bytes();
-        let now = self.lives(self.slots.group(change.hash), name);
+        let Some(noted) = touched.changes.noted.get(at) else { return };
+        let name = touched.changes.name(noted).as_bytes();
+        let now = self.lives(self.slots.group(noted.hash), name);
         touched.put(at, now);
     }
 
@@ -218,12 +304,12 @@ impl Registry {
     }
 
     /// Says what became of the names that were touched, and has the vector know what was done.
-    pub(super) fn finish(&mut self, touched: Touched) -> Vec<Change> {
+    pub(super) fn finish(&mut self, touched: Touched) -> Changes {
         self.origins.settle();
         let Touched { mut changes, marks, .. } = touched;
         if !marks.is_empty() {
             for (at, mark) in marks {
-                if let Some(change) = changes.get_mut(at) {
+                if let Some(change) = changes.noted.get_mut(at) {
                     mark.explain(change);
                 }
             }
@@ -231,14 +317,14 @@ impl Registry {
         changes
     }
 
-    fn lives(&self, group: &[Slot], name: &[u8]) -> Lives {
-        let mut siblings = group.iter().filter(|slot| slot.name() == name);
+    fn lives(&self, group: Run<'_>, name: &[u8]) -> Lives {
+        let mut siblings = group.filter(|slot| slot.name() == name);
         let Some(first) = siblings.next() else { return Lives::default() };
         let Some(second) = siblings.next() else {
             return Lives { winner: Some(self.birth(first)), losers: Vec::new() };
         };
         let mut slots: Vec<_> = [first, second].into_iter().chain(siblings).collect();
-        slots.sort_by_key(|slot| std::cmp::Reverse((slot.hlc, self.dot(slot))));
+        slots.sort_by_key(|slot| std::cmp::Reverse((slot.hlc, self.dot(*slot))));
         let mut lives = Lives::default();
         for slot in slots {
             let (birth, grounded) = self.birth(slot);

@@ -10,7 +10,7 @@
 //!
 //! - void: hash, covers. An addition whose record is dead by now.
 //! - add: covers, record.
-//! - remove: hash, cause, covers.
+//! - remove: hash, cause, fence if it has one (8 bytes), covers.
 //! - slot: record. One that is known out of order, or belongs to the range before it.
 //! - seen: nothing more. A dot known out of order whose record is dead.
 //! - have: nothing more. A dot whose record belongs to the range before it, and isn't sent.
@@ -50,6 +50,8 @@ const SUM: u8 = 7;
 
 const HAS_COVERS: u8 = 0b0000_1000;
 const HAS_BIRTH: u8 = 0b0001_0000;
+/// Of a removal.
+const HAS_FENCE: u8 = HAS_BIRTH;
 const IS_GROUNDED: u8 = 0b0010_0000;
 const FOLLOWS: u8 = 0b0100_0000;
 /// Of a range: it is about digests, not about records.
@@ -104,6 +106,15 @@ pub(super) struct Entry<'a> {
     /// In a blob from a peer it may be no name: see [`Entry::check`]. Everywhere else it is one.
     pub(super) name: &'a [u8],
     pub(super) args: &'a [u8],
+}
+
+/// Why a removal removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    /// The byte of its cause, as it came.
+    pub(super) cause: u8,
+    /// The fence of the life that ended of itself; 0 where there is none to name.
+    pub(super) fence: u64,
 }
 
 impl Entry<'_> {
@@ -203,10 +214,14 @@ impl Writer {
         self.entry(entry);
     }
 
-    pub(super) fn remove(&mut self, dot: Dot, hash: u64, cause: u8, covers: &[Dot]) {
-        self.head(REMOVE, dot, covers);
+    pub(super) fn remove(&mut self, dot: Dot, hash: u64, removal: Removal, covers: &[Dot]) {
+        let Removal { cause, fence } = removal;
+        self.head(REMOVE | if fence == 0 { 0 } else { HAS_FENCE }, dot, covers);
         self.body.extend_from_slice(&hash.to_le_bytes());
         self.body.push(cause);
+        if fence != 0 {
+            self.body.extend_from_slice(&fence.to_le_bytes());
+        }
         self.covers(covers);
     }
 

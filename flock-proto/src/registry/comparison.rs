@@ -26,7 +26,7 @@ use super::changes::{Killer, Touched};
 use super::codec::{Blob, Covers, Item, Items, MAX_SEQ, Writer};
 use super::ranges::{Opening, Ranges, RangesWanted, parts};
 use super::slots::Sum;
-use super::{Change, DecodeError, Registry, Vector};
+use super::{Changes, DecodeError, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
 
@@ -39,9 +39,9 @@ const FAR_MORE: u64 = 8;
 #[must_use]
 pub enum Compared {
     /// It was taken in; these names' records changed. If there is something to ask, it is due.
-    Going(Vec<Change>, Option<RangesWanted>),
+    Going(Changes, Option<RangesWanted>),
     /// The same, and it was the last one: what the peer knew when it opened is known here.
-    Done(Vec<Change>),
+    Done(Changes),
     /// It belongs to no comparison under way, or is older than it. Nothing was changed.
     Stray,
     /// It can't be read. Nothing was changed.

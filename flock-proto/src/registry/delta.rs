@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::changes::Touched;
 use super::codec::{Blob, Body, Covers, Item, MORE, Span, Writer};
 use super::origins::Logged;
-use super::{Change, DecodeError, Op, Registry, Vector};
+use super::slots::TOGETHER;
+use super::{Changes, DecodeError, Op, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
 
@@ -50,7 +51,7 @@ impl Delta {
 #[must_use]
 pub enum Joined {
     /// It was joined; these names' records changed.
-    Applied(Vec<Change>),
+    Applied(Changes),
     /// It starts beyond what this replica knows. Nothing was changed: joining it would leave a
     /// gap under the vector that no peer would ever fill. Ask for what is missing by telling the
     /// vector.
@@ -118,19 +119,27 @@ impl Registry {
         if blob.spans().any(|span| !self.covers(span.from)) {
             return Joined::Gap;
         }
-        match self.check(&blob) {
-            Ok(hashes) => self.slots.approach(&hashes),
+        let hashes = match self.check(&blob) {
+            Ok(hashes) => hashes,
             Err(error) => return Joined::Bad(error),
-        }
-        let mut touched = Touched::default();
+        };
+        let mut touched = Touched::with_room(hashes.len());
+        let (mut ahead, mut near) = (hashes.chunks(TOGETHER), 0);
         let mut items = blob.items();
         while let Some(Ok(item)) = items.next() {
+            if near == 0
+                && let Some(hashes) = ahead.next()
+            {
+                self.slots.approach(hashes);
+                near = hashes.len();
+            }
+            near = near.saturating_sub(1);
             match item {
                 Item::Op { dot, covers, body } if !self.covers(dot) => {
                     let op = match body {
                         Body::Void { .. } => Op::Void,
                         Body::Add(entry) => Op::Add(entry),
-                        Body::Remove { cause, .. } => Op::Remove(cause),
+                        Body::Remove { removal, .. } => Op::Remove(removal),
                     };
                     self.apply(dot, body.hash(), covers, op, &mut touched);
                 }
@@ -238,8 +247,8 @@ impl Registry {
     ) {
         let covers = logged.covers().map(|(number, seq)| self.origins.dot(number, seq));
         let covers: Vec<_> = covers.collect();
-        if let Some(cause) = logged.removal {
-            blob.remove(dot, logged.hash, cause, &covers);
+        if let Some(removal) = logged.removal() {
+            blob.remove(dot, logged.hash, removal, &covers);
         } else if let Some(slot) = self.slots.find(logged.hash, number, dot.seq) {
             blob.add(&self.entry(slot), &covers);
         } else {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Vector;
+use super::codec::Removal;
 use super::slots::mix;
 use crate::{Dot, NestId};
 
@@ -44,34 +45,46 @@ pub(super) struct Logged {
     pub(super) hash: u64,
     covers: Covered,
     /// The byte of a removal's cause, as it came: a newer nest's causes are passed on unread.
-    pub(super) removal: Option<u8>,
+    cause: Option<u8>,
 }
 
 /// The records that an operation superseded, by the numbers of their incarnations. Most supersede
-/// none or one, which then costs no allocation.
+/// none or one and name no fence, which then costs no allocation.
 #[derive(Clone, Debug)]
 enum Covered {
     None,
     One(u32, u64),
-    #[expect(clippy::box_collection, reason = "half of the logs' entries would be for its length")]
-    Many(Box<Vec<(u32, u64)>>),
+    Many(Box<Many>),
+}
+
+#[derive(Clone, Debug)]
+struct Many {
+    covers: Vec<(u32, u64)>,
+    /// Of the life that a removal ended; else 0.
+    fence: u64,
 }
 
 impl Logged {
-    pub(super) fn new(hash: u64, covers: Vec<(u32, u64)>, removal: Option<u8>) -> Self {
+    pub(super) fn new(hash: u64, covers: Vec<(u32, u64)>, removal: Option<Removal>) -> Self {
+        let fence = removal.map_or(0, |removal| removal.fence);
         let covers = match *covers {
-            [] => Covered::None,
-            [(number, seq)] => Covered::One(number, seq),
-            _ => Covered::Many(Box::new(covers)),
+            [] if fence == 0 => Covered::None,
+            [(number, seq)] if fence == 0 => Covered::One(number, seq),
+            _ => Covered::Many(Box::new(Many { covers, fence })),
         };
-        Self { hash, covers, removal }
+        Self { hash, covers, cause: removal.map(|removal| removal.cause) }
+    }
+
+    pub(super) fn removal(&self) -> Option<Removal> {
+        let fence = if let Covered::Many(many) = &self.covers { many.fence } else { 0 };
+        self.cause.map(|cause| Removal { cause, fence })
     }
 
     pub(super) fn covers(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let (one, many) = match &self.covers {
             Covered::None => (None, &[][..]),
             Covered::One(number, seq) => (Some((*number, *seq)), &[][..]),
-            Covered::Many(covers) => (None, covers.as_slice()),
+            Covered::Many(many) => (None, many.covers.as_slice()),
         };
         one.into_iter().chain(many.iter().copied())
     }

@@ -1,5 +1,8 @@
 //! Live records, packed, in hash-ordered buckets with a digest each.
 //!
+//! A bucket is one run of bytes, its records one after the other. So a record costs no allocation and
+//! no pointer of its own, and whoever looks for one reads a few lines of memory that follow each other.
+//!
 //! A digest is a sum over the slots, so that the digest of any range is the sum of the buckets in
 //! it and of the slots at its edges, and two nests can compare ranges whatever the number of their
 //! buckets.
@@ -11,8 +14,8 @@ mod slot;
 
 use std::ops::RangeInclusive;
 
-use slot::Species;
-pub(super) use slot::{Slot, mix};
+pub(super) use slot::{Run, Slot, mix};
+use slot::{Species, pack, packed_len};
 
 use super::codec::Entry;
 use super::origins::Origins;
@@ -20,12 +23,16 @@ use crate::{Dot, NestId};
 
 /// The greatest number of buckets, as a power of two: 16 Mi, for 400 million records.
 const MAX_BITS: u32 = 24;
-/// Buckets are halved when they hold more than this on average: a search stays within a few cache
-/// lines, and what a bucket costs is spread over a dozen records at least.
+/// Buckets are halved when they hold more than this on average: a search, which goes from record to
+/// record, is short, and what a bucket costs is spread over half a dozen records at least.
 const FULL: usize = 12;
 /// Pairs of buckets are merged when they hold less than this on average. Far below half of `FULL`,
 /// so that a register that shrinks and grows about one size doesn't do both again and again.
 const SPARSE: usize = 2;
+/// So many places are approached together: their buckets' bytes fit into the caches at once.
+pub(super) const TOGETHER: usize = 128;
+/// What a processor fetches at a time.
+const LINE: usize = 64;
 
 /// All live records.
 #[derive(Clone, Debug)]
@@ -41,8 +48,9 @@ pub(super) struct Slots {
 
 #[derive(Clone, Debug, Default)]
 struct Bucket {
-    /// Sorted by hash and name, so that siblings are neighbours.
-    slots: Vec<Slot>,
+    /// Records, sorted by hash and name, so that siblings are neighbours.
+    bytes: Vec<u8>,
+    records: u32,
     digest: u64,
 }
 
@@ -77,48 +85,45 @@ impl Slots {
     }
 
     /// All slots of this hash. Names whose hashes collide come one after the other.
-    pub(super) fn group(&self, hash: u64) -> &[Slot] {
-        let Some(bucket) = self.buckets.get(self.place(hash)) else { return &[] };
-        let rest = bucket.slots.get(self.search(&bucket.slots, hash)..).unwrap_or_default();
-        let len = rest.iter().take_while(|slot| slot.hash == hash).count();
-        rest.get(..len).unwrap_or_default()
+    #[inline]
+    pub(super) fn group(&self, hash: u64) -> Run<'_> {
+        let Some(bucket) = self.buckets.get(self.place(hash)) else { return Run::default() };
+        std::hint::black_box(bucket.fetch());
+        let rest = bucket.run().past(|slot| slot.hash < hash);
+        rest.before(&rest.clone().past(|slot| slot.hash == hash))
     }
 
     /// Looks at the places of these hashes, one right after the other. In a large register each lies
     /// where the processor's caches don't reach; asked for together, they are fetched side by side.
     /// Joining a batch is twice as fast for it.
     pub(super) fn approach(&self, hashes: &[u64]) {
-        let bucket = |&hash: &u64| self.buckets.get(self.place(hash));
-        let lens = hashes.iter().filter_map(bucket).fold(0, |sum, b| sum ^ b.slots.len());
-        let near = hashes.iter().zip(hashes.iter().map(bucket)).fold(0, |sum, (&hash, bucket)| {
-            let slots = bucket.map_or(&[][..], |bucket| &bucket.slots);
-            sum ^ slots.get(self.guess(slots, hash)).map_or(0, |slot| slot.hash)
-        });
-        std::hint::black_box((lens, near));
+        let buckets = hashes.iter().filter_map(|&hash| self.buckets.get(self.place(hash)));
+        let lens = buckets.clone().fold(0, |sum, bucket| sum ^ bucket.bytes.len());
+        std::hint::black_box((lens, buckets.fold(0, |sum, bucket| sum ^ bucket.fetch())));
     }
 
     pub(super) fn siblings<'a>(
         &'a self,
         hash: u64,
         name: &'a [u8],
-    ) -> impl Iterator<Item = &'a Slot> + 'a {
-        self.group(hash).iter().filter(move |slot| slot.name() == name)
+    ) -> impl Iterator<Item = Slot<'a>> + 'a {
+        self.group(hash).filter(move |slot| slot.name() == name)
     }
 
-    pub(super) fn find(&self, hash: u64, origin: u32, seq: u64) -> Option<&Slot> {
-        self.group(hash).iter().find(|slot| slot.is(origin, seq))
+    pub(super) fn find(&self, hash: u64, origin: u32, seq: u64) -> Option<Slot<'_>> {
+        self.group(hash).find(|slot| slot.is(origin, seq))
     }
 
     /// The record in a slot; `origin` is the id behind the slot's number.
-    pub(super) fn entry<'a>(&self, slot: &'a Slot, origin: NestId) -> Entry<'a> {
+    pub(super) fn entry<'a>(&self, slot: Slot<'a>, origin: NestId) -> Entry<'a> {
         slot.entry(origin, &self.species)
     }
 
     /// All slots whose hashes lie in this range, in the order of hash and name.
-    pub(super) fn range(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = &Slot> {
+    pub(super) fn range(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = Slot<'_>> {
         let places = self.place(*hashes.start())..=self.place(*hashes.end());
         let buckets = self.buckets.get(places).unwrap_or_default();
-        buckets.iter().flat_map(|b| &b.slots).filter(move |slot| hashes.contains(&slot.hash))
+        buckets.iter().flat_map(Bucket::run).filter(move |slot| hashes.contains(&slot.hash))
     }
 
     /// What a range holds. Costs a look at each bucket in it, and at the slots of two.
@@ -130,10 +135,10 @@ impl Slots {
             let starts_inside = place != first || *hashes.start() == self.first_of(place);
             let ends_inside = place != last || *hashes.end() == self.last_of(place);
             if starts_inside && ends_inside {
-                sum.add(bucket.digest, bucket.slots.len());
+                sum.add(bucket.digest, bucket.records.into());
                 continue;
             }
-            for slot in bucket.slots.iter().filter(|slot| hashes.contains(&slot.hash)) {
+            for slot in bucket.run().filter(|slot| hashes.contains(&slot.hash)) {
                 sum.add(slot.digest(origins.id(slot.origin)), 1);
             }
         }
@@ -145,25 +150,21 @@ impl Slots {
         if self.slots >= self.buckets.len() * FULL && self.bits < MAX_BITS {
             self.halve_buckets(origins);
         }
-        let slot = Slot::pack(entry, hash, origin, &mut self.species);
-        let digest = slot.digest(entry.dot.origin);
+        let species = self.species.number(entry.species);
         let place = self.place(hash);
-        let Some(mut at) = self.buckets.get(place).map(|b| self.search(&b.slots, hash)) else {
-            return;
-        };
         let Some(bucket) = self.buckets.get_mut(place) else { return };
-        let slots = &mut bucket.slots;
-        let key = (hash, slot.name());
-        while slots.get(at).is_some_and(|other| (other.hash, other.name()) < key) {
-            at += 1;
+        let key = (hash, entry.name);
+        let rest = bucket.run().past(|slot| (slot.hash, slot.name()) < key);
+        let known = rest.clone().next().is_some_and(|slot| (slot.hash, slot.name()) == key);
+        let (at, len) = (bucket.bytes.len() - rest.len(), packed_len(entry, species));
+        bucket.make_room(len);
+        pack(entry, hash, origin, species, &mut bucket.bytes);
+        if let Some(rest) = bucket.bytes.get_mut(at..) {
+            rest.rotate_right(len);
         }
-        let known = slots.get(at).is_some_and(|other| (other.hash, other.name()) == key);
-        // Grown by a quarter: doubling would leave a third of the memory unused.
-        if slots.len() == slots.capacity() {
-            slots.reserve_exact((slots.len() / 4).max(2));
-        }
-        slots.insert(at, slot);
+        let digest = slot::digest(hash, entry.dot);
         bucket.digest = bucket.digest.wrapping_add(digest);
+        bucket.records += 1;
         self.digest = self.digest.wrapping_add(digest);
         self.slots += 1;
         self.names += usize::from(!known);
@@ -172,43 +173,24 @@ impl Slots {
     pub(super) fn remove(&mut self, hash: u64, dot: Dot, origin: u32) {
         let place = self.place(hash);
         let Some(bucket) = self.buckets.get_mut(place) else { return };
-        let found = |slot: &Slot| slot.hash == hash && slot.is(origin, dot.seq);
-        let Some(at) = bucket.slots.iter().position(found) else { return };
-        let slot = bucket.slots.remove(at);
-        if bucket.slots.len() <= bucket.slots.capacity() / 2 {
-            bucket.slots.shrink_to_fit();
-        }
-        let digest = slot.digest(dot.origin);
-        let last = !bucket.slots.iter().any(|s| s.hash == hash && s.name() == slot.name());
+        let is_it = |slot: &Slot<'_>| slot.hash == hash && slot.is(origin, dot.seq);
+        let mut rest = bucket.run().past(|slot| !is_it(slot));
+        let start = bucket.bytes.len() - rest.len();
+        let Some(slot) = rest.next() else { return };
+        let end = bucket.bytes.len() - rest.len();
+        let same_name = |s: &Slot<'_>| s.hash == hash && s.name() == slot.name();
+        let last = bucket.run().filter(same_name).count() == 1;
+        bucket.bytes.drain(start..end);
+        bucket.give_back();
+        let digest = slot::digest(hash, dot);
         bucket.digest = bucket.digest.wrapping_sub(digest);
+        bucket.records -= 1;
         self.digest = self.digest.wrapping_sub(digest);
         self.slots -= 1;
         self.names -= usize::from(last);
         if self.slots < self.buckets.len() * SPARSE && self.bits > self.min_bits {
             self.merge_buckets();
         }
-    }
-
-    /// How many slots of a bucket are below this hash. Hashes are spread evenly, so it is near the
-    /// guess: that costs one look into memory where halving costs four, each waiting for the last.
-    fn search(&self, slots: &[Slot], hash: u64) -> usize {
-        // Where they aren't, somebody has chosen them.
-        if slots.len() > 4 * FULL {
-            return slots.partition_point(|slot| slot.hash < hash);
-        }
-        let mut at = self.guess(slots, hash);
-        while slots.get(at).is_some_and(|slot| slot.hash < hash) {
-            at += 1;
-        }
-        while at > 0 && slots.get(at - 1).is_some_and(|slot| slot.hash >= hash) {
-            at -= 1;
-        }
-        at
-    }
-
-    const fn guess(&self, slots: &[Slot], hash: u64) -> usize {
-        let inside = hash << self.bits;
-        ((inside as u128 * slots.len() as u128) >> u64::BITS) as usize
     }
 
     const fn place(&self, hash: u64) -> usize {
@@ -228,13 +210,10 @@ impl Slots {
         self.bits += 1;
         let bit = u64::BITS - self.bits;
         let mut halves = Vec::with_capacity(1 << self.bits);
-        for Bucket { slots: mut low, digest } in std::mem::take(&mut self.buckets) {
-            let high = low.split_off(low.partition_point(|slot| (slot.hash >> bit) & 1 == 0));
-            low.shrink_to_fit();
-            let digests = high.iter().map(|slot| slot.digest(origins.id(slot.origin)));
-            let high_digest = digests.fold(0, u64::wrapping_add);
-            halves.push(Bucket { slots: low, digest: digest.wrapping_sub(high_digest) });
-            halves.push(Bucket { slots: high, digest: high_digest });
+        for whole in std::mem::take(&mut self.buckets) {
+            let high = whole.run().past(|slot| (slot.hash >> bit) & 1 == 0);
+            let low = Bucket::of(whole.run().before(&high), origins);
+            halves.extend([low, Bucket::of(high, origins)]);
         }
         self.buckets = halves;
     }
@@ -245,8 +224,9 @@ impl Slots {
         for (at, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
             match merged.last_mut() {
                 Some(low) if at % 2 == 1 => {
-                    low.slots.reserve_exact(bucket.slots.len());
-                    low.slots.extend(bucket.slots);
+                    low.bytes.reserve_exact(bucket.bytes.len());
+                    low.bytes.extend_from_slice(&bucket.bytes);
+                    low.records += bucket.records;
                     low.digest = low.digest.wrapping_add(bucket.digest);
                 }
                 _ => merged.push(bucket),
@@ -256,10 +236,48 @@ impl Slots {
     }
 }
 
+impl Bucket {
+    fn of(run: Run<'_>, origins: &Origins) -> Self {
+        let mut bucket = Self::default();
+        bucket.make_room(run.len());
+        bucket.bytes.extend_from_slice(run.bytes());
+        for slot in run {
+            bucket.records += 1;
+            bucket.digest = bucket.digest.wrapping_add(slot.digest(origins.id(slot.origin)));
+        }
+        bucket
+    }
+
+    fn run(&self) -> Run<'_> {
+        Run::new(&self.bytes)
+    }
+
+    /// Looks at every line of it. From record to record each look would wait for the last.
+    #[inline]
+    fn fetch(&self) -> u8 {
+        self.bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte)
+    }
+
+    /// Makes room for so many bytes more, and for a third: doubling would leave a third of the memory
+    /// unused, and less would have a bucket copied with every other record.
+    fn make_room(&mut self, bytes: usize) {
+        let needed = self.bytes.len() + bytes;
+        if needed > self.bytes.capacity() {
+            self.bytes.reserve_exact(bytes + needed / 3);
+        }
+    }
+
+    fn give_back(&mut self) {
+        if self.bytes.len() <= self.bytes.capacity() / 2 {
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
+
 impl Sum {
-    const fn add(&mut self, digest: u64, records: usize) {
+    const fn add(&mut self, digest: u64, records: u64) {
         self.digest = self.digest.wrapping_add(digest);
-        self.records += records as u64;
+        self.records += records;
     }
 }
 
@@ -317,7 +335,7 @@ mod tests {
         assert!(sum == slots.digest() && sum != digest);
         empty(&mut slots, &origins, 1..=100);
         assert_eq!((slots.names(), slots.digest(), slots.bits), (0, 0, 4));
-        assert!(slots.buckets.iter().all(|bucket| bucket.slots.capacity() == 0));
+        assert!(slots.buckets.iter().all(|bucket| bucket.bytes.capacity() == 0));
     }
 
     #[test]

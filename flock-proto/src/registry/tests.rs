@@ -41,7 +41,7 @@ fn start(registry: &mut Registry, text: &str, hlc: u64) -> Change {
 
 fn applied(joined: Joined) -> Vec<Change> {
     match joined {
-        Joined::Applied(changes) => changes,
+        Joined::Applied(changes) => changes.into_iter().collect(),
         other => panic!("{other:?}"),
     }
 }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(super) use calls::Made;
+use lives::Life;
 
 use super::world::START;
 use crate::{BirdName, Dot, Fence, Fingerprint, NestId, NestName, Time};
@@ -56,14 +57,21 @@ pub(super) struct Checks {
     pub(super) skewed: bool,
 
     /// Where each name has lives.
-    lives: BTreeMap<BirdName, Vec<usize>>,
+    lives: BTreeMap<BirdName, Vec<Life>>,
     doubled: BTreeSet<BirdName>,
     /// The last fence that each name was given, of which birth, and on which host.
     fences: BTreeMap<BirdName, (Dot, Fence, usize)>,
-    crashes: BTreeMap<BirdName, Vec<Time>>,
+    /// The crashes of each name's bird, which has this birth.
+    crashes: BTreeMap<BirdName, (Dot, Vec<Time>)>,
     births: BTreeMap<Dot, BirdName>,
     /// Births known to be dead everywhere.
     buried: BTreeSet<Dot>,
+    /// Births whose life is over for good, though others may have yet to hear of that.
+    ended: BTreeSet<Dot>,
+    /// Which bird each name was at the last rest, if nobody has started or stopped it since.
+    at_rest: BTreeMap<BirdName, Dot>,
+    /// When each host was asked to leave.
+    leaving: BTreeMap<usize, Time>,
 
     made: BTreeMap<u64, Made>,
     due: BTreeSet<(Time, u64)>,
@@ -75,6 +83,10 @@ pub(super) struct Checks {
     owners: BTreeMap<Fingerprint, Vec<Option<NestName>>>,
     /// When each host entered its present view.
     entered: BTreeMap<usize, (Fingerprint, Time)>,
+    /// Since when each host has each of the others in its view, without a break.
+    sees: BTreeMap<usize, BTreeMap<usize, Time>>,
+    /// Since when each host's nest is up.
+    up: BTreeMap<usize, Time>,
     /// When each nest was last seen settled in a view.
     settled: BTreeMap<(NestId, Fingerprint), Time>,
     refused: BTreeMap<(BirdName, Fence), u32>,
@@ -96,12 +108,17 @@ impl Default for Checks {
             crashes: BTreeMap::new(),
             births: BTreeMap::new(),
             buried: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            at_rest: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             made: BTreeMap::new(),
             due: BTreeSet::new(),
             handled: BTreeSet::new(),
             in_order: BTreeMap::new(),
             owners: BTreeMap::new(),
             entered: BTreeMap::new(),
+            sees: BTreeMap::new(),
+            up: BTreeMap::new(),
             settled: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
@@ -130,8 +147,10 @@ impl Checks {
     }
 
     /// A fault that two lives may come of.
-    pub(super) const fn on_fault(&mut self) {
+    pub(super) fn on_fault(&mut self) {
         self.rough = true;
+        // Whoever knew of it may be gone, or out of reach.
+        self.ended.clear();
         self.disturbed = self.now;
     }
 
@@ -146,15 +165,21 @@ impl Checks {
         self.thawed.insert(host, until);
     }
 
-    pub(super) const fn on_leave(&mut self, now: Time) {
+    pub(super) fn on_leave(&mut self, host: usize, now: Time) {
         self.now = now;
         self.disturbed = now;
+        self.leaving.insert(host, now);
     }
 
     pub(super) fn on_boot(&mut self, host: usize, now: Time) {
         self.now = now;
         self.disturbed = self.disturbed.max(now);
         self.entered.remove(&host);
+        self.up.remove(&host);
+        self.sees.remove(&host);
+        for others in self.sees.values_mut() {
+            others.remove(&host);
+        }
     }
 
     /// Has nothing happened for a while that could excuse what is seen?
@@ -164,7 +189,10 @@ impl Checks {
 
     /// All is well again: from here on the strict rules hold anew.
     pub(super) fn calm(&mut self) {
-        self.rough = false;
+        if std::mem::take(&mut self.rough) {
+            // Of two lives that became one, each had crashes of its own.
+            self.crashes.clear();
+        }
         self.refused.clear();
         self.settled.retain(|_, at| self.now < *at + Duration::from_secs(60));
     }

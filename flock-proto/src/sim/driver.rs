@@ -1,5 +1,6 @@
 //! The driver's part: inputs to the cores, and what becomes of their effects.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,9 @@ use bytes::Bytes;
 use super::host::{CallEnd, Entry, Later, Parcel, State};
 use super::world::World;
 use crate::wire::Frame;
-use crate::{Answer, BirdName, Dot, Effect, Event, Fence, Input, NestId, ReqId, Route, Time, Why};
+use crate::{
+    Answer, BirdName, Dot, Effect, Event, Fence, Input, NestId, NestState, ReqId, Route, Time, Why,
+};
 
 /// Up to so many hosts every down is traced to its suspicion; in larger worlds that costs too much.
 const FEW: usize = 8;
@@ -88,9 +91,12 @@ impl World {
             Effect::Publish(view) => {
                 let before = self.hosts[host].body.view.clone();
                 self.checks.on_view(host, before.as_deref(), &view);
+                self.check_up(host, before.as_deref(), &view);
+                let seen = self.hosts_seen_by(host);
+                self.checks.on_seen(host, &seen);
                 self.hosts[host].body.enter(view);
             }
-            Effect::Tell(event) => self.on_event(&event),
+            Effect::Tell(event) => self.on_event(host, &event),
             Effect::Stamp(_) => {}
         }
     }
@@ -117,11 +123,15 @@ impl World {
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, host: usize, event: &Event) {
         let kind = match event {
             Event::Conflict { .. } => "conflict",
             Event::Moved { .. } => "moved",
-            Event::Merged(_) => "merged",
+            Event::Merged(name) => {
+                self.checks.check_merged(name);
+                "merged"
+            }
+            Event::Started(name) => return self.check_denied(host, name),
             Event::NestDown(_) => "down",
             Event::BadFrame { why, .. } => {
                 let what = format!("a nest wrote a frame that can't be read: {why}");
@@ -146,6 +156,7 @@ impl World {
     fn on_left(&mut self, host: usize) {
         let still_here = self.hosts[host].body.table.values().any(|entry| entry.state.lives());
         let others = self.running().len() > 1;
+        self.check_left(host);
         self.close_links_of(host, Duration::from_millis(10));
         if still_here && others {
             self.checks.on_host_gone(host);
@@ -209,6 +220,13 @@ impl World {
         crashes: &[Duration],
     ) {
         let whole = self.net.is_whole();
+        if whole && self.checks.lives_of(&name) > 0 {
+            let mut others = self.hosts_seen_by(host);
+            others.retain(|other| self.hosts_seen_by(*other).contains(&host));
+            self.checks.check_meeting(&name, host, &others);
+        }
+        self.checks.check_ended(&name, birth);
+        self.checks.check_heritage(&name, birth, why, crashes);
         self.checks.on_life(&name, birth, fence, host, whole);
         let now = self.now;
         let entry = self.hosts[host].body.table.entry(name.clone()).or_insert_with(Entry::waiting);
@@ -223,6 +241,15 @@ impl World {
         let ok = why != Why::Start || !self.rng.one_in(50);
         let delay = Duration::from_millis(1 + self.rng.below(30));
         self.later(delay, host, Later::Hatched(name, fence, ok));
+    }
+
+    /// The hosts whose nests this one has in its view as up or leaving, and itself not.
+    pub(super) fn hosts_seen_by(&self, host: usize) -> BTreeSet<usize> {
+        let view = self.hosts[host].nest.as_ref().map(|nest| nest.view());
+        let members = view.iter().flat_map(|view| view.members());
+        let members = members.filter(|member| member.state != NestState::Joining);
+        let hosts = members.filter_map(|member| self.by_id.get(&member.id).copied());
+        hosts.filter(|other| *other != host).collect()
     }
 
     fn on_route(&mut self, host: usize, name: &BirdName, route: Route) {

@@ -183,6 +183,11 @@ impl Facts {
         }
     }
 
+    /// How many requests have no answer yet.
+    pub(super) fn open(&self) -> usize {
+        self.asked.len()
+    }
+
     /// Whether a bird lives for certain, and nobody has asked for anything else since.
     pub(super) fn certain(&self, name: &BirdName) -> Option<bool> {
         self.names.get(name)?.certain

@@ -47,6 +47,7 @@ impl World {
         let mut reqs = Vec::new();
         let undo = |(start, name): &(ReqId, BirdName)| {
             self.facts.on_undo(name);
+            self.checks.on_request(name);
             let req = self.next_req();
             reqs.push(req);
             Input::Undo { req, start: *start, name: name.clone(), deadline }

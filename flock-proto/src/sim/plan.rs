@@ -15,6 +15,12 @@ pub enum Kind {
     /// Also crashes, cuts, long freezes, clocks that are off: two lives may coexist until the flock
     /// has found together again.
     Rough,
+    /// As smooth, and in a hurry: a few birds are about to move all the time, over links that are
+    /// slow and break, while users and the birds themselves do what they like.
+    Restless,
+    /// A nest stands still for so long that the others go on without it. As it thaws, users on both
+    /// sides start the same birds, before the two pictures of the flock have become one.
+    Thawing,
     /// Nothing but users, and links that stall or break: for measuring.
     Steady,
 }
@@ -41,10 +47,20 @@ pub fn plan(story: Story) -> Script {
     planner.gather();
     // A chapter lasts 10 s and more.
     for _ in 0..=story.seconds / 10 {
-        planner.chapter();
+        match story.kind {
+            Kind::Restless => planner.scenes(),
+            Kind::Thawing => planner.thaw(),
+            _ => planner.chapter(),
+        }
     }
     planner.script
 }
+
+/// Where birds move all the time, so many names are enough, and meet.
+const FEW_NAMES: u32 = 8;
+
+/// One each millisecond, for as long as two pictures of the flock take to become one.
+const THAW_NAMES: u32 = 300;
 
 struct Planner {
     story: Story,
@@ -69,7 +85,7 @@ impl Planner {
             log_len,
             retire_ms,
             names: story.names,
-            smooth: story.kind != Kind::Rough,
+            smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),
         };
         Self { story, rng, script, hosts: 0 }
@@ -110,12 +126,26 @@ impl Planner {
         self.then(Deed::Rest {}, pause);
     }
 
+    fn thaw(&mut self) {
+        let (frozen, ms, lag) = (self.host(), 6_000 + self.below(3_000), 1 + self.below(20));
+        let other = (frozen + 1) % self.hosts;
+        self.then(Deed::FreezeLong { host: frozen, ms }, ms);
+        for name in 0..THAW_NAMES {
+            self.then(Deed::Start { host: other, name }, 0);
+            if let Some(name) = name.checked_sub(lag) {
+                self.then(Deed::Start { host: frozen, name }, 0);
+            }
+        }
+        self.then(Deed::Rest {}, 100);
+    }
+
     fn host(&mut self) -> u32 {
         self.below(self.hosts)
     }
 
     fn name(&mut self) -> u32 {
-        self.below(self.story.names)
+        let few = if self.story.kind == Kind::Restless { FEW_NAMES } else { u32::MAX };
+        self.below(self.story.names.min(few))
     }
 
     /// About one deed for each nest and second, in bursts and lulls.
@@ -191,11 +221,154 @@ impl Planner {
                 self.then(Deed::BootMany { count }, pause);
             }
             (Kind::Rough, _) => self.disaster(host, other, pause),
-            (Kind::Smooth, _) => {
+            (Kind::Smooth | Kind::Restless | Kind::Thawing, _) => {
                 let ms = self.below(1_000);
                 self.then(Deed::Freeze { host, ms }, pause);
             }
         }
+    }
+
+    /// A few scenes, and a rest.
+    fn scenes(&mut self) {
+        for _ in 0..2 + self.below(3) {
+            match self.below(8) {
+                0 => self.apart(),
+                1 => self.falls(),
+                2 => self.rush(),
+                3 => self.newborns(),
+                _ => self.removal(),
+            }
+        }
+        self.then(Deed::Rest {}, 100);
+    }
+
+    /// Nests come and go over slow links while much is asked for.
+    fn removal(&mut self) {
+        for _ in 0..self.below(2 * self.story.nests) {
+            let pause = self.below(20);
+            self.hinder(pause);
+        }
+        if self.rng.one_in(3) {
+            let (host, ms) = (self.host(), self.below(1_000));
+            self.then(Deed::Freeze { host, ms }, 1);
+        }
+        let (deeds, haste) = (20 + self.below(40), 5 + self.below(60));
+        for _ in 0..deeds {
+            let pause = self.below(haste);
+            match self.below(12) {
+                0 => self.come(pause),
+                1 => {
+                    let host = self.host();
+                    self.then(Deed::Leave { host }, pause);
+                }
+                2..=3 => self.hinder(pause),
+                _ => self.wish(pause),
+            }
+        }
+        let pause = self.below(2_500);
+        self.then(Deed::Heal {}, pause);
+    }
+
+    /// Two nests don't hear each other, and others pass on what they have to say.
+    fn apart(&mut self) {
+        let (a, b) = (self.host(), self.host());
+        self.then(Deed::CutPair { a, b }, 1);
+        for _ in 0..10 + self.below(30) {
+            let (pause, name) = (self.below(400), self.name());
+            match self.below(6) {
+                0..=1 => self.then(Deed::Call { host: a, name }, pause),
+                2..=3 => self.then(Deed::Call { host: b, name }, pause),
+                _ => self.wish(pause),
+            }
+        }
+        self.then(Deed::Heal {}, 1_000);
+    }
+
+    /// One nest's birds crash until they are grounded, and nobody asks for anything else.
+    fn falls(&mut self) {
+        self.then(Deed::Rest {}, 100);
+        let host = self.host();
+        for _ in 0..25 {
+            let pause = self.below(40);
+            self.then(Deed::Fall { host }, pause);
+        }
+        for name in 0..self.story.names.min(FEW_NAMES) {
+            let host = self.host();
+            self.then(Deed::Revive { host, name }, 10);
+        }
+        self.then(Deed::Rest {}, 100);
+    }
+
+    /// Calls wait for birds that hatch, while the links break that bring their answers.
+    fn rush(&mut self) {
+        let host = self.host();
+        for _ in 0..12 {
+            let (other, name) = (self.host(), self.name());
+            let (hatching, broken, after) = (self.below(6), self.below(6), 100 + self.below(100));
+            self.then(Deed::Burst { host, name }, hatching);
+            self.then(Deed::Break { a: host, b: other }, broken);
+            self.then(Deed::Burst { host, name: name + 6 }, after);
+            for name in name..name + 12 {
+                self.then(Deed::Stop { host, name: name % self.story.names.max(1) }, 1);
+            }
+            self.then(Deed::Heal {}, after);
+        }
+    }
+
+    /// Birds are called as soon as they live, while their owners change and links are slow.
+    fn newborns(&mut self) {
+        for name in 0..self.story.names {
+            let host = self.host();
+            self.then(Deed::Stop { host, name }, 4);
+        }
+        let host = self.hosts;
+        self.hosts = (host + 1).min(self.story.nests + 4);
+        self.then(Deed::Boot { host }, 5);
+        self.come(25);
+        // Now they have links.
+        for _ in 0..4 * self.story.nests {
+            let (a, b, ms) = (self.host(), self.host(), 100 + self.below(400));
+            self.then(Deed::Slow { a, b, ms }, 0);
+        }
+        let pace = 20 + self.below(40);
+        for name in 0..self.story.names + 12 {
+            let (starter, caller) = (self.host(), self.host());
+            if name < self.story.names {
+                self.then(Deed::Start { host: starter, name }, pace);
+            }
+            for back in [4, 8, 12] {
+                if let Some(name) = name.checked_sub(back).filter(|n| *n < self.story.names) {
+                    self.then(Deed::Call { host: caller, name }, pace / 4);
+                }
+            }
+        }
+    }
+
+    /// Links are slow, break, or stand still.
+    fn hinder(&mut self, pause: u32) {
+        let (a, b, ms) = (self.host(), self.host(), self.below(500));
+        let deed = match self.below(10) {
+            0..=4 => Deed::Slow { a, b, ms },
+            5..=7 => Deed::Break { a, b },
+            8 => Deed::BreakHalf { a, b },
+            _ => Deed::Stall { a, b, ms },
+        };
+        self.then(deed, pause);
+    }
+
+    /// What users ask for, and what birds do.
+    fn wish(&mut self, pause: u32) {
+        let (host, name) = (self.host(), self.name());
+        let deed = match self.below(20) {
+            0..=5 => Deed::Start { host, name },
+            6..=8 => Deed::Stop { host, name },
+            9..=13 => Deed::Call { host, name },
+            14 => Deed::Cast { host, name },
+            15..=16 => Deed::Fall { host },
+            17 => Deed::Revive { host, name },
+            _ => Deed::EndAny { host },
+        };
+        self.then(deed, pause);
     }
 
     fn come(&mut self, pause: u32) {

@@ -83,6 +83,8 @@ deeds! {
     Fall = "fall" (host),
     /// A bird on a host ends of itself.
     End = "end" (host),
+    /// A bird on a host ends of itself, also if its nest leaves.
+    EndAny = "end-any" (host),
     /// A nest leaves in good order.
     Leave = "leave" (host),
     /// A nest's process dies.

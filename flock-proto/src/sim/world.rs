@@ -11,7 +11,7 @@ use super::host::{CRASH_WINDOW, CallEnd, Host, MAX_CRASHES, State};
 use super::net::Net;
 use super::queue::{Happening, Queue};
 use crate::{
-    Answer, BirdName, Config, Fence, Input, Me, Nest, NestId, NestName, NestState, ReqId, Rng,
+    Answer, BirdName, Config, Dot, Fence, Input, Me, Nest, NestId, NestName, NestState, ReqId, Rng,
     SpeciesId, Time,
 };
 
@@ -181,7 +181,7 @@ impl World {
     /// The nest leaves in good order.
     pub fn leave(&mut self, host: usize) -> ReqId {
         let req = self.next_req();
-        self.checks.on_leave(self.now);
+        self.checks.on_leave(host, self.now);
         self.feed(host, Input::Leave { req });
         req
     }
@@ -211,7 +211,8 @@ impl World {
 
     /// A user on that host wants a grounded bird to try again.
     pub fn revive(&mut self, host: usize, name: &BirdName) -> ReqId {
-        let req = self.ask(host, name);
+        let req = self.next_req();
+        self.facts.on_ask(req, host, name);
         let deadline = self.local(host) + Duration::from_secs(5);
         self.feed(host, Input::Revive { req, name: name.clone(), deadline });
         req
@@ -220,6 +221,7 @@ impl World {
     pub(super) fn ask(&mut self, host: usize, name: &BirdName) -> ReqId {
         let req = self.next_req();
         self.facts.on_ask(req, host, name);
+        self.checks.on_request(name);
         req
     }
 
@@ -229,22 +231,23 @@ impl World {
 
     /// A bird on that host is done and ends of itself; `None` if none runs there.
     pub fn end_some_bird(&mut self, host: usize) -> Option<BirdName> {
-        let (name, fence) = self.some_running(host)?;
+        let (name, birth, fence) = self.some_running(host)?;
         self.drop_life(host, &name);
         self.facts.on_own_end(&name, self.checks.is_rough(), self.now);
+        self.checks.on_end_for_good(birth);
         self.feed(host, Input::Ended { name: name.clone(), fence });
         Some(name)
     }
 
     /// A bird on that host crashes; `None` if none runs there.
     pub fn crash_some_bird(&mut self, host: usize) -> Option<BirdName> {
-        let (name, fence) = self.some_running(host)?;
+        let (name, birth, fence) = self.some_running(host)?;
         let now = self.now;
         let entry = self.hosts[host].body.table.get_mut(&name)?;
         entry.crashes.retain(|&at| now.since(at) <= CRASH_WINDOW);
         entry.crashes.push(now);
         let crashes = entry.crashes.len();
-        self.checks.on_crash(&name, now);
+        self.checks.on_crash(&name, birth, now);
         if crashes > MAX_CRASHES {
             self.checks.on_grounded(&name);
             self.facts.on_grounded(&name);
@@ -256,13 +259,13 @@ impl World {
         Some(name)
     }
 
-    fn some_running(&mut self, host: usize) -> Option<(BirdName, Fence)> {
+    fn some_running(&mut self, host: usize) -> Option<(BirdName, Dot, Fence)> {
         let running: Vec<_> = self.hosts[host]
             .body
             .table
             .iter()
             .filter(|(_, entry)| entry.state == State::Running)
-            .map(|(name, entry)| (name.clone(), entry.fence))
+            .filter_map(|(name, entry)| Some((name.clone(), entry.birth?, entry.fence)))
             .collect();
         self.rng.pick(&running).cloned()
     }

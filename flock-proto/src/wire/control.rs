@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use super::{Requests, Responses};
+use super::{Claimed, Claims, Requests, Responses};
 use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
 use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState};
 
@@ -177,6 +177,10 @@ frames! {
     42 Requests(Requests),
     /// The owner's answers.
     43 Responses(Responses),
+    /// The author is about to decide these requests; so may others have been.
+    44 Claims(Claims),
+    /// The answer to `Claims`.
+    45 Claimed(Claimed),
 }
 
 fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
@@ -356,6 +360,8 @@ pub struct Seal {
 pub struct Ready {
     /// The view in which the author is settled.
     pub view: Fingerprint,
+    /// The number of the receiver's seal whose listing it takes over.
+    pub seal: u64,
 }
 
 /// See [`Frame::Depart`].
@@ -413,12 +419,12 @@ mod tests {
 
     #[test]
     fn a_golden_frame_reads_as_it_was_written() {
-        let frame = Frame::Ready(Ready { view: Fingerprint(7) });
+        let frame = Frame::Ready(Ready { view: Fingerprint(7), seal: 5 });
         let bytes = frame.encode(header());
         let golden = [
             &[1, 31, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0][..],
             &[3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
-            b"\x81\xa4view\x07",
+            b"\x82\xa4view\x07\xa4seal\x05",
         ]
         .concat();
         assert_eq!(&bytes[..], &golden[..]);

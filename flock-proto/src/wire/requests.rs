@@ -67,6 +67,22 @@ pub enum Wish {
     },
 }
 
+/// See [`Frame::Claims`](super::Frame::Claims).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The receiver's numbers for them.
+    pub ids: Vec<u64>,
+}
+
+/// See [`Frame::Claimed`](super::Frame::Claimed).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// Those that are the receiver's to decide, here and now: no other nest's answer counts.
+    pub granted: Vec<u64>,
+    /// Those that were answered, or given up.
+    pub closed: Vec<u64>,
+}
+
 /// See [`Frame::Responses`](super::Frame::Responses).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Responses {
@@ -177,6 +193,17 @@ mod tests {
             b"\xa5token\x09\xa5again\xc3\xa9remaining\x82\xa4secs\x07\xa5nanos\x00",
         ];
         assert_eq!((bytes[1], &bytes[HEADER..]), (42, &golden.concat()[..]));
+        assert_eq!(Frame::decode(&bytes), Ok(frame));
+
+        let frame = Frame::Claims(Claims { ids: vec![8] });
+        let bytes = encode(&frame);
+        assert_eq!((bytes[1], &bytes[HEADER..]), (44, &b"\x81\xa3ids\x91\x08"[..]));
+        assert_eq!(Frame::decode(&bytes), Ok(frame));
+
+        let frame = Frame::Claimed(Claimed { granted: vec![8], closed: vec![9] });
+        let bytes = encode(&frame);
+        let golden = &b"\x82\xa7granted\x91\x08\xa6closed\x91\x09"[..];
+        assert_eq!((bytes[1], &bytes[HEADER..]), (45, golden));
         assert_eq!(Frame::decode(&bytes), Ok(frame));
 
         let op = Some(Dot { origin: NestId(3), seq: 2 });

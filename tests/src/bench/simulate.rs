@@ -63,8 +63,13 @@ impl Plot {
             "mixed" => None,
             "smooth" => Some(Kind::Smooth),
             "rough" => Some(Kind::Rough),
+            "restless" => Some(Kind::Restless),
+            "thawing" => Some(Kind::Thawing),
             "steady" => Some(Kind::Steady),
-            other => return Err(Misuse(format!("--kind {other}: mixed, smooth, rough or steady"))),
+            other => {
+                let kinds = "mixed, smooth, rough, restless, thawing or steady";
+                return Err(Misuse(format!("--kind {other}: {kinds}")));
+            }
         };
         let seconds = options.get("--seconds")?;
         Ok(Self { nests: options.get("--nests")?, names: options.get("--names")?, seconds, kind })
@@ -88,9 +93,10 @@ impl Plot {
         match self.kind {
             // No nest is retired so far, and so none is renewed for that.
             None | Some(Kind::Rough) => deed != "renewals",
-            Some(Kind::Smooth) => {
+            Some(Kind::Smooth | Kind::Restless) => {
                 !["crashes", "partitions", "heals", "conflicts", "renewals"].contains(&deed)
             }
+            Some(Kind::Thawing) => ["starts", "freezes"].contains(&deed),
             Some(Kind::Steady) => ["starts", "stops", "calls"].contains(&deed),
         }
     }
@@ -157,11 +163,7 @@ fn report(plot: &Plot, seeds: u64, sum: &Sum, took: Duration) -> Report {
     let counts = sum.deeds.all();
     let first = sum.first.as_ref().map(|(seed, broken)| Violation {
         seed: *seed,
-        kind: match plot.kind_of(*seed) {
-            Kind::Smooth => "smooth",
-            Kind::Rough => "rough",
-            Kind::Steady => "steady",
-        },
+        kind: name_of(plot.kind_of(*seed)),
         invariant: broken.invariant,
         what: broken.what.clone(),
         at_s: broken.at.as_secs_f64(),
@@ -194,6 +196,16 @@ fn report(plot: &Plot, seeds: u64, sum: &Sum, took: Duration) -> Report {
         ));
     }
     report
+}
+
+const fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Smooth => "smooth",
+        Kind::Rough => "rough",
+        Kind::Restless => "restless",
+        Kind::Thawing => "thawing",
+        Kind::Steady => "steady",
+    }
 }
 
 /// Does the same for each number, on all cores, until one says `false`.

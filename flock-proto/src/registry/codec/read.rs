@@ -2,8 +2,9 @@
 //! count that was merely read.
 
 use super::{
-    ADD, DecodeError, Entry, FOLLOWS, HAS_BIRTH, HAS_COVERS, HAVE, IN_PARTS, IS_GROUNDED, KIND,
-    MAX_SEQ, MORE, RANGE, REMOVE, SEEN, SLOT, SUM, Span, UNUSED, VERSION, VOID,
+    ADD, DecodeError, Entry, FOLLOWS, HAS_BIRTH, HAS_COVERS, HAS_FENCE, HAVE, IN_PARTS,
+    IS_GROUNDED, KIND, MAX_SEQ, MORE, RANGE, REMOVE, Removal, SEEN, SLOT, SUM, Span, UNUSED,
+    VERSION, VOID,
 };
 use crate::registry::slots::Sum;
 use crate::{Dot, Hlc, NestId, SpeciesId};
@@ -41,7 +42,7 @@ pub(in crate::registry) enum Item<'a> {
 pub(in crate::registry) enum Body<'a> {
     Void { hash: u64 },
     Add(Entry<'a>),
-    Remove { hash: u64, cause: u8 },
+    Remove { hash: u64, removal: Removal },
 }
 
 impl Body<'_> {
@@ -164,7 +165,8 @@ impl<'a> Items<'a> {
         let head = self.rest.u8()?;
         let kind = head & KIND;
         let allowed = match kind {
-            VOID | REMOVE => FOLLOWS | HAS_COVERS,
+            VOID => FOLLOWS | HAS_COVERS,
+            REMOVE => FOLLOWS | HAS_COVERS | HAS_FENCE,
             ADD => FOLLOWS | HAS_COVERS | HAS_BIRTH | IS_GROUNDED,
             SLOT => FOLLOWS | HAS_BIRTH | IS_GROUNDED,
             SEEN | HAVE => FOLLOWS,
@@ -199,7 +201,9 @@ impl<'a> Items<'a> {
             _ => {
                 let hash = self.rest.u64()?;
                 let body = if kind == REMOVE {
-                    Body::Remove { hash, cause: self.rest.u8()? }
+                    let cause = self.rest.u8()?;
+                    let fence = if head & HAS_FENCE == 0 { 0 } else { self.rest.u64()? };
+                    Body::Remove { hash, removal: Removal { cause, fence } }
                 } else {
                     Body::Void { hash }
                 };

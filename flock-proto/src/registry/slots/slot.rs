@@ -8,19 +8,83 @@ use crate::{Dot, Hlc, NestId, SpeciesId};
 const HAS_BIRTH: u8 = 1;
 const IS_GROUNDED: u8 = 2;
 
-/// One live record: 48 bytes, and one allocation for what varies in length.
-#[derive(Clone, Debug)]
-pub(in crate::registry) struct Slot {
+/// What each record begins with: hash, seq, hlc, number of the origin, length of the data, number of
+/// the species, length of the name, flags.
+const HEAD: usize = 36;
+
+/// One live record, where it lies in its bucket: 36 bytes, and what varies in length.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Slot<'a> {
     pub(in crate::registry) hash: u64,
     pub(in crate::registry) seq: u64,
     pub(in crate::registry) hlc: Hlc,
-    /// Name, token, species if it has no number, birth if it isn't the dot, grounding if there is
-    /// one, args.
-    data: Box<[u8]>,
     pub(in crate::registry) origin: u32,
     species: u16,
     name_len: u8,
     flags: u8,
+    /// Name, token, species if it has no number, birth if it isn't the dot, grounding if there is
+    /// one, args.
+    data: &'a [u8],
+}
+
+/// Records, one right after the other.
+#[derive(Clone, Debug, Default)]
+pub(in crate::registry) struct Run<'a>(&'a [u8]);
+
+impl<'a> Run<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(in crate::registry) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many bytes it takes.
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// What is left from the first record on that isn't one of those.
+    #[inline]
+    pub(super) fn past(mut self, those: impl Fn(&Slot<'_>) -> bool) -> Self {
+        let mut rest = self.clone();
+        while rest.next().is_some_and(|slot| those(&slot)) {
+            self = rest.clone();
+        }
+        self
+    }
+
+    /// What comes before the rest of it.
+    pub(super) fn before(&self, rest: &Self) -> Self {
+        let len = self.0.len() - rest.0.len();
+        Self(self.0.get(..len).unwrap_or_default())
+    }
+}
+
+impl<'a> Iterator for Run<'a> {
+    type Item = Slot<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Slot<'a>> {
+        let (head, rest) = self.0.split_first_chunk::<HEAD>()?;
+        let (&[hash, seq, hlc, origin_and_len], &[low, high, name_len, flags]) =
+            head.as_chunks::<8>()
+        else {
+            return None;
+        };
+        let [hash, seq, hlc, origin_and_len] =
+            [hash, seq, hlc, origin_and_len].map(u64::from_le_bytes);
+        // Only `pack` lays these bytes, so they can be read back.
+        let (data, rest) = rest.split_at_checked((origin_and_len >> 32) as usize)?;
+        self.0 = rest;
+        let (origin, species) = (origin_and_len as u32, u16::from_le_bytes([low, high]));
+        Some(Slot { hash, seq, hlc: Hlc(hlc), origin, species, name_len, flags, data })
+    }
 }
 
 /// The species of all slots, by a small number that they use in place of the id.
@@ -35,7 +99,7 @@ pub(super) struct Species {
 const UNNUMBERED: u16 = u16::MAX;
 
 impl Species {
-    fn number(&mut self, id: SpeciesId) -> u16 {
+    pub(super) fn number(&mut self, id: SpeciesId) -> u16 {
         if let Some(&number) = self.index.get(&id) {
             return number;
         }
@@ -48,38 +112,53 @@ impl Species {
     }
 }
 
-impl Slot {
-    pub(super) fn pack(entry: &Entry<'_>, hash: u64, origin: u32, known: &mut Species) -> Self {
-        let species = known.number(entry.species);
-        let id = if species == UNNUMBERED { 8 } else { 0 };
-        let birth = if entry.birth == entry.dot { 0 } else { 16 };
-        let grounded = entry.grounded.map_or(0, |(reason, _)| 8 + reason.len());
-        let len = entry.name.len() + 8 + id + birth + grounded + entry.args.len();
-        let mut data = Vec::with_capacity(len);
-        data.extend_from_slice(entry.name);
-        data.extend_from_slice(&entry.token.to_le_bytes());
-        if species == UNNUMBERED {
-            data.extend_from_slice(&entry.species.0.to_le_bytes());
-        }
-        let mut flags = 0;
-        if entry.birth != entry.dot {
-            flags |= HAS_BIRTH;
-            data.extend_from_slice(&entry.birth.origin.0.to_le_bytes());
-            data.extend_from_slice(&entry.birth.seq.to_le_bytes());
-        }
-        if let Some((reason, crashes)) = entry.grounded {
-            flags |= IS_GROUNDED;
-            data.extend_from_slice(&crashes.to_le_bytes());
-            data.extend_from_slice(&(reason.len() as u32).to_le_bytes());
-            data.extend_from_slice(reason.as_bytes());
-        }
-        data.extend_from_slice(entry.args);
-        let (name_len, seq) = (entry.name.len() as u8, entry.dot.seq);
-        let data = data.into_boxed_slice();
-        Self { hash, seq, hlc: entry.hlc, data, origin, species, name_len, flags }
-    }
+/// How many bytes a record takes.
+pub(super) const fn packed_len(entry: &Entry<'_>, species: u16) -> usize {
+    let id = if species == UNNUMBERED { 8 } else { 0 };
+    let birth = if has_birth(entry) { 16 } else { 0 };
+    let grounded = if let Some((reason, _)) = entry.grounded { 8 + reason.len() } else { 0 };
+    HEAD + entry.name.len() + 8 + id + birth + grounded + entry.args.len()
+}
 
-    pub(in crate::registry) fn name(&self) -> &[u8] {
+/// Lays a record under its hash and the numbers of its origin and species.
+pub(super) fn pack(entry: &Entry<'_>, hash: u64, origin: u32, species: u16, out: &mut Vec<u8>) {
+    let data_len = (packed_len(entry, species) - HEAD) as u64;
+    let mut flags = 0;
+    out.extend_from_slice(&hash.to_le_bytes());
+    out.extend_from_slice(&entry.dot.seq.to_le_bytes());
+    out.extend_from_slice(&entry.hlc.0.to_le_bytes());
+    out.extend_from_slice(&(u64::from(origin) | data_len << 32).to_le_bytes());
+    out.extend_from_slice(&species.to_le_bytes());
+    if has_birth(entry) {
+        flags |= HAS_BIRTH;
+    }
+    if entry.grounded.is_some() {
+        flags |= IS_GROUNDED;
+    }
+    out.extend_from_slice(&[entry.name.len() as u8, flags]);
+    out.extend_from_slice(entry.name);
+    out.extend_from_slice(&entry.token.to_le_bytes());
+    if species == UNNUMBERED {
+        out.extend_from_slice(&entry.species.0.to_le_bytes());
+    }
+    if has_birth(entry) {
+        out.extend_from_slice(&entry.birth.origin.0.to_le_bytes());
+        out.extend_from_slice(&entry.birth.seq.to_le_bytes());
+    }
+    if let Some((reason, crashes)) = entry.grounded {
+        out.extend_from_slice(&crashes.to_le_bytes());
+        out.extend_from_slice(&(reason.len() as u32).to_le_bytes());
+        out.extend_from_slice(reason.as_bytes());
+    }
+    out.extend_from_slice(entry.args);
+}
+
+const fn has_birth(entry: &Entry<'_>) -> bool {
+    entry.birth.origin.0 != entry.dot.origin.0 || entry.birth.seq != entry.dot.seq
+}
+
+impl<'a> Slot<'a> {
+    pub(in crate::registry) fn name(&self) -> &'a [u8] {
         self.data.get(..usize::from(self.name_len)).unwrap_or_default()
     }
 
@@ -107,7 +186,7 @@ impl Slot {
     }
 
     /// The record that was packed.
-    pub(super) fn entry(&self, origin: NestId, known: &Species) -> Entry<'_> {
+    pub(super) fn entry(&self, origin: NestId, known: &Species) -> Entry<'a> {
         let dot = Dot { origin, seq: self.seq };
         let nothing = Entry {
             dot,
@@ -123,8 +202,8 @@ impl Slot {
         self.unpack(nothing, known).unwrap_or(nothing)
     }
 
-    fn unpack<'a>(&'a self, start: Entry<'a>, known: &Species) -> Option<Entry<'a>> {
-        let mut data = Reader::new(&self.data);
+    fn unpack(&self, start: Entry<'a>, known: &Species) -> Option<Entry<'a>> {
+        let mut data = Reader::new(self.data);
         let mut entry = Entry { name: data.take(self.name_len.into()).ok()?, ..start };
         entry.token = data.u64().ok()?;
         entry.species = match self.species {
@@ -144,8 +223,12 @@ impl Slot {
     }
 
     pub(super) fn digest(&self, origin: NestId) -> u64 {
-        mix(self.hash ^ mix(origin.0.wrapping_add(mix(self.seq))))
+        digest(self.hash, Dot { origin, seq: self.seq })
     }
+}
+
+pub(super) const fn digest(hash: u64, dot: Dot) -> u64 {
+    mix(hash ^ mix(dot.origin.0.wrapping_add(mix(dot.seq))))
 }
 
 /// A bijection of 64 bits that spreads each bit over all (Evensen's `rrmxmx` in short).
@@ -160,11 +243,6 @@ pub(in crate::registry) const fn mix(mut x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slot_takes_48_bytes() {
-        assert_eq!(size_of::<Slot>(), 48);
-    }
 
     #[test]
     fn what_is_packed_comes_back_whatever_it_has_and_however_many_species_there_are() {
@@ -186,7 +264,16 @@ mod tests {
                     name: b"robin",
                     args: b"args",
                 };
-                let slot = Slot::pack(&entry, 1, 2, &mut known);
+                let number = known.number(entry.species);
+                let mut bytes = vec![];
+                // Two, one after the other: each must end where the next begins.
+                pack(&entry, 1, 2, number, &mut bytes);
+                pack(&entry, 3, 2, number, &mut bytes);
+                assert_eq!(bytes.len(), 2 * packed_len(&entry, number));
+                let slots: Vec<_> = Run::new(&bytes).collect();
+                assert_eq!(slots.iter().map(|slot| slot.hash).collect::<Vec<_>>(), [1, 3]);
+                let slot = slots[1];
+                assert!(slot.is(2, 5) && slot.hlc == Hlc(9));
                 assert_eq!(slot.entry(dot.origin, &known), entry);
                 let short = (slot.birth(dot.origin), slot.is_grounded(), slot.name());
                 assert_eq!(short, (birth, grounded.is_some(), &b"robin"[..]));

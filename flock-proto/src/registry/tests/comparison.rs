@@ -207,7 +207,7 @@ fn an_answer_that_comes_twice_asks_once() {
     };
     let told = a.ranges(&wanted).unwrap().pop().unwrap();
     let Compared::Going(_, Some(_)) = b.compare(a.me, &told) else { panic!() };
-    assert_eq!(b.compare(a.me, &told), Compared::Going(Vec::new(), None));
+    assert_eq!(b.compare(a.me, &told), Compared::Going(Changes::default(), None));
 }
 
 /// As if a fault had lost a record.

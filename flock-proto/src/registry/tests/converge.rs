@@ -217,7 +217,7 @@ impl World {
         }
         match message {
             Message::Delta(delta) => match self.nests[to].join(&delta) {
-                Joined::Applied(changes) => self.check(to, &changes),
+                Joined::Applied(changes) => self.check(to, changes),
                 Joined::Gap => self.tell(to, from, false, true),
                 Joined::Bad(error) => panic!("{error}"),
             },
@@ -290,21 +290,21 @@ impl World {
         let peer = self.nests[from].me;
         match self.nests[to].compare(peer, told) {
             Compared::Going(changes, wanted) => {
-                self.check(to, &changes);
+                self.check(to, changes);
                 if let Some(wanted) = wanted {
                     self.send(to, from, Message::Wanted(wanted));
                 }
             }
-            Compared::Done(changes) => self.check(to, &changes),
+            Compared::Done(changes) => self.check(to, changes),
             Compared::Stray => {}
             Compared::Bad(error) => panic!("{error}"),
         }
     }
 
     /// What is told of a name's winner is so, and so is what the replica holds.
-    fn check(&self, at: usize, changes: &[Change]) {
+    fn check(&self, at: usize, changes: Changes) {
         let nest = &self.nests[at];
-        assert!(changes.iter().all(|c| c.after == nest.winner_birth(&c.name)));
+        assert!(changes.into_iter().all(|c| c.after == nest.winner_birth(&c.name)));
         self.truth.check(nest);
     }
 

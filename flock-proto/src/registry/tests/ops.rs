@@ -123,6 +123,20 @@ fn a_record_put_back_keeps_its_birth() {
 }
 
 #[test]
+fn a_bird_s_own_end_names_its_fence_wherever_it_is_heard_of() {
+    let (mut a, mut b, mut third) = (registry(1), registry(2), registry(3));
+    start(&mut a, "robin", 1);
+    start(&mut a, "wren", 1);
+    sync(&a, &mut b);
+    sync(&a, &mut third);
+    b.end(&name("robin"), Fence(77)).unwrap();
+    b.remove(&name("wren"), Cause::Stopped).unwrap();
+    sync(&b, &mut a);
+    let causes: Vec<_> = sync(&a, &mut third).into_iter().map(|c| (c.cause, c.fence)).collect();
+    assert_eq!(causes, [(Some(Cause::Ended), Fence(77)), (Some(Cause::Stopped), Fence(0))]);
+}
+
+#[test]
 fn a_stop_wins_over_what_it_saw_only() {
     let (mut a, mut b) = (registry(1), registry(2));
     let old = start(&mut a, "robin", 1).after;

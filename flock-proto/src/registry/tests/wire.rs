@@ -28,7 +28,8 @@ fn mixed() -> Registry {
     }
     sync(&a, &mut b);
     b.overwrite(&name("bird-1"), Hlc(9000), Some(Grounding { reason: "ow".into(), crashes: 3 }));
-    b.remove(&name("bird-2"), Cause::Ended);
+    b.end(&name("bird-2"), Fence(0x0102_0304_0506_0708));
+    b.remove(&name("bird-3"), Cause::Stopped);
     sync(&b, &mut a);
     a
 }

@@ -1,8 +1,21 @@
 //! Of lives: one at a time, fences that grow, restarts within the limit, no resurrection.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use super::Checks;
 use crate::sim::host::{CRASH_WINDOW, MAX_CRASHES};
-use crate::{BirdName, Dot, Fence, Time};
+use crate::{BirdName, Dot, Fence, Time, Why};
+
+/// A life that began and isn't over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    host: usize,
+    since: Time,
+}
+
+/// A crash counts up to the end of the window: one that is nearly as old may be left out.
+const EDGE: Duration = Duration::from_secs(1);
 
 impl Checks {
     /// A life begins on a host.
@@ -21,12 +34,12 @@ impl Checks {
         self.births.insert(birth, name.clone());
         self.on_fence(name, birth, fence, host, whole);
         let lives = self.lives.entry(name.clone()).or_default();
-        lives.push(host);
+        lives.push(Life { host, since: self.now });
         if lives.len() < 2 {
             return;
         }
         // I1: no name has two lives inside one connected component.
-        let what = format!("{name} lives on hosts {lives:?}");
+        let what = format!("{name} lives on hosts {:?}", hosts(lives));
         if self.rough {
             self.doubled.insert(name.clone());
         } else {
@@ -36,7 +49,7 @@ impl Checks {
 
     pub(in crate::sim) fn on_life_over(&mut self, name: &BirdName, host: usize) {
         let Some(lives) = self.lives.get_mut(name) else { return };
-        if let Some(at) = lives.iter().position(|life| *life == host) {
+        if let Some(at) = lives.iter().position(|life| life.host == host) {
             lives.swap_remove(at);
         }
         if lives.len() < 2 {
@@ -49,7 +62,7 @@ impl Checks {
 
     /// A host is gone, and all lives on it. What it knew of fences and crashes nobody may know.
     pub(in crate::sim) fn on_host_gone(&mut self, host: usize) {
-        let here = self.lives.iter().filter(|(_, lives)| lives.contains(&host));
+        let here = self.lives.iter().filter(|(_, lives)| hosts(lives).contains(&host));
         let names: Vec<_> = here.map(|(name, lives)| (name.clone(), lives.len() > 1)).collect();
         for (name, doubled) in names {
             self.on_life_over(&name, host);
@@ -59,6 +72,9 @@ impl Checks {
                 self.fences.remove(&name);
             }
         }
+        // What was on its way from there or to there is lost, too.
+        let lives = &self.lives;
+        self.crashes.retain(|name, _| lives.contains_key(name));
         self.on_silence(host);
         self.died = self.now;
         self.on_fault();
@@ -77,7 +93,8 @@ impl Checks {
             return;
         }
         if let Some(name) = self.doubled.first() {
-            let what = format!("{name} still lives on hosts {:?}", self.lives.get(name));
+            let lives = self.lives.get(name).map(|lives| hosts(lives));
+            let what = format!("{name} still lives on hosts {lives:?}");
             self.fail("I1", what);
         }
     }
@@ -91,7 +108,9 @@ impl Checks {
     fn on_fence(&mut self, name: &BirdName, birth: Dot, fence: Fence, host: usize, whole: bool) {
         let strict = !self.rough || (whole && self.is_calm());
         let before = self.last_fence(name, birth);
-        self.fences.insert(name.clone(), (birth, fence.max(before), host));
+        // Of a greater fence that was given elsewhere, that host may be the only one to know.
+        let kept = self.fences.get(name).filter(|_| before > fence).map(|(_, _, giver)| *giver);
+        self.fences.insert(name.clone(), (birth, fence.max(before), kept.unwrap_or(host)));
         if fence <= before && strict {
             self.fail("I11", format!("{name} got fence {fence:?} after {before:?}"));
         }
@@ -114,9 +133,95 @@ impl Checks {
         last.map_or(Fence(0), |(_, fence, _)| *fence)
     }
 
+    /// I1: whoever holds other nests in its view hears of their lives before it begins one, also
+    /// where two parts of a flock have just met. `others`: those in its view that see it, too.
+    pub(in crate::sim) fn check_meeting(
+        &mut self,
+        name: &BirdName,
+        host: usize,
+        others: &BTreeSet<usize>,
+    ) {
+        // What began since may be on a nest that was elsewhere meanwhile, without a word to this one.
+        let Some(sees) = self.sees.get(&host) else { return };
+        let lives = self.lives.get(name).into_iter().flatten();
+        let before = |life: &&Life| {
+            let since = sees.get(&life.host).filter(|_| others.contains(&life.host));
+            since.is_some_and(|since| life.since < *since)
+        };
+        if let Some(life) = lives.copied().find(|life| before(&life)) {
+            let what =
+                format!("{name} hatches on host {host}, which sees that of host {}", life.host);
+            self.fail("I1", what);
+        }
+    }
+
+    /// I5: what ended for good begins no more, where everybody hears of the end.
+    pub(in crate::sim) fn check_ended(&mut self, name: &BirdName, birth: Dot) {
+        if self.ended.contains(&birth) && !self.rough {
+            self.fail("I5", format!("{name} of birth {birth:?} hatches, and had ended"));
+        }
+    }
+
+    /// I12, I15: a life goes on with all that it had before: that it crashed, and what it was.
+    pub(in crate::sim) fn check_heritage(
+        &mut self,
+        name: &BirdName,
+        birth: Dot,
+        why: Why,
+        crashes: &[Duration],
+    ) {
+        if self.rough || !self.births.contains_key(&birth) {
+            return;
+        }
+        if why == Why::NestLost {
+            self.fail("I15", format!("{name} was handed over, and begins from nothing"));
+        }
+        let Some((of, past)) = self.crashes.get(name) else { return };
+        let within = |age: Duration| age + EDGE < CRASH_WINDOW;
+        let expected = past.iter().filter(|at| within(self.now.since(**at))).count();
+        if *of == birth && crashes.len() < expected {
+            let what = format!("{name} crashed {expected} times, and {} are known", crashes.len());
+            self.fail("I12", what);
+        }
+    }
+
+    /// Which others a host has in its view from now on.
+    pub(in crate::sim) fn on_seen(&mut self, host: usize, others: &BTreeSet<usize>) {
+        let (now, sees) = (self.now, self.sees.entry(host).or_default());
+        sees.retain(|other, _| others.contains(other));
+        for other in others {
+            sees.entry(*other).or_insert(now);
+        }
+    }
+
+    /// I15: what moves goes on as one: where no two lives were, none are merged.
+    pub(in crate::sim) fn check_merged(&mut self, name: &BirdName) {
+        if !self.rough {
+            self.fail("I15", format!("{name} was handed over, and merged with itself"));
+        }
+    }
+
+    /// A life ended for good, and nobody may begin another one of this birth.
+    pub(in crate::sim) fn on_end_for_good(&mut self, birth: Dot) {
+        if !self.rough {
+            self.ended.insert(birth);
+        }
+    }
+
+    /// A name was stopped, and with it all births that it had.
+    pub(in crate::sim) fn on_stopped(&mut self, name: &BirdName) {
+        let of_name = self.births.iter().filter(|(_, of)| *of == name);
+        let births: Vec<Dot> = of_name.map(|(birth, _)| *birth).collect();
+        births.into_iter().for_each(|birth| self.on_end_for_good(birth));
+    }
+
     /// I12: restarts never exceed the policy, wherever the bird lives.
-    pub(in crate::sim) fn on_crash(&mut self, name: &BirdName, now: Time) {
-        let crashes = self.crashes.entry(name.clone()).or_default();
+    pub(in crate::sim) fn on_crash(&mut self, name: &BirdName, birth: Dot, now: Time) {
+        let (of, crashes) = self.crashes.entry(name.clone()).or_insert((birth, Vec::new()));
+        if *of != birth {
+            *of = birth;
+            crashes.clear();
+        }
         crashes.retain(|&at| now.since(at) <= CRASH_WINDOW);
         crashes.push(now);
         let crashes = crashes.len();
@@ -148,7 +253,26 @@ impl Checks {
         }
     }
 
+    /// At rest: which bird each name is.
+    pub(super) fn note_births(&mut self, births: impl Iterator<Item = (BirdName, Dot)>) {
+        self.at_rest = births.collect();
+    }
+
+    /// Somebody asks for a start or a stop: another bird may have this name from now on.
+    pub(in crate::sim) fn on_request(&mut self, name: &BirdName) {
+        self.at_rest.remove(name);
+    }
+
+    /// I6: which bird a name was at the last rest, if nobody has started or stopped any since.
+    pub(super) fn birth_at_rest(&self, name: &BirdName) -> Option<Dot> {
+        self.at_rest.get(name).copied()
+    }
+
     pub(super) fn is_buried(&self, birth: Dot) -> bool {
         self.buried.contains(&birth)
     }
+}
+
+fn hosts(lives: &[Life]) -> Vec<usize> {
+    lives.iter().map(|life| life.host).collect()
 }

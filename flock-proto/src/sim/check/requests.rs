@@ -1,11 +1,16 @@
 //! Of what users were told.
 
+use std::time::Duration;
+
 use crate::sim::facts::Verdict;
 use crate::sim::host::CallEnd;
 use crate::sim::world::World;
-use crate::{Answer, NestState};
+use crate::{Answer, BirdName, NestState};
 
 use super::{Made, SETTLING};
+
+/// A leave that takes longer is cut short, sooner or later.
+const CUT_SHORT: Duration = Duration::from_secs(29);
 
 impl World {
     /// I6: an answer is true, and two nests hold what it says.
@@ -21,6 +26,11 @@ impl World {
             let what = format!("to host {} {name} was {told}", verdict.asked.host);
             return self.checks.fail("I6", what);
         }
+        // L4: nor does anybody wait in vain, also where only others have a link to both.
+        if *answer == Answer::TimedOut && !self.checks.is_rough() {
+            let what = format!("host {} waited for {name} in vain", verdict.asked.host);
+            return self.checks.fail("L4", what);
+        }
         if !verdict.alone {
             return;
         }
@@ -31,6 +41,7 @@ impl World {
                 if self.checks.lives_of(name) > 0 && !self.checks.is_rough() {
                     self.checks.fail("I6", format!("{name} was stopped, and lives"));
                 }
+                self.checks.on_stopped(name);
             }
             _ => {}
         }
@@ -62,6 +73,39 @@ impl World {
             && self.facts.certain(&made.name) == Some(true)
         {
             let what = format!("host {} was told that {} doesn't live", made.host, made.name);
+            self.checks.fail("I6", what);
+        }
+    }
+
+    /// I6: nobody starts a bird of a name of which he knows that another one lives.
+    pub(in crate::sim) fn check_denied(&mut self, host: usize, name: &BirdName) {
+        if self.hosts[host].nest.as_ref().is_some_and(|nest| nest.has_denied(name)) {
+            let what = format!("host {host} started {name}, and had heard of another one");
+            self.checks.fail("I6", what);
+        }
+    }
+
+    /// I6: who says that it has left has handed over what it had, and told what it knew.
+    pub(in crate::sim) fn check_left(&mut self, host: usize) {
+        let Some(nest) = &self.hosts[host].nest else { return };
+        let asked = self.checks.leaving.get(&host).copied().unwrap_or_default();
+        let view = nest.view();
+        let someone = view.members().iter().any(|m| m.state == NestState::Up);
+        // Cut short after a while; or there is nobody to hand anything to.
+        if self.checks.now > asked + CUT_SHORT || !someone {
+            return;
+        }
+        let mut table = self.hosts[host].body.table.iter();
+        let here = table.find(|(_, entry)| entry.state.lives()).map(|(name, _)| name.clone());
+        let unaware = self.hosts_seen_by(host).into_iter().find(|other| {
+            let other = self.hosts[*other].nest.as_ref();
+            other.is_some_and(|other| !other.knows_writes_of(nest))
+        });
+        if let Some(name) = here {
+            self.checks.fail("I6", format!("host {host} has left, and {name} lived there"));
+        }
+        if let Some(other) = unaware {
+            let what = format!("host {host} has left, and knew what host {other} doesn't");
             self.checks.fail("I6", what);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Broken;
 use crate::sim::host::State;
 use crate::sim::world::World;
-use crate::{BirdName, Nest, Via};
+use crate::{BirdName, Dot, Nest, NestState, Via};
 
 /// So long a flock may take to come to rest after the last fault: a suspicion on each side of a cut,
 /// the search for lost nests, and the merge.
@@ -37,6 +37,7 @@ impl World {
         self.check_repairs();
         self.check_facts();
         self.check_fences();
+        self.check_births();
         self.bury();
         self.checks.calm();
         let first = self.hosts.iter().find_map(|host| host.nest.as_ref());
@@ -45,6 +46,7 @@ impl World {
 
     /// What is not at rest yet.
     fn unrest(&self) -> Check {
+        self.nobody_leaves()?;
         self.same_view()?;
         self.same_registry()?;
         self.one_life_each()?;
@@ -54,6 +56,16 @@ impl World {
 
     fn nests(&self) -> impl Iterator<Item = &Nest> {
         self.hosts.iter().filter_map(|host| host.nest.as_ref())
+    }
+
+    /// L1: who leaves gets away. One that was frozen has its time from then on.
+    fn nobody_leaves(&self) -> Check {
+        let leaves = |nest: &&Nest| nest.state() == NestState::Leaving;
+        let leavers: Vec<_> = self.nests().filter(leaves).map(Nest::id).collect();
+        if leavers.is_empty() {
+            return Ok(());
+        }
+        Err(("L1", format!("leavers never got away: {leavers:?}")))
     }
 
     /// L1: one view of members, and a link to each.
@@ -108,12 +120,19 @@ impl World {
             if !at.iter().all(runs) {
                 return Err(("L3", format!("{} doesn't run yet", info.name)));
             }
+            if !at.iter().all(|host| self.birth_of(*host, &info.name) == Some(info.birth)) {
+                return Err(("L3", format!("another {} lives than is on record", info.name)));
+            }
             alive.insert(info.name);
         }
         match perches.iter().find(|(name, _)| !alive.contains(*name)) {
             Some((name, at)) => Err(("L3", format!("{name} lives on {at:?} without a record"))),
             None => Ok(()),
         }
+    }
+
+    fn birth_of(&self, host: usize, name: &BirdName) -> Option<Dot> {
+        self.hosts.get(host)?.body.table.get(name)?.birth
     }
 
     fn state_of(&self, host: usize, name: &BirdName) -> Option<State> {
@@ -136,9 +155,10 @@ impl World {
                 return Err(("I7", format!("host {i} still has {waiting} calls, {pending} pend")));
             }
         }
-        match self.checks.open_calls() {
-            0 => Ok(()),
-            open => Err(("I7", format!("{open} calls have no end"))),
+        match (self.checks.open_calls(), self.facts.open()) {
+            (0, 0) => Ok(()),
+            (0, open) => Err(("I7", format!("{open} requests have no answer"))),
+            (open, _) => Err(("I7", format!("{open} calls have no end"))),
         }
     }
 
@@ -193,6 +213,21 @@ impl World {
                 self.checks.fail("I11", what);
             }
         }
+    }
+
+    /// I6: a name that nobody started or stopped since the last rest is the bird that it was.
+    fn check_births(&mut self) {
+        let Some(nest) = self.hosts.iter().find_map(|host| host.nest.as_ref()) else { return };
+        let all = nest.page(None, usize::MAX).into_iter().map(|info| (info.name, info.birth));
+        let all: Vec<(BirdName, Dot)> = all.collect();
+        let other = |(name, birth): &&(BirdName, Dot)| {
+            self.checks.birth_at_rest(name).is_some_and(|before| before != *birth)
+        };
+        if let Some((name, _)) = all.iter().find(other) {
+            let what = format!("{name} is another bird, and nobody asked for that");
+            self.checks.fail("I6", what);
+        }
+        self.checks.note_births(all.into_iter());
     }
 
     fn bury(&mut self) {

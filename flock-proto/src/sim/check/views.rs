@@ -1,6 +1,7 @@
 //! Of views and the ring, and of who may take over.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Checks;
 use crate::sim::world::World;
@@ -11,6 +12,9 @@ const PROBES: u64 = 16;
 
 /// How often one life may be refused before it is a storm: each refusal takes a change of view.
 const REFUSALS: u32 = 30;
+
+/// So long after a nest came up all joiners have heard of it.
+const NEWS: Duration = Duration::from_secs(3);
 
 fn probes() -> impl Iterator<Item = u64> {
     (1..=PROBES).map(|i| i.wrapping_mul(0x2357_1113_1719_2329))
@@ -98,6 +102,31 @@ impl Checks {
 }
 
 impl World {
+    /// I16: a nest is up only once all that are up hold it in their views; they may never have heard
+    /// of each other if they came up at the same time.
+    pub(in crate::sim) fn check_up(&mut self, host: usize, before: Option<&View>, after: &View) {
+        let me = after.me();
+        let is_up =
+            |view: &View| view.member(me).is_some_and(|member| member.state == NestState::Up);
+        if !is_up(after) || before.is_some_and(is_up) {
+            return;
+        }
+        let now = self.checks.now;
+        self.checks.up.insert(host, now);
+        if self.checks.rough || !self.net.is_whole() {
+            return;
+        }
+        let long = |other: &usize| self.checks.up.get(other).is_some_and(|at| *at + NEWS < now);
+        let unaware = self.up().into_iter().filter(|other| *other != host && long(other));
+        let mut unaware = unaware.filter(|other| {
+            self.hosts[*other].nest.as_ref().is_some_and(|nest| nest.view().member(me).is_none())
+        });
+        if let Some(other) = unaware.next() {
+            let what = format!("host {host} is up, and host {other} doesn't see it");
+            self.checks.fail("I16", what);
+        }
+    }
+
     /// I14: a nest goes down after a suspicion that it had the time to refute, or because its
     /// process is gone: never at a mere tick. `suspects` are those of before.
     pub(in crate::sim) fn check_downs(
@@ -110,8 +139,14 @@ impl World {
         let gone: Vec<NestId> = before.difference(nest.alive()).copied().collect();
         for id in gone {
             let Some(&other) = self.by_id.get(&id) else { continue };
-            if suspects.iter().any(|(suspect, _)| *suspect == id) {
+            let suspected = suspects.iter().any(|(suspect, _)| *suspect == id);
+            if suspected && self.checks.rough {
                 continue;
+            }
+            if suspected {
+                let name = &self.hosts[other].name;
+                let what = format!("host {host} gave {name} up, which had the time to answer");
+                return self.checks.fail("I14", what);
             }
             let frozen = self.hosts[other].frozen_until > self.now;
             let name = &self.hosts[other].name;

@@ -42,22 +42,18 @@ mod hunt {
     use std::collections::BTreeMap;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     use anyhow::Context as _;
-    use flock_proto::sim::Broken;
+    use flock_proto::sim::{Broken, Kind};
     use flock_proto::{Bug, plant};
     use serde::Serialize;
 
     use super::super::super::{Misuse, thousands};
-    use super::super::{Plot, for_each, lock};
+    use super::super::{Plot, for_each, lock, name_of};
     use super::{Options, Progress, Report};
 
     /// After so many stories a mistake counts as not noticed.
-    const STORIES: u64 = 400;
-
-    /// Of many short stories one tells of a mistake sooner than of few long ones.
-    const SECONDS: u32 = 60;
+    const STORIES: u64 = 2_000;
 
     #[derive(Serialize)]
     struct Figures {
@@ -72,6 +68,8 @@ mod hunt {
         invariant: &'static str,
         caught: bool,
         seed: Option<u64>,
+        #[serde(skip)]
+        kind: &'static str,
         #[serde(skip)]
         stories: u64,
         /// What else it broke, and where first.
@@ -90,43 +88,70 @@ mod hunt {
                 return Err(Misuse(format!("--bug {wanted}: all, or one of {names}")).into());
             }
         };
-        let mut plot = Plot::read(options)?;
-        if !options.is_given("--seconds") {
-            plot.seconds = SECONDS;
-        }
+        let plot = Plot::read(options)?;
+        let seconds =
+            if options.is_given("--seconds") { Some(options.get("--seconds")?) } else { None };
         let first: u64 = options.get("--first")?;
         let seeds = if options.is_given("--seeds") { options.get("--seeds")? } else { STORIES };
         let last = first.checked_add(seeds).context("--first is too great")?;
         let of = bugs.len();
-        let mut hunted = Vec::new();
-        for bug in bugs {
-            hunted.push(hunt(bug, &plot, first..last, progress));
-        }
-        Ok(report(hunted, of))
+        let hunted = Mutex::new(BTreeMap::new());
+        // Each mistake on one core, from the first story on: so the same seeds tell of it each time.
+        for_each(0..of as u64, |at| {
+            let Some(&bug) = bugs.get(at as usize) else { return false };
+            let kind = plot.kind.unwrap_or_else(|| fit_for(bug));
+            let seconds = seconds.unwrap_or_else(|| length_of(kind));
+            let found = hunt(bug, &Plot { kind: Some(kind), seconds, ..plot }, first..last);
+            let mut hunted = lock(&hunted);
+            hunted.insert(at, found);
+            progress.now(format_args!("{} of {of} mistakes, last {}", hunted.len(), bug.name()));
+            true
+        });
+        let hunted = hunted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(report(hunted.into_values().collect(), of))
     }
 
-    fn hunt(bug: Bug, plot: &Plot, seeds: std::ops::Range<u64>, progress: &Progress) -> Hunted {
-        let least = Mutex::new(None::<u64>);
-        let others = Mutex::new(BTreeMap::new());
-        let stories = AtomicU64::new(0);
-        for_each(seeds, |seed| {
-            let told = stories.fetch_add(1, Ordering::Relaxed);
-            progress.now(format_args!("{}: story {}", bug.name(), thousands(told + 1)));
+    /// The kind of stories that bring a mistake to light: most where much moves; some only where
+    /// nests die, networks part, or clocks are off.
+    const fn fit_for(bug: Bug) -> Kind {
+        match bug {
+            Bug::DroppedLoser
+            | Bug::UnsealedNewcomers
+            | Bug::LowFences
+            | Bug::EqualFences
+            | Bug::LivingLosers
+            | Bug::UnansweredUsers
+            | Bug::LostNests
+            | Bug::ForgottenCalls => Kind::Rough,
+            Bug::DeniedBirths => Kind::Thawing,
+            _ => Kind::Restless,
+        }
+    }
+
+    /// Of many short stories one tells of a mistake sooner than of few long ones.
+    const fn length_of(kind: Kind) -> u32 {
+        match kind {
+            Kind::Restless => 30,
+            Kind::Thawing => 9,
+            _ => 60,
+        }
+    }
+
+    fn hunt(bug: Bug, plot: &Plot, seeds: std::ops::Range<u64>) -> Hunted {
+        let mut others = BTreeMap::new();
+        let mut stories = 0;
+        let caught = seeds.into_iter().find(|&seed| {
+            stories += 1;
             let broken = broken(bug, plot, seed);
             let caught = broken.as_ref().is_some_and(|b| b.invariant == bug.invariant());
             if !caught && let Some(Broken { invariant, what, .. }) = broken {
-                lock(&others).entry(invariant).or_insert((seed, what));
-            } else if caught {
-                let mut least = lock(&least);
-                *least = Some(least.map_or(seed, |other| other.min(seed)));
+                others.entry(invariant).or_insert((seed, what));
             }
-            !caught
+            caught
         });
-        let seed = *lock(&least);
         let (name, invariant) = (bug.name(), bug.invariant());
-        let stories = stories.load(Ordering::Relaxed);
-        let others = std::mem::take(&mut *lock(&others));
-        Hunted { name, invariant, caught: seed.is_some(), seed, stories, others }
+        let kind = name_of(plot.kind_of(0));
+        Hunted { name, invariant, caught: caught.is_some(), seed: caught, kind, stories, others }
     }
 
     /// What the mistake breaks in this story, of which all holds without it. A mistake that makes
@@ -146,8 +171,11 @@ mod hunt {
             .iter()
             .map(|bug| {
                 let found = match bug.seed {
-                    Some(seed) => format!("{} by seed {seed}", bug.invariant),
-                    None => format!("{} held in {} stories", bug.invariant, thousands(bug.stories)),
+                    Some(seed) => format!("{} by {} seed {seed}", bug.invariant, bug.kind),
+                    None => {
+                        let stories = thousands(bug.stories);
+                        format!("{} held in {stories} {} stories", bug.invariant, bug.kind)
+                    }
                 };
                 (bug.name, found, bug.invariant, bug.caught)
             })
