@@ -56,6 +56,8 @@ bugs! {
     BlindSettling "blind-settling" "I15",
     /// A seal counts in a view that it does not name.
     ForeignSeals "foreign-seals" "I1",
+    /// A seal that names a digest of what its author knows is taken though ours is another.
+    BelievedSeals "believed-seals" "I1",
     /// A nest that is new in the view needs no seal for arcs whose owner stays.
     UnsealedNewcomers "unsealed-newcomers" "I1",
     /// A seal does not list what its author holds for moving on.
@@ -139,8 +141,6 @@ bugs! {
     NoGoodbye "no-goodbye" "a leave is known at once",
     /// Each nest that comes up changes the ring by itself.
     SingleJoins "single-joins" "a mass join changes the ring a few times",
-    /// Each nest that is given up changes the ring by itself.
-    SingleDeaths "single-deaths" "a halving changes the ring a few times",
     /// News of members is passed on twice.
     FewTransmissions "few-transmissions" "a silent host is known to all within seven seconds",
     /// Nobody asks others to ping a nest that doesn't answer.

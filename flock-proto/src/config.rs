@@ -29,14 +29,11 @@ pub struct Config {
     pub redial_every: Duration,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
-    /// In a flock of more than a few, deaths and leaves within this span after a change of the ring
-    /// change it once, at its end. A single one waits for nothing.
-    pub coalesce_deaths: Duration,
-    /// The span doubles up to this, while change follows change. Half of a hundred nests that are cut
-    /// off are given up within a few seconds: a change for each would be half a million seals.
-    pub coalesce_deaths_most: Duration,
-    /// A flock of more than a few looks through its members no more often than this.
+    /// A flock of more than [`Config::few_members`] looks through its members no more often than
+    /// this. While a hundred join, each frame has news of some.
     pub refresh_every: Duration,
+    /// So many are looked through in microseconds: nothing is gained by waiting.
+    pub few_members: usize,
     /// A link that brought nothing for so long is broken, where there are few: see
     /// [`Config::heartbeats`].
     pub link_silence: Duration,
@@ -100,9 +97,8 @@ impl Default for Config {
             form_after: Duration::from_secs(2),
             redial_every: Duration::from_secs(1),
             coalesce_joins: Duration::from_millis(250),
-            coalesce_deaths: Duration::from_millis(100),
-            coalesce_deaths_most: Duration::from_millis(800),
             refresh_every: Duration::from_millis(20),
+            few_members: 16,
             link_silence: Duration::from_millis(1500),
             heartbeat_every: Duration::from_millis(500),
             heartbeats: 3,

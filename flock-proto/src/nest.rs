@@ -87,8 +87,6 @@ pub struct Nest {
     /// The nest that was found at an address. A seed may be written otherwise than its nest
     /// advertises itself.
     found_at: BTreeMap<String, NestName>,
-    /// Members without a link, as they were at the last look.
-    unlinked: BTreeSet<NestId>,
     /// Seeds of which it isn't known yet whether a nest is there.
     unheard: BTreeSet<String>,
     /// Whether joiners may form a flock with this one, as it was when last looked at.
@@ -106,14 +104,12 @@ pub struct Nest {
     members_changed: bool,
     links_changed: bool,
     view_at: Time,
-    /// When the ring changed last.
-    ring_at: Time,
-    /// How long a death waits after that.
-    death_pause: Duration,
     /// When the members were last looked through.
     refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
+    /// A digest of what each nest knew when it last said so.
+    knowledge: BTreeMap<NestId, u64>,
     /// Counts changes of `seals` and `newcomers`.
     seal_changes: u64,
     /// View, vector and seals by which it was last looked who is settled.
@@ -236,7 +232,6 @@ impl Nest {
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
-            unlinked: BTreeSet::new(),
             unheard: BTreeSet::new(),
             may_form_before: false,
             deaths: BTreeMap::new(),
@@ -249,11 +244,10 @@ impl Nest {
             members_changed: true,
             links_changed: false,
             view_at: Time::NEVER,
-            ring_at: Time::default(),
-            death_pause: config.coalesce_deaths,
             refreshed_at: Time::default(),
             seals: BTreeMap::new(),
             seal_seq: 0,
+            knowledge: BTreeMap::new(),
             seal_changes: 0,
             checked_by: None,
             entered: 0,

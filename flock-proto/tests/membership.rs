@@ -115,21 +115,6 @@ fn joins_are_gathered_so_that_many_change_the_ring_a_few_times() {
 }
 
 #[test]
-fn deaths_are_gathered_so_that_a_halving_changes_the_ring_a_few_times() {
-    without(Bug::SingleDeaths, 1..=2, |seed| {
-        let mut world = crowd(seed, 30, 0);
-        let (left, right): (Vec<_>, Vec<_>) = (0..30).partition(|host| *host < 15);
-        let before = frames(&world, SEAL).0;
-        world.cut(&left, &right);
-        let halved = |world: &World| {
-            (0..30).all(|host| world.nest(host).is_some_and(|n| n.view().members().len() == 15))
-        };
-        assert!(world.run_until(Duration::from_secs(20), halved), "seed {seed}: never halved");
-        frames(&world, SEAL).0 - before < 30 * 14 * 12
-    });
-}
-
-#[test]
 fn news_is_passed_on_so_often_that_all_know_of_a_silent_host_within_seven_seconds() {
     without(Bug::FewTransmissions, 1..=3, |seed| {
         let mut world = crowd(seed, 60, 100);

@@ -63,14 +63,10 @@ impl Nest {
         self.members_changed = true;
     }
 
-    /// Publishes which members this nest has no link to, so that nobody picks it to relay there. Only
-    /// those that it had none to the last time either: else all would write new cards all the time
-    /// while many nests join.
+    /// Publishes which members this nest has no link to, so that nobody picks it to relay there.
     pub(super) fn note_unlinked(&mut self) {
-        let unlinked: BTreeSet<NestId> =
+        let unlinked: Vec<NestId> =
             self.swim.alive().iter().copied().filter(|id| !self.links.contains_key(id)).collect();
-        let before = std::mem::replace(&mut self.unlinked, unlinked);
-        let unlinked: Vec<NestId> = before.intersection(&self.unlinked).copied().collect();
         let Some(card) = self.roster.card(self.id) else { return };
         if card.unlinked == unlinked {
             return;

@@ -171,6 +171,7 @@ impl Nest {
     }
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {
+        self.knowledge.insert(from, status.known);
         let standing = self.registry.standing(&status);
         if standing != Some(Standing::Diverged) {
             self.catch_up.diverged.remove(&from);
@@ -331,7 +332,7 @@ impl Nest {
         self.catch_up.gaps.clear();
         self.send_status(peer, true);
         let known = self.registry.vector();
-        let seals = self.seals.iter().map(|(id, seal)| (*id, &seal.vector));
+        let seals = self.seals.iter().filter_map(|(id, seal)| Some((*id, seal.vector.as_ref()?)));
         let held = self.held.iter().map(|(id, vector)| (*id, vector));
         let ahead =
             seals.chain(held).filter(|(id, vector)| *id != peer && !known.covers_all(vector));

@@ -12,22 +12,16 @@ use crate::bugs::{Bug, planted};
 use crate::wire::{Ended, Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
-/// Among so few nothing is gained by waiting: members are looked through in microseconds, and a change
-/// of the ring is a few seals.
-const FEW: usize = 16;
-
 impl Nest {
     /// Brings the view up to date. Joins are gathered for a while, so that many nests that start
-    /// together change the ring once. A death or a leave counts at once, unless the ring has only
-    /// just changed: of many that a cut takes away, each would have every nest seal towards every
-    /// other.
+    /// together change the ring once. A death or a leave counts at once.
     pub(super) fn refresh_view(&mut self) {
         if !self.members_changed && !self.links_changed && self.now < self.view_at {
             return;
         }
         // What just changed was looked at a moment ago: while many join, each frame has news.
         let again_at = self.refreshed_at + self.config.refresh_every;
-        if self.now < again_at.min(self.view_at) && self.view.members().len() > FEW {
+        if self.now < again_at.min(self.view_at) && self.view.members().len() > self.config.few_members {
             self.timers.refresh = again_at;
             return;
         }
@@ -48,14 +42,6 @@ impl Nest {
             }
             // The joins wait; everything else about the members is news for the routers already.
             return self.enter_unless_same(self.members_held_back(&next));
-        }
-        let again_at = self.ring_at + self.death_pause;
-        let single = planted(Bug::SingleDeaths);
-        let many = self.view.members().len() > FEW;
-        if many && me_too && !joins && self.now < again_at && !single {
-            // Joins that wait come with it, also where their time is up.
-            self.view_at = again_at;
-            return;
         }
         self.view_at = Time::NEVER;
         self.enter(self.view.revised(next));
@@ -146,12 +132,6 @@ impl Nest {
             }
         }
         if new_ring {
-            // From one change to the next that follows soon, the pause is doubled.
-            let soon = self.now < self.ring_at + self.config.coalesce_deaths_most * 2;
-            let least = self.config.coalesce_deaths;
-            let longer = (self.death_pause * 2).clamp(least, self.config.coalesce_deaths_most);
-            self.death_pause = if soon { longer } else { least };
-            self.ring_at = self.now;
             self.enter_ring(&before, &view);
         }
     }
@@ -232,6 +212,7 @@ impl Nest {
     fn forget_member(&mut self, id: NestId) {
         self.seals.remove(&id);
         self.seal_changes += 1;
+        self.knowledge.remove(&id);
         self.ready.remove(&id);
         self.readied.remove(&id);
         self.held.remove(&id);
@@ -282,19 +263,25 @@ impl Nest {
     }
 
     pub(super) fn send_seal(&mut self, to: NestId) {
+        let view = self.view.fingerprint();
+        let wanted = self.seals.get(&to).is_none_or(|seal| seal.view != view);
+        self.send_seal_and(to, wanted);
+    }
+
+    fn send_seal_and(&mut self, to: NestId, wanted: bool) {
         if to == self.id || self.state == NestState::Joining {
             return;
         }
         self.seal_seq += 1;
-        let listing = self.listing_for(to);
-        let view = self.view.fingerprint();
-        let wanted = self.seals.get(&to).is_none_or(|seal| seal.view != view);
+        let known = self.registry.vector_digest();
+        let same = self.knowledge.get(&to) == Some(&known);
         let seal = Seal {
-            view,
+            view: self.view.fingerprint(),
             seq: self.seal_seq,
             wanted,
-            vector: self.registry.vector().clone(),
-            listing,
+            known,
+            vector: (!same).then(|| self.registry.vector().clone()),
+            listing: self.listing_for(to),
         };
         self.send(to, &Frame::Seal(seal));
     }
@@ -323,11 +310,21 @@ impl Nest {
         }
     }
 
-    pub(super) fn on_seal(&mut self, from: NestId, seal: Seal) {
+    pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
         if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
             return;
         }
-        self.note_known(from, Some(&seal.vector));
+        self.knowledge.insert(from, seal.known);
+        let same = seal.known == self.registry.vector_digest() || planted(Bug::BelievedSeals);
+        if !same && seal.vector.is_none() {
+            // What its author knows was known here, and isn't any more, or the other way round. As
+            // if it had been lost on the way; the answer to ours will say all.
+            return self.send_seal_and(from, true);
+        }
+        self.note_known(from, seal.vector.as_ref());
+        if same {
+            seal.vector = None;
+        }
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         self.seals.insert(from, seal);
@@ -346,8 +343,9 @@ impl Nest {
 
     fn apply_seal(&mut self, from: NestId) {
         let Some(seal) = self.seals.get(&from) else { return };
-        let behind = !self.registry.vector().covers_all(&seal.vector);
-        let after = seal.vector.seq(from);
+        let vector = seal.vector.as_ref().filter(|v| !self.registry.vector().covers_all(v));
+        let behind = vector.is_some();
+        let after = vector.map_or(0, |vector| vector.seq(from));
         let listing = seal.listing.clone();
         let names: Vec<_> = self
             .listed
@@ -386,12 +384,16 @@ impl Nest {
         if self.checked_by.replace(by) == Some(by) {
             return;
         }
+        // What is known once is known for good.
+        let known = self.registry.vector();
+        for seal in self.seals.values_mut() {
+            seal.vector.take_if(|vector| known.covers_all(vector));
+        }
         let view = self.view.clone();
         let waits = |nest: &Self, id: &NestId| {
             nest.seals.get(id).is_none_or(|seal| {
                 (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
-                    || (!nest.registry.vector().covers_all(&seal.vector)
-                        && !planted(Bug::BlindSettling))
+                    || (seal.vector.is_some() && !planted(Bug::BlindSettling))
             })
         };
         if !self.newcomers.is_empty() {
@@ -436,7 +438,7 @@ impl Nest {
                     && self.readied.get(id) != Some(&seal.seq)
                     // One that came back, to a view that this nest never left, may list births
                     // that are not known here: their departs would be answered with `Gone`.
-                    && self.registry.vector().covers_all(&seal.vector)
+                    && seal.vector.is_none()
             })
             .map(|(id, seal)| (*id, seal.seq))
             .collect();

@@ -132,7 +132,10 @@ impl World {
                 "merged"
             }
             Event::Started(name) => return self.check_denied(host, name),
-            Event::NestDown(_) => "down",
+            Event::NestDown(name) => {
+                self.downs.push((host, name.clone()));
+                "down"
+            }
             Event::BadFrame { why, .. } => {
                 let what = format!("a nest wrote a frame that can't be read: {why}");
                 self.checks.fail("I4", what);

@@ -346,8 +346,11 @@ pub struct Seal {
     pub view: Fingerprint,
     /// Counts the author's seals, so that a late one is known.
     pub seq: u64,
-    /// What the author knows.
-    pub vector: Vector,
+    /// A digest of what the author knows.
+    pub known: u64,
+    /// What the author knows. Left out where the receiver is believed to know the same: a change of
+    /// the ring has every nest seal towards every other, and mostly nobody knows more than the rest.
+    pub vector: Option<Vector>,
     /// The author lacks the receiver's seal for this view: it may have held it for dead for a
     /// while, which the other had no reason to notice.
     pub wanted: bool,
