@@ -27,6 +27,21 @@ pub struct Config {
     pub form_after: Duration,
     /// How often a nest that misses a known address tries one of those again.
     pub redial_every: Duration,
+    /// A dial that neither succeeded nor failed is forgotten after so long.
+    pub dial_for: Duration,
+    /// How often the address of a nest whose link broke is dialled again, to find out whether its
+    /// process is dead. That takes a few tries, and shall be known within a second.
+    pub probe_every: Duration,
+    /// After so long that question is left to SWIM.
+    pub probe_for: Duration,
+    /// Refusals that make a death where nobody else can be asked: a process that restarts in place
+    /// listens again within this many tries.
+    pub lone_refusals: u32,
+    /// So many others are asked about a nest whose address refuses us. One may be cut off from it as
+    /// we are; that three are, while the rest isn't, is rare.
+    pub witnesses: usize,
+    /// How SWIM is played.
+    pub swim: SwimConfig,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
     /// A flock of more than [`Config::few_members`] looks through its members no more often than
@@ -96,6 +111,12 @@ impl Default for Config {
         Self {
             form_after: Duration::from_secs(2),
             redial_every: Duration::from_secs(1),
+            dial_for: Duration::from_secs(5),
+            probe_every: Duration::from_millis(120),
+            probe_for: Duration::from_secs(3),
+            lone_refusals: 4,
+            witnesses: 3,
+            swim: SwimConfig::default(),
             coalesce_joins: Duration::from_millis(250),
             refresh_every: Duration::from_millis(20),
             few_members: 16,
@@ -118,6 +139,51 @@ impl Default for Config {
             retry_every: Duration::from_millis(500),
             depart_window: 256,
             forward_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How SWIM is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwimConfig {
+    /// How often a nest pings another, and so what a silent one costs the flock in peace.
+    pub ping_every: Duration,
+    /// One that hasn't answered after so long is pinged through others. Far more than a round trip:
+    /// a process may be busy for a moment.
+    pub ping_for: Duration,
+    /// How long a nest is suspected before it is held to be dead, at least. A process may stand still
+    /// for five seconds (its machine swaps, or is moved) and be back then. A ping fails half a second
+    /// after the freeze at the earliest; so at least a fifth of a second is left to say that it lives,
+    /// which it does as soon as a link opens. A longer time would tell better, and leave the birds of a
+    /// silent host without a life for longer: with this, a hundred nests know of it within seven
+    /// seconds. A process that is killed isn't waited for: its address refuses connections.
+    pub suspect_for: Duration,
+    /// The same for each tenfold of the flock's size, where that is more: from 225 nests on.
+    pub suspect_for_tenfold: Duration,
+    /// How often each update is passed on. foca's default of 10 leaves some nests of a hundred unaware
+    /// when frames stall.
+    pub transmissions: u8,
+    /// How often a nest announces itself to another, and to two that it holds to be dead: so a
+    /// partition ends that nobody notices otherwise.
+    pub announce_every: Duration,
+    /// An announcement to the living is answered with all members, so it is made less often where
+    /// there are more: the answers are two hundred bytes a second, however large the flock.
+    pub announce_for_each: Duration,
+    /// A nest that knows us by a former identity is told of the present one so often.
+    pub introduce_every: Duration,
+}
+
+impl Default for SwimConfig {
+    fn default() -> Self {
+        Self {
+            ping_every: Duration::from_millis(500),
+            ping_for: Duration::from_millis(200),
+            suspect_for: Duration::from_millis(4700),
+            suspect_for_tenfold: Duration::from_secs(2),
+            transmissions: 20,
+            announce_every: Duration::from_secs(5),
+            announce_for_each: Duration::from_millis(150),
+            introduce_every: Duration::from_millis(500),
         }
     }
 }

@@ -40,9 +40,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
-use crate::registry::{Registry, Vector};
+use crate::registry::Registry;
 use crate::ring;
-use crate::wire::{Ended, Listed, Request, Response, Seal};
+use crate::wire::{Ended, Held, Listed, Request, Response, Seal};
 use crate::{
     BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
     NestState, ReqId, Rng, Time, View,
@@ -94,7 +94,7 @@ pub struct Nest {
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
-    held: BTreeMap<NestId, Vector>,
+    held: BTreeMap<NestId, Held>,
     skewed: BTreeSet<NestId>,
     leave: Option<Leave>,
     told_alone: Option<Time>,
@@ -213,7 +213,7 @@ impl Nest {
     pub fn new(me: Me, config: Config, seed: u64, now: Time) -> Self {
         let mut rng = Rng::new(seed);
         let id = incarnation(&mut rng, now);
-        let swim = Swim::new(id, me.name.clone(), rng.next_u64());
+        let swim = Swim::new(id, me.name.clone(), config.swim, rng.next_u64());
         let mut nest = Self {
             clock: Clock::new(config.max_clock_skew),
             registry: Registry::new(id, config.registry),

@@ -108,7 +108,7 @@ impl Nest {
             Frame::Probed(probed) => self.on_probed(from, probed.target, probed.refused),
             Frame::Goodbye(()) => self.on_goodbye(from),
             Frame::Suspected(suspected) => self.on_suspected(suspected.incarnation),
-            Frame::Held(held) => self.on_held(from, held.vector),
+            Frame::Held(held) => self.on_held(from, held),
             Frame::Status(status) => self.on_status(from, status),
             Frame::Ops(ops) => self.on_ops(from, ops),
             Frame::Acked(acked) => self.on_acked(from, acked.seq),

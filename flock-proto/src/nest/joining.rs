@@ -89,7 +89,7 @@ impl Nest {
         self.roster.forget(&self.me.name);
         self.registry.rename(self.id);
         self.view = Arc::new(View::new(self.id, Vec::new()));
-        self.swim = Swim::new(self.id, self.me.name.clone(), self.rng.next_u64());
+        self.swim = Swim::new(self.id, self.me.name.clone(), self.config.swim, self.rng.next_u64());
         self.links.clear();
         // Those who hold the former incarnation in their view don't hold this one.
         self.held.clear();
@@ -119,16 +119,18 @@ impl Nest {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
         if joining && (self.state != NestState::Joining || self.may_form()) {
             let vector = self.registry.vector().clone();
-            self.send(to, &Frame::Held(Held { vector }));
+            let up = self.view.members().iter().filter(|m| m.state == NestState::Up);
+            let up = up.map(|member| member.id).collect();
+            self.send(to, &Frame::Held(Held { vector, up }));
         }
     }
 
-    pub(super) fn on_held(&mut self, from: NestId, vector: Vector) {
+    pub(super) fn on_held(&mut self, from: NestId, held: Held) {
         if self.state == NestState::Joining {
-            if !self.registry.vector().covers_all(&vector) {
+            if !self.registry.vector().covers_all(&held.vector) {
                 self.send_status(from, true);
             }
-            self.held.insert(from, vector);
+            self.held.insert(from, held);
         }
     }
 
@@ -161,11 +163,18 @@ impl Nest {
             .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
             .collect();
         let holds_me = |id: &NestId| {
-            self.held.get(id).is_some_and(|vector| self.registry.vector().covers_all(vector))
+            self.held.get(id).is_some_and(|held| self.registry.vector().covers_all(&held.vector))
         };
         if others.iter().any(|(_, state)| *state == NestState::Up) {
             let mut ups = others.iter().filter(|(_, state)| *state == NestState::Up);
-            return planted(Bug::UnheldJoiner) || ups.all(|(id, _)| holds_me(id));
+            // Also those that only others have heard of so far. One that is dead is left out as soon
+            // as its holder knows that, as a joiner is told each second that it is held.
+            let alive = self.swim.alive();
+            let holders = self.held.iter().filter(|(id, _)| alive.contains(id));
+            let mut heard_of = holders.flat_map(|(_, held)| &held.up);
+            return planted(Bug::UnheldJoiner)
+                || ups.all(|(id, _)| holds_me(id))
+                    && heard_of.all(|id| self.held.contains_key(id));
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.

@@ -6,23 +6,7 @@ use std::time::Duration;
 use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Probe, Probed};
-use crate::{Effect, Event, NestId, NestName, NestState, Peer, Time};
-
-/// How often an address is dialled again to find out whether its process is dead.
-const PROBE_EVERY: Duration = Duration::from_millis(120);
-
-/// After so long the question is left to SWIM.
-const PROBE_FOR: Duration = Duration::from_secs(3);
-
-/// Refusals that make a death where nobody else can be asked: a process that restarts in place
-/// listens again within this many tries.
-const LONE_REFUSALS: u32 = 4;
-
-/// Others asked about a nest whose address refuses us.
-const WITNESSES: usize = 3;
-
-/// A dial that neither succeeded nor failed is forgotten after so long.
-const DIAL_FOR: Duration = Duration::from_secs(5);
+use crate::{Config, Effect, Event, NestId, NestName, NestState, Peer, Time};
 
 /// An open control link.
 #[derive(Debug)]
@@ -63,7 +47,7 @@ impl Nest {
         if self.dialing.get(&address).is_some_and(|&until| until > self.now) {
             return;
         }
-        self.dialing.insert(address.clone(), self.now + DIAL_FOR);
+        self.dialing.insert(address.clone(), self.now + self.config.dial_for);
         self.out.push(Effect::Dial { address });
     }
 
@@ -136,13 +120,13 @@ impl Nest {
                 id,
                 Death {
                     since: self.now,
-                    next: self.now + PROBE_EVERY,
+                    next: self.now + self.config.probe_every,
                     refusals: 0,
                     asked: BTreeSet::new(),
                     refused_to: BTreeSet::new(),
                 },
             );
-            self.timers.death = self.timers.death.min(self.now + PROBE_EVERY);
+            self.timers.death = self.timers.death.min(self.now + self.config.probe_every);
             self.dial(link.address);
         }
     }
@@ -187,7 +171,7 @@ impl Nest {
         let Some(death) = self.deaths.get_mut(&id) else { return };
         death.refusals += 1;
         if witnesses.is_empty() {
-            if death.refusals >= LONE_REFUSALS {
+            if death.refusals >= self.config.lone_refusals {
                 self.declare_down(id);
             }
             return;
@@ -197,7 +181,7 @@ impl Nest {
             .iter()
             .cycle()
             .skip(start)
-            .take(WITNESSES.min(witnesses.len()))
+            .take(self.config.witnesses.min(witnesses.len()))
             .copied()
             .collect();
         death.asked.clone_from(&asked);
@@ -254,12 +238,13 @@ impl Nest {
     /// Dials those again whose links broke lately.
     pub(super) fn redial_dead(&mut self) {
         let (now, alive) = (self.now, self.swim.alive());
-        self.deaths.retain(|id, death| now < death.since + PROBE_FOR && alive.contains(id));
+        let Config { probe_for, probe_every, .. } = self.config;
+        self.deaths.retain(|id, death| now < death.since + probe_for && alive.contains(id));
         let due: Vec<NestId> =
             self.deaths.iter().filter(|(_, d)| d.next <= now).map(|(id, _)| *id).collect();
         for id in due {
             if let Some(death) = self.deaths.get_mut(&id) {
-                death.next = now + PROBE_EVERY;
+                death.next = now + probe_every;
             }
             if let Some(address) = self.roster.card(id).map(|card| card.address.clone()) {
                 self.dial(address);

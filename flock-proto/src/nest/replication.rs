@@ -333,7 +333,7 @@ impl Nest {
         self.send_status(peer, true);
         let known = self.registry.vector();
         let seals = self.seals.iter().filter_map(|(id, seal)| Some((*id, seal.vector.as_ref()?)));
-        let held = self.held.iter().map(|(id, vector)| (*id, vector));
+        let held = self.held.iter().map(|(id, held)| (*id, &held.vector));
         let ahead =
             seals.chain(held).filter(|(id, vector)| *id != peer && !known.covers_all(vector));
         let ahead: std::collections::BTreeSet<NestId> = ahead.map(|(id, _)| id).collect();

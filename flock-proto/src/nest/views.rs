@@ -21,7 +21,9 @@ impl Nest {
         }
         // What just changed was looked at a moment ago: while many join, each frame has news.
         let again_at = self.refreshed_at + self.config.refresh_every;
-        if self.now < again_at.min(self.view_at) && self.view.members().len() > self.config.few_members {
+        if self.now < again_at.min(self.view_at)
+            && self.view.members().len() > self.config.few_members
+        {
             self.timers.refresh = again_at;
             return;
         }

@@ -303,6 +303,10 @@ pub struct Suspected {
 pub struct Held {
     /// What the joiner's vector must cover.
     pub vector: Vector,
+    /// Who is up in the author's view: they must hold the joiner, too, which may not have heard of
+    /// all of them yet.
+    #[serde(default)]
+    pub up: Vec<NestId>,
 }
 
 /// See [`Frame::Ops`].
