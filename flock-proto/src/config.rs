@@ -32,10 +32,48 @@ pub struct Config {
     pub leave_for: Duration,
     /// How often a nest that misses a known address tries one of those again.
     pub redial_every: Duration,
+    /// A dial that neither succeeded nor failed is forgotten after so long.
+    pub dial_for: Duration,
+    /// How often the address of a nest whose link broke is dialled again, to find out whether its
+    /// process is dead. That takes a few tries, and shall be known within a second.
+    pub probe_every: Duration,
+    /// After so long that question is left to SWIM.
+    pub probe_for: Duration,
+    /// Refusals that make a death where nobody else can be asked: a process that restarts in place
+    /// listens again within this many tries.
+    pub lone_refusals: u32,
+    /// So many others are asked about a nest whose address refuses us. One may be cut off from it as
+    /// we are; that three are, while the rest isn't, is rare.
+    pub witnesses: usize,
+    /// How SWIM is played.
+    pub swim: SwimConfig,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
-    /// A link that brought nothing for so long is broken; heartbeats come three times as often.
+    /// A flock of more than [`Config::few_members`] looks through its members no more often than
+    /// this. While a hundred join, each frame has news of some.
+    pub refresh_every: Duration,
+    /// So many are looked through in microseconds: nothing is gained by waiting.
+    pub few_members: usize,
+    /// A link that brought nothing for so long is broken, where there are few: see
+    /// [`Config::heartbeats`].
     pub link_silence: Duration,
+    /// A link over which nothing went for so long is given a heartbeat. A third of the above.
+    pub heartbeat_every: Duration,
+    /// Heartbeats a second over all links together. Where there are more links than that, each has
+    /// fewer, and may be silent for longer: what a nest says in peace must not grow with the flock.
+    /// Neither a dead process (its links close) nor a silent host (SWIM) is found by them, but a link
+    /// that one end alone holds to be open.
+    pub heartbeats: u32,
+    /// New cards within this span are passed on together. A mass join costs a few frames for each
+    /// nest then, and not one for each pair of nests and card.
+    pub pass_cards_after: Duration,
+    /// To so many neighbours, chosen by chance, and as many of those that the card's author says it
+    /// doesn't reach. With four, news that misses its author's own frames is with a hundred nests in
+    /// four steps; with three, one in twenty is missed, and waits for a heartbeat.
+    pub pass_cards_to: usize,
+    /// Cards a second in full rosters, which a nest sends to neighbours whose digest differs. A
+    /// joiner has all of a hundred after 20 ms; a seed that a hundred dial at once isn't held up.
+    pub cards_per_second: u32,
     /// How often a nest looks whether its register is equal to some other's. Whatever was lost is
     /// found so, at the cost of a hundred bytes.
     pub sync_every: Duration,
@@ -98,8 +136,21 @@ impl Default for Config {
             gather_for: Duration::from_millis(200),
             leave_for: Duration::from_secs(30),
             redial_every: Duration::from_secs(1),
+            dial_for: Duration::from_secs(5),
+            probe_every: Duration::from_millis(120),
+            probe_for: Duration::from_secs(3),
+            lone_refusals: 4,
+            witnesses: 3,
+            swim: SwimConfig::default(),
             coalesce_joins: Duration::from_millis(250),
+            refresh_every: Duration::from_millis(20),
+            few_members: 16,
             link_silence: Duration::from_millis(1500),
+            heartbeat_every: Duration::from_millis(500),
+            heartbeats: 3,
+            pass_cards_after: Duration::from_millis(10),
+            pass_cards_to: 4,
+            cards_per_second: 5000,
             sync_every: Duration::from_secs(1),
             ask_every: Duration::from_millis(200),
             compare_for: Duration::from_secs(5),
@@ -120,6 +171,51 @@ impl Default for Config {
             depart_window: 256,
             gained_at_once: 4096,
             forward_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How SWIM is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwimConfig {
+    /// How often a nest pings another, and so what a silent one costs the flock in peace.
+    pub ping_every: Duration,
+    /// One that hasn't answered after so long is pinged through others. Far more than a round trip:
+    /// a process may be busy for a moment.
+    pub ping_for: Duration,
+    /// How long a nest is suspected before it is held to be dead, at least. A process may stand still
+    /// for five seconds (its machine swaps, or is moved) and be back then. A ping fails half a second
+    /// after the freeze at the earliest; so at least a fifth of a second is left to say that it lives,
+    /// which it does as soon as a link opens. A longer time would tell better, and leave the birds of a
+    /// silent host without a life for longer: with this, a hundred nests know of it within seven
+    /// seconds. A process that is killed isn't waited for: its address refuses connections.
+    pub suspect_for: Duration,
+    /// The same for each tenfold of the flock's size, where that is more: from 225 nests on.
+    pub suspect_for_tenfold: Duration,
+    /// How often each update is passed on. foca's default of 10 leaves some nests of a hundred unaware
+    /// when frames stall.
+    pub transmissions: u8,
+    /// How often a nest announces itself to another, and to two that it holds to be dead: so a
+    /// partition ends that nobody notices otherwise.
+    pub announce_every: Duration,
+    /// An announcement to the living is answered with all members, so it is made less often where
+    /// there are more: the answers are two hundred bytes a second, however large the flock.
+    pub announce_for_each: Duration,
+    /// A nest that knows us by a former identity is told of the present one so often.
+    pub introduce_every: Duration,
+}
+
+impl Default for SwimConfig {
+    fn default() -> Self {
+        Self {
+            ping_every: Duration::from_millis(500),
+            ping_for: Duration::from_millis(200),
+            suspect_for: Duration::from_millis(4700),
+            suspect_for_tenfold: Duration::from_secs(2),
+            transmissions: 20,
+            announce_every: Duration::from_secs(5),
+            announce_for_each: Duration::from_millis(150),
+            introduce_every: Duration::from_millis(500),
         }
     }
 }

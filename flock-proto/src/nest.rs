@@ -5,7 +5,8 @@
 //! - this file: the state, the door, and the round that follows each input.
 //! - `nest/frames.rs`: control frames in and out, relaying.
 //! - `nest/links.rs`: links, dials, deaths noticed.
-//! - `nest/joining.rs`: cards, the way from `Joining` to `Up`, leaving.
+//! - `nest/cards.rs`: what nests say of themselves, passed on.
+//! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views; seals and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
@@ -21,6 +22,7 @@
 mod asking;
 mod batches;
 mod birds;
+mod cards;
 mod claims;
 mod conflicts;
 mod frames;
@@ -49,6 +51,7 @@ use crate::{
 use asking::Ask;
 use batches::{Forward, Lane};
 use birds::Bird;
+use cards::Owed;
 use conflicts::Lost;
 use joining::Leave;
 use links::{Death, Link};
@@ -80,6 +83,7 @@ pub struct Nest {
     card_version: u64,
     swim: Swim,
     roster: Roster,
+    owed: Owed,
     links: BTreeMap<NestId, Link>,
     dialing: BTreeMap<String, Time>,
     /// The nest that was found at an address. A seed may be written otherwise than its nest
@@ -102,8 +106,16 @@ pub struct Nest {
     members_changed: bool,
     links_changed: bool,
     view_at: Time,
+    /// When the members were last looked through.
+    refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
+    /// A digest of what each nest knew when it last said so.
+    knowledge: BTreeMap<NestId, u64>,
+    /// Counts changes of `seals` and `newcomers`.
+    seal_changes: u64,
+    /// View, vector and seals by which it was last looked who is settled.
+    checked_by: Option<(Fingerprint, u64, u64)>,
     /// The last seal before this nest entered the view.
     entered: u64,
     /// Arcs gained and not yet settled.
@@ -190,6 +202,9 @@ pub struct Nest {
 struct Timers {
     redial: Time,
     heartbeat: Time,
+    news: Time,
+    owed: Time,
+    refresh: Time,
     sync: Time,
     flush: Time,
     ack: Time,
@@ -202,7 +217,7 @@ impl Nest {
     pub fn new(me: Me, config: Config, seed: u64, now: Time) -> Self {
         let mut rng = Rng::new(seed);
         let id = incarnation(&mut rng, now);
-        let swim = Swim::new(id, me.name.clone(), rng.next_u64());
+        let swim = Swim::new(id, me.name.clone(), config.swim, rng.next_u64());
         let mut nest = Self {
             clock: Clock::new(config.max_clock_skew),
             registry: Registry::new(id, config.registry),
@@ -218,6 +233,7 @@ impl Nest {
             card_version: 0,
             swim,
             roster: Roster::default(),
+            owed: Owed::default(),
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
@@ -233,8 +249,12 @@ impl Nest {
             members_changed: true,
             links_changed: false,
             view_at: Time::NEVER,
+            refreshed_at: Time::default(),
             seals: BTreeMap::new(),
             seal_seq: 0,
+            knowledge: BTreeMap::new(),
+            seal_changes: 0,
+            checked_by: None,
             entered: 0,
             gained: Vec::new(),
             unseen: VecDeque::new(),
@@ -279,7 +299,10 @@ impl Nest {
             reviving: BTreeSet::new(),
             timers: Timers {
                 redial: now + config.redial_every,
-                heartbeat: now + config.link_silence / 3,
+                heartbeat: now + config.heartbeat_every,
+                news: Time::NEVER,
+                owed: Time::NEVER,
+                refresh: Time::NEVER,
                 sync: now + config.sync_every,
                 flush: Time::NEVER,
                 ack: Time::NEVER,
@@ -388,6 +411,9 @@ impl Nest {
         [
             timers.redial,
             timers.heartbeat,
+            timers.news,
+            timers.owed,
+            timers.refresh,
             timers.sync,
             timers.flush,
             timers.ack,
@@ -413,6 +439,12 @@ impl Nest {
         }
         if self.timers.heartbeat <= now {
             self.heartbeat();
+        }
+        if self.timers.news <= now {
+            self.pass_news_on();
+        }
+        if self.timers.owed <= now {
+            self.ask_owed();
         }
         if self.timers.sync <= now {
             self.timers.sync = now + self.config.sync_every;

@@ -7,7 +7,7 @@ use super::{Nest, incarnation};
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::registry::Vector;
-use crate::wire::{Card, Frame, Held, Roster};
+use crate::wire::{Card, Frame, Held};
 use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
 
 /// A leave under way, or done.
@@ -71,32 +71,6 @@ impl Nest {
         self.roster.put(card);
     }
 
-    /// Passes new cards on to every neighbour. Each nest does so once per card: in a full mesh that
-    /// is more than needed, and over a cut it is what brings the news round.
-    pub(super) fn tell_news(&mut self) {
-        let cards = self.roster.take_news();
-        if cards.is_empty() {
-            return;
-        }
-        let frame = Frame::Roster(Roster { cards });
-        let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &frame);
-    }
-
-    pub(super) fn on_roster(&mut self, roster: Roster) {
-        for card in roster.cards {
-            // What a nest says of itself nobody else may say.
-            if card.name == self.me.name {
-                continue;
-            }
-            if card.id == self.id {
-                // Another nest drew the same number in the same microsecond.
-                self.on_outdated(card.id);
-            }
-            self.members_changed |= self.roster.put(card);
-        }
-    }
-
     /// A later incarnation of this nest's name is known: this one is renewed above it. That can
     /// only be while it joins; it owns nothing yet and has written nothing.
     pub(super) fn on_outdated(&mut self, above: NestId) {
@@ -108,7 +82,7 @@ impl Nest {
         self.roster.forget(&self.me.name);
         self.registry.rename(self.id);
         self.view = Arc::new(View::new(self.id, Vec::new()));
-        self.swim = Swim::new(self.id, self.me.name.clone(), self.rng.next_u64());
+        self.swim = Swim::new(self.id, self.me.name.clone(), self.config.swim, self.rng.next_u64());
         self.links.clear();
         // Those who hold the former incarnation in their view don't hold this one.
         self.held.clear();
@@ -252,7 +226,9 @@ impl Nest {
         self.tell_news();
         self.with_swim(Swim::leave);
         let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &Frame::Goodbye(()));
+        if !planted(Bug::NoGoodbye) {
+            self.send_to_all(all, &Frame::Goodbye(()));
+        }
         self.out.push(Effect::Answer { req, answer: Answer::Left });
     }
 

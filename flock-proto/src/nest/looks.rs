@@ -192,6 +192,11 @@ impl Nest {
         (self.registry.digest(), self.registry.len())
     }
 
+    /// What it holds of all nests' cards: for comparing nests in tests.
+    pub const fn cards_digest(&self) -> u64 {
+        self.roster.digest()
+    }
+
     /// Questions that wait for an answer, as asker and as owner.
     pub fn open_questions(&self) -> (usize, usize) {
         (self.asks.len(), self.served.len())

@@ -47,8 +47,12 @@ pub struct World {
     pub(super) checks: Checks,
     /// Events by their debug names, counted.
     pub events: BTreeMap<&'static str, u64>,
+    /// Deaths told of: by the nest on which host, and of which.
+    pub downs: Vec<(usize, NestName)>,
     /// Frames that went over control links, and their bytes.
     pub frames: (u64, u64),
+    /// The same for each kind of frame, as the book numbers them.
+    pub kinds: BTreeMap<u8, (u64, u64)>,
     /// Everything whose debug form holds this text is printed.
     pub(super) trace: Option<String>,
 }
@@ -80,7 +84,9 @@ impl World {
             ended: BTreeMap::new(),
             checks: Checks::default(),
             events: BTreeMap::new(),
+            downs: Vec::new(),
             frames: (0, 0),
+            kinds: BTreeMap::new(),
             trace: std::env::var("FLOCK_SIM_TRACE").ok(),
         }
     }
