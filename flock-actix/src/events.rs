@@ -60,6 +60,11 @@ impl Hub {
         self.news.notify_waiters();
     }
 
+    /// Whether somebody would hear of a start: a reader, or the log.
+    pub(crate) fn has_audience(&self) -> bool {
+        lock(&self.told).readers > 0 || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
     pub(crate) fn listen(self: &Arc<Self>) -> Events {
         let mut told = lock(&self.told);
         told.readers += 1;

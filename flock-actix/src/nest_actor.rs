@@ -38,6 +38,8 @@ pub(crate) struct NestActor {
     joining: Option<oneshot::Sender<bool>>,
     taken_at: Option<Time>,
     timer: Option<(Time, SpawnHandle)>,
+    /// What the core was told of who listens.
+    audience: bool,
 }
 
 /// All that the driver stands between.
@@ -68,6 +70,7 @@ impl NestActor {
             joining: Some(joining),
             taken_at: None,
             timer: None,
+            audience: true,
         }
     }
 
@@ -136,6 +139,10 @@ impl NestActor {
     }
 
     fn on_input(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let audience = self.core.events.has_audience();
+        if std::mem::replace(&mut self.audience, audience) != audience {
+            self.nest.handle(self.core.time(), Input::Audience(audience));
+        }
         self.nest.handle(self.core.time(), input);
         self.carry_out_all(ctx);
     }

@@ -11,25 +11,31 @@
 
 /// Which mistake it is, by a name that people can type.
 macro_rules! bugs {
-    ($($(#[doc = $what:literal])+ $bug:ident $name:literal $invariant:literal,)+) => {
+    ($($(#[doc = $what:literal])+ $bug:ident $name:literal $invariant:literal,)+ ;
+        $($(#[doc = $wrong:literal])+ $other:ident $called:literal $condition:literal,)+) => {
         /// A mistake that can be planted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Bug {
             $($(#[doc = $what])+ $bug,)+
+            $($(#[doc = $wrong])+ $other,)+
         }
 
         impl Bug {
-            /// All of them.
+            /// All that random stories tell of.
             pub const ALL: &[Self] = &[$(Self::$bug,)+];
+
+            /// Those that make membership slower or dearer, and break no law: stories made for each
+            /// show them, in `tests/membership.rs`.
+            pub const MEMBERSHIP: &[Self] = &[$(Self::$other,)+];
 
             /// Its name.
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$bug => $name,)+ }
+                match self { $(Self::$bug => $name,)+ $(Self::$other => $called,)+ }
             }
 
-            /// The invariant that fails because of it.
+            /// The invariant that fails because of it; of those in `MEMBERSHIP`, the condition.
             pub const fn invariant(self) -> &'static str {
-                match self { $(Self::$bug => $invariant,)+ }
+                match self { $(Self::$bug => $invariant,)+ $(Self::$other => $condition,)+ }
             }
         }
     };
@@ -52,6 +58,8 @@ bugs! {
     BlindSettling "blind-settling" "I15",
     /// A seal counts in a view that it does not name.
     ForeignSeals "foreign-seals" "I1",
+    /// A seal that names a digest of what its author knows is taken though ours is another.
+    BelievedSeals "believed-seals" "I1",
     /// A nest that is new in the view needs no seal for arcs whose owner stays.
     UnsealedNewcomers "unsealed-newcomers" "I1",
     /// A seal does not list what its author holds for moving on.
@@ -128,12 +136,29 @@ bugs! {
     ForgottenCalls "forgotten-calls" "I7",
     /// A call is passed on as often as nests disagree about its owner.
     NoHopLimit "no-hop-limit" "I13",
+    ;
+    /// Nobody dials a nest whose link closed, nor asks others whether it refuses them.
+    NoProbes "no-probes" "a death is known within a second",
+    /// A nest leaves without a word to its neighbours.
+    NoGoodbye "no-goodbye" "a leave is known at once",
+    /// Each nest that comes up changes the ring by itself.
+    SingleJoins "single-joins" "a mass join changes the ring a few times",
+    /// News of members is passed on twice.
+    FewTransmissions "few-transmissions" "a silent host is known to all within seven seconds",
+    /// Nobody asks others to ping a nest that doesn't answer.
+    NoIndirectPings "no-indirect-pings" "a nest that others hear is not suspected",
+    /// A neighbour whose cards differ is sent none.
+    NoFullExchange "no-full-exchange" "cards that were missed are found",
+    /// Heartbeats go over busy links, too, and are as frequent in a large flock as in a small one.
+    BusyHeartbeats "busy-heartbeats" "peace costs ten frames a second at most",
+    /// Every nest tells every neighbour of each card that is new to it.
+    FloodedCards "flooded-cards" "a mass join costs each nest a few hundred cards",
 }
 
 impl Bug {
     /// The mistake of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|bug| bug.name() == name)
+        Self::ALL.iter().chain(Self::MEMBERSHIP).copied().find(|bug| bug.name() == name)
     }
 }
 

@@ -20,17 +20,60 @@ pub struct Me {
     pub seeds: Vec<String>,
 }
 
-/// Knobs of the core.
+/// Knobs of the core: all its intervals, bounds and limits, but those of SWIM, of the links and of the
+/// wire, which stand where they are used.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How long a nest that finds nobody waits before it is a flock of its own.
     pub form_after: Duration,
+    /// Nests that start together wait so long for each other before one of them forms the flock.
+    pub gather_for: Duration,
+    /// A leave that can't be completed is cut short after this.
+    pub leave_for: Duration,
     /// How often a nest that misses a known address tries one of those again.
     pub redial_every: Duration,
+    /// A dial that neither succeeded nor failed is forgotten after so long.
+    pub dial_for: Duration,
+    /// How often the address of a nest whose link broke is dialled again, to find out whether its
+    /// process is dead. That takes a few tries, and shall be known within a second.
+    pub probe_every: Duration,
+    /// After so long that question is left to SWIM.
+    pub probe_for: Duration,
+    /// Refusals that make a death where nobody else can be asked: a process that restarts in place
+    /// listens again within this many tries.
+    pub lone_refusals: u32,
+    /// So many others are asked about a nest whose address refuses us. One may be cut off from it as
+    /// we are; that three are, while the rest isn't, is rare.
+    pub witnesses: usize,
+    /// How SWIM is played.
+    pub swim: SwimConfig,
     /// Joins within this span change the ring once.
     pub coalesce_joins: Duration,
-    /// A link that brought nothing for so long is broken; heartbeats come three times as often.
+    /// A flock of more than [`Config::few_members`] looks through its members no more often than
+    /// this. While a hundred join, each frame has news of some.
+    pub refresh_every: Duration,
+    /// So many are looked through in microseconds: nothing is gained by waiting.
+    pub few_members: usize,
+    /// A link that brought nothing for so long is broken, where there are few: see
+    /// [`Config::heartbeats`].
     pub link_silence: Duration,
+    /// A link over which nothing went for so long is given a heartbeat. A third of the above.
+    pub heartbeat_every: Duration,
+    /// Heartbeats a second over all links together. Where there are more links than that, each has
+    /// fewer, and may be silent for longer: what a nest says in peace must not grow with the flock.
+    /// Neither a dead process (its links close) nor a silent host (SWIM) is found by them, but a link
+    /// that one end alone holds to be open.
+    pub heartbeats: u32,
+    /// New cards within this span are passed on together. A mass join costs a few frames for each
+    /// nest then, and not one for each pair of nests and card.
+    pub pass_cards_after: Duration,
+    /// To so many neighbours, chosen by chance, and as many of those that the card's author says it
+    /// doesn't reach. With four, news that misses its author's own frames is with a hundred nests in
+    /// four steps; with three, one in twenty is missed, and waits for a heartbeat.
+    pub pass_cards_to: usize,
+    /// Cards a second in full rosters, which a nest sends to neighbours whose digest differs. A
+    /// joiner has all of a hundred after 20 ms; a seed that a hundred dial at once isn't held up.
+    pub cards_per_second: u32,
     /// How often a nest looks whether its register is equal to some other's. Whatever was lost is
     /// found so, at the cost of a hundred bytes.
     pub sync_every: Duration,
@@ -58,6 +101,21 @@ pub struct Config {
     pub request_frame: usize,
     /// Bounds of the registry.
     pub registry: RegistryConfig,
+    /// Requests that a nest keeps as owner, for all askers together; more are left to the askers'
+    /// retries.
+    pub served_cap: usize,
+    /// How long after its deadline a request's answer is remembered: copies may be that late.
+    pub late_for: Duration,
+    /// No asker waits longer, whatever it says: what it says must not keep a request here for ever.
+    pub patience: Duration,
+    /// A longer reason why a hatch failed is cut: it is for people to read, and travels with many
+    /// others.
+    pub reason_bytes: usize,
+    /// Names that calls may wait for at once; one more is a sign of an attack or a mistake.
+    pub wanted_cap: usize,
+    /// How long after a conflict lives of the loser may turn up, or the owner be found that must hear
+    /// of one that ended: a heal is through by then.
+    pub aftermath: Duration,
     /// A peer's stamp further ahead than this doesn't move our clock.
     pub max_clock_skew: Duration,
     /// How often an unanswered request is sent anew.
@@ -71,6 +129,9 @@ pub struct Config {
     pub retire_looks: usize,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
+    /// Names of an arc gained that are looked at in one go. Half a million at once, as a joiner may
+    /// gain, would be a second without a heartbeat; so many are some milliseconds.
+    pub gained_at_once: usize,
     /// How long stragglers are forwarded after a bird moved.
     pub forward_for: Duration,
 }
@@ -79,9 +140,24 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             form_after: Duration::from_secs(2),
+            gather_for: Duration::from_millis(200),
+            leave_for: Duration::from_secs(30),
             redial_every: Duration::from_secs(1),
+            dial_for: Duration::from_secs(5),
+            probe_every: Duration::from_millis(120),
+            probe_for: Duration::from_secs(3),
+            lone_refusals: 4,
+            witnesses: 3,
+            swim: SwimConfig::default(),
             coalesce_joins: Duration::from_millis(250),
+            refresh_every: Duration::from_millis(20),
+            few_members: 16,
             link_silence: Duration::from_millis(1500),
+            heartbeat_every: Duration::from_millis(500),
+            heartbeats: 3,
+            pass_cards_after: Duration::from_millis(10),
+            pass_cards_to: 4,
+            cards_per_second: 5000,
             sync_every: Duration::from_secs(1),
             ask_every: Duration::from_millis(200),
             compare_for: Duration::from_secs(5),
@@ -91,12 +167,64 @@ impl Default for Config {
             request_room: 1024 * 1024,
             request_frame: 256 * 1024,
             registry: RegistryConfig::default(),
+            served_cap: 1 << 20,
+            late_for: Duration::from_secs(5),
+            patience: Duration::from_secs(3600),
+            reason_bytes: 4096,
+            wanted_cap: 65_536,
+            aftermath: Duration::from_secs(60),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
             retire_after: Duration::from_secs(3600),
             retire_looks: 4096,
             depart_window: 256,
+            gained_at_once: 4096,
             forward_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How SWIM is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwimConfig {
+    /// How often a nest pings another, and so what a silent one costs the flock in peace.
+    pub ping_every: Duration,
+    /// One that hasn't answered after so long is pinged through others. Far more than a round trip:
+    /// a process may be busy for a moment.
+    pub ping_for: Duration,
+    /// How long a nest is suspected before it is held to be dead, at least. A process may stand still
+    /// for five seconds (its machine swaps, or is moved) and be back then. A ping fails half a second
+    /// after the freeze at the earliest; so at least a fifth of a second is left to say that it lives,
+    /// which it does as soon as a link opens. A longer time would tell better, and leave the birds of a
+    /// silent host without a life for longer: with this, a hundred nests know of it within seven
+    /// seconds. A process that is killed isn't waited for: its address refuses connections.
+    pub suspect_for: Duration,
+    /// The same for each tenfold of the flock's size, where that is more: from 225 nests on.
+    pub suspect_for_tenfold: Duration,
+    /// How often each update is passed on. foca's default of 10 leaves some nests of a hundred unaware
+    /// when frames stall.
+    pub transmissions: u8,
+    /// How often a nest announces itself to another, and to two that it holds to be dead: so a
+    /// partition ends that nobody notices otherwise.
+    pub announce_every: Duration,
+    /// An announcement to the living is answered with all members, so it is made less often where
+    /// there are more: the answers are two hundred bytes a second, however large the flock.
+    pub announce_for_each: Duration,
+    /// A nest that knows us by a former identity is told of the present one so often.
+    pub introduce_every: Duration,
+}
+
+impl Default for SwimConfig {
+    fn default() -> Self {
+        Self {
+            ping_every: Duration::from_millis(500),
+            ping_for: Duration::from_millis(200),
+            suspect_for: Duration::from_millis(4700),
+            suspect_for_tenfold: Duration::from_secs(2),
+            transmissions: 20,
+            announce_every: Duration::from_secs(5),
+            announce_for_each: Duration::from_millis(150),
+            introduce_every: Duration::from_millis(500),
         }
     }
 }
@@ -129,9 +257,21 @@ pub struct RegistryConfig {
     /// Where a range has no more records than this, it is compared record by record. (Digests of 16
     /// parts cost 160 bytes, dots of 64 records 250, and a round trip less.)
     pub leaf_records: u32,
+    /// Of a range in which the peer holds so many times more, all records are wanted, and the dots of
+    /// those at hand aren't told: each costs some 4 bytes, and the record that it saves 75.
+    pub far_more: u64,
     /// Buckets of an empty register, as a power of two: few, so that the register of a small flock
     /// stays small. Their number follows that of the records.
     pub bucket_bits: u32,
+    /// The greatest number of buckets, as a power of two: 16 Mi, for 400 million records.
+    pub max_bucket_bits: u32,
+    /// Buckets are halved when they hold more than this on average: a search, which goes from record
+    /// to record, is short, and what a bucket costs is spread over half a dozen records at least.
+    pub bucket_full: usize,
+    /// Pairs of buckets are merged when they hold less than this on average. Far below half of
+    /// `bucket_full`, so that a register that shrinks and grows about one size doesn't do both again
+    /// and again.
+    pub bucket_sparse: usize,
 }
 
 impl Default for RegistryConfig {
@@ -144,7 +284,11 @@ impl Default for RegistryConfig {
             window_bytes: 1024 * 1024,
             fan_out: 16,
             leaf_records: 64,
+            far_more: 8,
             bucket_bits: 4,
+            max_bucket_bits: 24,
+            bucket_full: 12,
+            bucket_sparse: 2,
         }
     }
 }

@@ -104,6 +104,13 @@ name! {
     /// A bird's name, valid inside its flock.
     BirdName
 }
+
+impl std::borrow::Borrow<str> for BirdName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl BirdName {
     /// A text that was checked before.
     pub(crate) fn trusted(text: &str) -> Self {

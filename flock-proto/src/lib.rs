@@ -55,7 +55,7 @@ pub mod wire;
 
 #[cfg(feature = "planted-bugs")]
 pub use bugs::{Bug, plant};
-pub use config::{Config, Me, RegistryConfig};
+pub use config::{Config, Me, RegistryConfig, SwimConfig};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
 pub use event::{Cause, Event};
 pub use ids::{

@@ -4,4 +4,4 @@ mod roster;
 mod swim;
 
 pub(crate) use roster::Roster;
-pub(crate) use swim::{Swim, SwimOut};
+pub(crate) use swim::{Swim, SwimOut, asks_for_a_ping};

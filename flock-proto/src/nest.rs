@@ -5,7 +5,8 @@
 //! - this file: the state, the door, and the round that follows each input.
 //! - `nest/frames.rs`: control frames in and out, relaying.
 //! - `nest/links.rs`: links, dials, deaths noticed.
-//! - `nest/joining.rs`: cards, the way from `Joining` to `Up`, leaving.
+//! - `nest/cards.rs`: what nests say of themselves, passed on.
+//! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views; seals and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
@@ -22,6 +23,7 @@
 mod asking;
 mod batches;
 mod birds;
+mod cards;
 mod claims;
 mod conflicts;
 mod frames;
@@ -35,14 +37,14 @@ mod retirement;
 mod serving;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
-use crate::registry::{Registry, Vector};
+use crate::registry::Registry;
 use crate::ring;
-use crate::wire::{Ended, Listed, Request, Response, Seal};
+use crate::wire::{Ended, Held, Listed, Request, Response, Seal};
 use crate::{
     BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
     NestState, ReqId, Rng, Time, View,
@@ -51,6 +53,7 @@ use crate::{
 use asking::Ask;
 use batches::{Forward, Lane};
 use birds::Bird;
+use cards::Owed;
 use conflicts::Lost;
 use joining::Leave;
 use links::{Death, Link};
@@ -72,6 +75,8 @@ pub struct Nest {
     /// The last stamp that the driver was told.
     shown: Hlc,
     out: Vec<Effect>,
+    /// Somebody listens to starts.
+    audience: bool,
     counters: Counters,
 
     // Membership.
@@ -81,6 +86,7 @@ pub struct Nest {
     card_version: u64,
     swim: Swim,
     roster: Roster,
+    owed: Owed,
     links: BTreeMap<NestId, Link>,
     dialing: BTreeMap<String, Time>,
     /// The nest that was found at an address. A seed may be written otherwise than its nest
@@ -93,7 +99,7 @@ pub struct Nest {
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
-    held: BTreeMap<NestId, Vector>,
+    held: BTreeMap<NestId, Held>,
     skewed: BTreeSet<NestId>,
     leave: Option<Leave>,
     told_alone: Option<Time>,
@@ -103,12 +109,22 @@ pub struct Nest {
     members_changed: bool,
     links_changed: bool,
     view_at: Time,
+    /// When the members were last looked through.
+    refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
     seal_seq: u64,
+    /// A digest of what each nest knew when it last said so.
+    knowledge: BTreeMap<NestId, u64>,
+    /// Counts changes of `seals` and `newcomers`.
+    seal_changes: u64,
+    /// View, vector and seals by which it was last looked who is settled.
+    checked_by: Option<(Fingerprint, u64, u64)>,
     /// The last seal before this nest entered the view.
     entered: u64,
     /// Arcs gained and not yet settled.
     gained: Vec<ring::Arc>,
+    /// Hashes of arcs that are settled, and whose names are still to be looked at.
+    unseen: VecDeque<(u64, u64)>,
     /// Nests new in the view that have not sealed it yet.
     newcomers: BTreeSet<NestId>,
     /// Nests that were part of a flock already when this one first saw them, and are not in its ring
@@ -190,6 +206,9 @@ pub struct Nest {
 struct Timers {
     redial: Time,
     heartbeat: Time,
+    news: Time,
+    owed: Time,
+    refresh: Time,
     sync: Time,
     flush: Time,
     ack: Time,
@@ -202,7 +221,7 @@ impl Nest {
     pub fn new(me: Me, config: Config, seed: u64, now: Time) -> Self {
         let mut rng = Rng::new(seed);
         let id = incarnation(&mut rng, now);
-        let swim = Swim::new(id, me.name.clone(), rng.next_u64());
+        let swim = Swim::new(id, me.name.clone(), config.swim, rng.next_u64());
         let mut nest = Self {
             clock: Clock::new(config.max_clock_skew),
             registry: Registry::new(id, config.registry),
@@ -210,6 +229,7 @@ impl Nest {
             now,
             shown: Hlc(0),
             out: Vec::new(),
+            audience: true,
             counters: Counters::default(),
             state: NestState::Joining,
             born: now,
@@ -217,6 +237,7 @@ impl Nest {
             card_version: 0,
             swim,
             roster: Roster::default(),
+            owed: Owed::default(),
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
@@ -232,10 +253,15 @@ impl Nest {
             members_changed: true,
             links_changed: false,
             view_at: Time::NEVER,
+            refreshed_at: Time::default(),
             seals: BTreeMap::new(),
             seal_seq: 0,
+            knowledge: BTreeMap::new(),
+            seal_changes: 0,
+            checked_by: None,
             entered: 0,
             gained: Vec::new(),
+            unseen: VecDeque::new(),
             newcomers: BTreeSet::new(),
             strangers: BTreeSet::new(),
             ready: BTreeMap::new(),
@@ -278,7 +304,10 @@ impl Nest {
             reviving: BTreeSet::new(),
             timers: Timers {
                 redial: now + config.redial_every,
-                heartbeat: now + config.link_silence / 3,
+                heartbeat: now + config.heartbeat_every,
+                news: Time::NEVER,
+                owed: Time::NEVER,
+                refresh: Time::NEVER,
                 sync: now + config.sync_every,
                 flush: Time::NEVER,
                 ack: Time::NEVER,
@@ -342,6 +371,7 @@ impl Nest {
             // One from too far ahead is not taken over, and not told of: its nest's control frames
             // say the same, and say whose it is.
             Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),
+            Input::Audience(audience) => self.audience = audience,
             Input::Tick => self.on_tick(),
         }
     }
@@ -379,10 +409,16 @@ impl Nest {
         if self.has_left() {
             return Time::NEVER;
         }
+        if !self.unseen.is_empty() {
+            return self.now;
+        }
         let timers = &self.timers;
         [
             timers.redial,
             timers.heartbeat,
+            timers.news,
+            timers.owed,
+            timers.refresh,
             timers.sync,
             timers.flush,
             timers.ack,
@@ -408,6 +444,12 @@ impl Nest {
         }
         if self.timers.heartbeat <= now {
             self.heartbeat();
+        }
+        if self.timers.news <= now {
+            self.pass_news_on();
+        }
+        if self.timers.owed <= now {
+            self.ask_owed();
         }
         if self.timers.sync <= now {
             self.timers.sync = now + self.config.sync_every;
@@ -435,6 +477,7 @@ impl Nest {
         self.try_up();
         self.refresh_view();
         self.check_settled();
+        self.look_at_gained();
         // A name's turn may touch its own record, not others: each runs once, and again only if
         // its own turn changed it.
         for _ in 0..4 {

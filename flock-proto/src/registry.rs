@@ -108,7 +108,7 @@ pub struct Registry {
 impl Registry {
     /// An empty replica.
     pub fn new(me: NestId, config: RegistryConfig) -> Self {
-        let (slots, origins) = (Slots::new(config.bucket_bits), Origins::new(config.log_len));
+        let (slots, origins) = (Slots::new(config), Origins::new(config.log_len));
         Self {
             me,
             config,
@@ -147,6 +147,11 @@ impl Registry {
     /// How many names have a live record.
     pub const fn len(&self) -> usize {
         self.slots.names()
+    }
+
+    /// How many live records there are: one more than names for each sibling.
+    pub const fn records(&self) -> usize {
+        self.slots.records()
     }
 
     /// Is no bird alive?
@@ -423,7 +428,7 @@ impl Registry {
         if let Some(slot) = group.clone().find(|slot| slot.is(number, dot.seq)) {
             let at = self.touch(hash, slot.name(), group, touched);
             touched.killed(at, self.birth(slot).0, by);
-            self.slots.remove(hash, dot, number);
+            self.slots.remove(hash, dot, number, &self.origins);
             self.retouch(at, touched);
             self.origins.count_live(number, false);
         }

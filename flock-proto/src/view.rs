@@ -83,6 +83,11 @@ impl View {
         Self { me: self.me, members, ring, fingerprint: self.fingerprint }
     }
 
+    /// The fingerprint of a view over these members, which are in order.
+    pub(crate) fn fingerprint_of(members: &[Member]) -> Fingerprint {
+        fingerprint(members)
+    }
+
     /// The nest whose view this is.
     pub const fn me(&self) -> NestId {
         self.me

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flock_proto::sim::{Kind, Story, Told, perform, plan};
+use flock_proto::sim::{Kind, Script, Story, Told, perform, plan};
 use flock_proto::{Bug, plant};
 
 fn tell(seed: u64, bug: Option<Bug>) -> Told {
@@ -47,5 +47,23 @@ fn mistakes_are_noticed_by_the_invariants_named_for_them() {
 fn every_mistake_has_a_name_of_its_own() {
     for &bug in Bug::ALL {
         assert_eq!(Bug::named(bug.name()), Some(bug));
+    }
+}
+
+/// A story that showed a mistake before it was mended shows it still when it is planted: so the story
+/// goes on guarding the rule, though the code beneath it changes.
+#[test]
+fn stories_that_were_mended_still_need_their_rules() {
+    let stories = [(
+        Bug::UnclaimedCopies,
+        include_str!("stories/a-stop-of-which-two-owners-have-copies.txt"),
+    )];
+    for (bug, text) in stories {
+        let script: Script = text.parse().expect("a script");
+        plant(Some(bug));
+        let broken = perform(&script, None).broken;
+        plant(None);
+        let invariant = broken.as_ref().map(|broken| broken.invariant);
+        assert_eq!(invariant, Some(bug.invariant()), "{}: {broken:?}", bug.name());
     }
 }

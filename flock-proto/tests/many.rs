@@ -393,3 +393,30 @@ fn more_starts_at_once_than_the_log_holds_reach_the_others_without_a_snapshot() 
     assert_eq!(flock.answers.len(), 10_000, "all are held by the other nest, too");
     assert_eq!(flock.comparisons, 0);
 }
+
+#[test]
+fn starts_are_told_while_somebody_listens_and_birds_that_nobody_heard_of_live() {
+    let mut nests = Direct::of(2);
+    let names = nests.names_of(0, "bird", 3);
+    let theirs = nests.names_of(1, "bird", 1);
+    for (name, audience) in names.iter().zip([false, true, false]) {
+        nests.feed(1, Input::Audience(audience));
+        let start = nests.start(name, 4);
+        nests.feed(0, start);
+        nests.pass(Duration::from_millis(100));
+        nests.hatch();
+    }
+    assert_eq!(nests.nest(1).count(), 3);
+    // This one it is to hatch, told of or not.
+    let start = nests.start(&theirs[0], 4);
+    nests.feed(0, start);
+    nests.pass(Duration::from_millis(100));
+    nests.hatch();
+    assert!(nests.nest(1).running().eq(&theirs));
+    let told = |at| -> Vec<BirdName> {
+        let by_it = nests.started.iter().filter(|(by, _)| *by == at);
+        by_it.map(|(_, name)| name.clone()).collect()
+    };
+    assert_eq!(told(1), names[1..2]);
+    assert_eq!(told(0), [&names[..], &theirs].concat(), "it never heard that nobody listens");
+}

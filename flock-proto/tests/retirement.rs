@@ -7,18 +7,12 @@ use std::time::Duration;
 use flock_proto::sim::World;
 use flock_proto::{Answer, BirdName, Config, ReqId};
 
-use common::names;
+use common::{flock_on, names};
 
 const AFTER: Duration = Duration::from_secs(12);
 
 fn world(seed: u64, hosts: usize) -> World {
-    let mut world = World::with(seed, Config { retire_after: AFTER, ..Config::default() });
-    for _ in 0..hosts {
-        world.add_host();
-    }
-    world.run(Duration::from_secs(5));
-    assert_eq!(world.up().len(), hosts, "seed {seed}");
-    world
+    flock_on(World::with(seed, Config { retire_after: AFTER, ..Config::default() }), hosts, &[])
 }
 
 /// Starts birds; as a first hatch fails now and then in the simulation, some of them again.

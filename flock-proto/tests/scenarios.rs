@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flock_proto::sim::{CallEnd, World};
-use flock_proto::{Answer, BirdName};
+use flock_proto::{Answer, BirdName, Config};
 
-use common::{flock, names};
+use common::{flock, flock_on, names};
 
 const SEEDS: u64 = 20;
 
@@ -110,6 +110,24 @@ fn a_killed_process_is_known_and_replaced_within_a_second() {
 }
 
 #[test]
+fn names_of_an_arc_that_is_gained_are_looked_at_a_few_at_a_time_and_all_of_them() {
+    let birds = names(300);
+    for seed in 1..=5 {
+        let config = Config { gained_at_once: 3, ..Config::default() };
+        let mut world = flock_on(World::with(seed, config), 3, &birds);
+        world.kill(1);
+        // As many rounds as it takes: time need not pass for that.
+        let all_back =
+            |w: &World| w.perches().len() == 300 && w.perches().values().all(|at| at.len() == 1);
+        assert!(world.run_until(Duration::from_secs(2), all_back), "seed {seed}");
+        world.add_host();
+        world.run(Duration::from_secs(10));
+        assert!(all_back(&world), "seed {seed}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
 fn of_two_nests_the_other_replaces_a_killed_one() {
     let birds = names(30);
     for seed in 1..=SEEDS {
@@ -152,6 +170,36 @@ fn an_isolated_nest_finds_the_others_again_after_a_long_cut() {
         assert!(world.run_until(Duration::from_secs(12), healed), "seed {seed}");
         world.run(Duration::from_secs(3));
         call_all(&mut world, &birds, &[0, 1, 2], seed);
+    }
+}
+
+#[test]
+fn of_two_births_of_one_name_one_record_is_left_in_every_register() {
+    let birds = names(20);
+    for seed in 1..=SEEDS {
+        let mut world = flock(seed, 4, &[]);
+        world.cut(&[0, 1], &[2, 3]);
+        world.run(Duration::from_secs(15));
+        for (n, name) in birds.iter().enumerate() {
+            world.start(n % 2, name);
+            world.start(2 + n % 2, name);
+        }
+        world.run(Duration::from_secs(10));
+        let records = |w: &World| {
+            let nests = w.running().into_iter().filter_map(|host| w.nest(host));
+            nests.map(|nest| (nest.count(), nest.records())).collect::<Vec<_>>()
+        };
+        let count = |host| world.nest(host).map_or(0, |nest| nest.count());
+        // First hatches fail here and there.
+        assert!(count(0) > 10 && count(2) > 10, "seed {seed}");
+        world.heal();
+        let met = |w: &World| records(w).iter().any(|(names, all)| all > names);
+        assert!(world.run_until(Duration::from_secs(20), met), "seed {seed}: nothing met");
+        world.run(Duration::from_secs(10));
+        let left = records(&world);
+        let all = left.first().is_some_and(|(names, _)| left == [(*names, *names); 4]);
+        assert!(all, "seed {seed}: names and records {left:?}");
+        assert_eq!(world.broken(), None, "seed {seed}");
     }
 }
 

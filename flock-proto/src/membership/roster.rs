@@ -1,7 +1,9 @@
 //! Cards: what each nest says of itself. A small CRDT in which only the nest itself writes its
 //! entry, and the later version wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::bugs::{Bug, planted};
 use crate::wire::Card;
@@ -10,11 +12,18 @@ use crate::{NestId, NestName};
 /// The last card known of each nest's name. "Down" is derived from SWIM and never written.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    cards: BTreeMap<NestName, Card>,
-    /// The names of those incarnations.
-    names: BTreeMap<NestId, NestName>,
+    cards: BTreeMap<NestId, Card>,
+    /// The last incarnation of each name.
+    ids: BTreeMap<NestName, NestId>,
     /// Changed since the last [`Roster::take_news`], and so to be passed on.
-    news: BTreeMap<NestName, ()>,
+    news: BTreeSet<NestId>,
+    /// Of all cards, whatever their order.
+    digest: u64,
+}
+
+/// A later version of a card has another one.
+fn digest(card: &Card) -> u64 {
+    xxh3_64_with_seed(&card.id.0.to_le_bytes(), card.version)
 }
 
 impl Roster {
@@ -25,53 +34,70 @@ impl Roster {
             let older = planted(Bug::OlderIncarnations);
             (if older { u64::MAX - card.id.0 } else { card.id.0 }, card.version)
         };
-        let known = self.cards.get(&card.name);
-        if known.is_some_and(|known| age(known) >= age(&card)) || self.is_taken(&card) {
+        // The same incarnation, mostly: found without comparing names.
+        let same = self.cards.get(&card.id);
+        if same.is_some_and(|known| known.name != card.name) {
+            return false;
+        }
+        let known = same.or_else(|| self.named(&card.name));
+        if known.is_some_and(|known| age(known) >= age(&card)) {
             return false;
         }
         if let Some(known) = known {
-            self.names.remove(&known.id);
+            let (id, was) = (known.id, digest(known));
+            self.digest ^= was;
+            self.cards.remove(&id);
+            self.news.remove(&id);
         }
-        self.names.insert(card.id, card.name.clone());
-        self.news.insert(card.name.clone(), ());
-        self.cards.insert(card.name.clone(), card);
+        self.digest ^= digest(&card);
+        self.ids.insert(card.name.clone(), card.id);
+        self.news.insert(card.id);
+        self.cards.insert(card.id, card);
         true
-    }
-
-    fn is_taken(&self, card: &Card) -> bool {
-        self.names.get(&card.id).is_some_and(|name| *name != card.name)
     }
 
     /// The card of this incarnation, if it is the latest of its name.
     pub(crate) fn card(&self, id: NestId) -> Option<&Card> {
-        self.cards.get(self.names.get(&id)?)
+        self.cards.get(&id)
     }
 
     /// The latest card of this name.
     pub(crate) fn named(&self, name: &NestName) -> Option<&Card> {
-        self.cards.get(name)
+        self.cards.get(self.ids.get(name)?)
     }
 
-    /// All cards, by name.
+    /// All cards, by incarnation.
     pub(crate) fn cards(&self) -> impl Iterator<Item = &Card> {
         self.cards.values()
     }
 
     /// The cards that changed since the last time.
     pub(crate) fn take_news(&mut self) -> Vec<Card> {
-        let names = std::mem::take(&mut self.news);
-        names.keys().filter_map(|name| self.cards.get(name).cloned()).collect()
+        let news = std::mem::take(&mut self.news);
+        news.iter().filter_map(|id| self.cards.get(id).cloned()).collect()
     }
 
     pub(crate) fn has_news(&self) -> bool {
         !self.news.is_empty()
     }
 
+    /// The card of this incarnation, if it is news.
+    pub(crate) fn take_news_of(&mut self, id: NestId) -> Option<Card> {
+        self.news.take(&id)?;
+        self.cards.get(&id).cloned()
+    }
+
+    /// The same for two nests that hold the same cards.
+    pub(crate) const fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Takes a card back that nothing came of: an incarnation that was renewed before it was known.
     pub(crate) fn forget(&mut self, name: &NestName) {
-        if let Some(card) = self.cards.remove(name) {
-            self.names.remove(&card.id);
+        let Some(id) = self.ids.remove(name) else { return };
+        if let Some(card) = self.cards.remove(&id) {
+            self.digest ^= digest(&card);
         }
-        self.news.remove(name);
+        self.news.remove(&id);
     }
 }

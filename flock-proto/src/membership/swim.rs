@@ -13,15 +13,11 @@ use bytes::{Buf, BufMut, Bytes};
 use foca::{Foca, Identity, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime};
 
 use crate::bugs::{Bug, planted};
-use crate::{NestId, NestName, Rng, Time};
+use crate::{NestId, NestName, Rng, SwimConfig, Time};
 
 /// Room for every member of a large flock in one answer to a joiner: foca's packets travel on a
 /// stream, so nothing holds them to a datagram's size.
 const MAX_PACKET: usize = 60 * 1024;
-
-/// How often each update is passed on. foca's default of 10 leaves some nests of a hundred unaware
-/// when frames stall.
-const TRANSMISSIONS: u8 = 20;
 
 /// A nest as foca knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +54,7 @@ pub(crate) struct SwimOut {
 /// foca with its timers.
 pub(crate) struct Swim {
     foca: Foca<SwimId, Codec, SwimRng, NoCustomBroadcast>,
+    config: SwimConfig,
     /// Keyed by when, then by the order of asking.
     timers: BTreeMap<(Time, u64), foca::Timer<SwimId>>,
     asked: u64,
@@ -70,15 +67,16 @@ pub(crate) struct Swim {
 /// The tag of the message by which foca tells a nest that it was declared down.
 const TURN_UNDEAD: u8 = 10;
 
-/// A nest that knows us by a former identity is told of the present one so often.
-const INTRODUCE_EVERY: Duration = Duration::from_millis(500);
+/// The tag of the message by which a nest asks another to ping a third.
+const PING_REQ: u8 = 2;
 
 impl Swim {
-    pub(crate) fn new(id: NestId, name: NestName, seed: u64) -> Self {
+    pub(crate) fn new(id: NestId, name: NestName, config: SwimConfig, seed: u64) -> Self {
         let identity = SwimId { id, name, bump: 0 };
-        let foca = Foca::new(identity, config(8), SwimRng(Rng::new(seed)), Codec);
+        let foca = Foca::new(identity, for_foca(&config, 8), SwimRng(Rng::new(seed)), Codec);
         Self {
             foca,
+            config,
             timers: BTreeMap::new(),
             asked: 0,
             alive: BTreeSet::new(),
@@ -152,7 +150,7 @@ impl Swim {
             return;
         }
         let last = self.introduced.get(&from.id);
-        if last.is_none_or(|last| now >= *last + INTRODUCE_EVERY) {
+        if last.is_none_or(|last| now >= *last + self.config.introduce_every) {
             self.introduced.insert(from.id, now);
             self.with(now, out, |foca, run| drop(foca.announce(from, run)));
         }
@@ -211,7 +209,7 @@ impl Swim {
             let alive: BTreeSet<NestId> = self.foca.iter_members().map(|m| m.id().id).collect();
             let size = u32::try_from(alive.len() + 1).unwrap_or(u32::MAX);
             if alive.len() != self.alive.len() {
-                drop(self.foca.set_config(config(size)));
+                drop(self.foca.set_config(for_foca(&self.config, size)));
             }
             if alive != self.alive {
                 self.introduced.retain(|id, _| alive.contains(id));
@@ -244,6 +242,13 @@ impl Swim {
     }
 }
 
+/// Whether a packet asks a third nest to ping one that doesn't answer.
+pub(crate) fn asks_for_a_ping(packet: &[u8]) -> bool {
+    let to = packet.get(12).map(|name| 13 + usize::from(*name) + 2);
+    let name = to.and_then(|to| packet.get(to + 12).map(|name| to + 13 + usize::from(*name)));
+    name.and_then(|at| packet.get(at)) == Some(&PING_REQ)
+}
+
 /// The nest that a packet is meant for, and under which of its identities.
 fn dest_of(packet: &[u8]) -> Option<(NestId, u32)> {
     let name = usize::from(*packet.get(12)?);
@@ -263,34 +268,31 @@ impl fmt::Debug for Swim {
 }
 
 /// foca's settings for a flock of this size.
-fn config(size: u32) -> foca::Config {
+fn for_foca(ours: &SwimConfig, size: u32) -> foca::Config {
     let size = size.max(8);
     let mut config = foca::Config::new_lan(NonZeroU32::new(size).unwrap_or(NonZeroU32::MIN));
-    config.probe_period = Duration::from_millis(500);
-    config.probe_rtt = Duration::from_millis(200);
-    config.suspect_to_down_after = suspicion(size);
-    config.max_transmissions = NonZeroU8::new(TRANSMISSIONS).unwrap_or(NonZeroU8::MIN);
+    config.probe_period = ours.ping_every;
+    config.probe_rtt = ours.ping_for;
+    config.suspect_to_down_after = suspicion(ours, size);
+    let transmissions = if planted(Bug::FewTransmissions) { 2 } else { ours.transmissions };
+    config.max_transmissions = NonZeroU8::new(transmissions).unwrap_or(NonZeroU8::MIN);
     config.max_packet_size = NonZeroUsize::new(MAX_PACKET).unwrap_or(NonZeroUsize::MIN);
     config.notify_down_members = true;
-    let every_5_s = |n| {
+    let every = |frequency, n| {
         let num_members = NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-        Some(PeriodicParams { frequency: Duration::from_secs(5), num_members })
+        Some(PeriodicParams { frequency, num_members })
     };
-    config.periodic_announce = every_5_s(1);
-    config.periodic_announce_to_down_members = every_5_s(2);
+    let announce_every = ours.announce_every.max(ours.announce_for_each * size);
+    config.periodic_announce = every(announce_every, 1);
+    config.periodic_announce_to_down_members = every(ours.announce_every, 2);
     config
 }
 
-/// How long a nest is suspected before it is held to be dead. A process may stand still for five
-/// seconds (its machine swaps, or is moved) and be back then. A probe fails half a second after the
-/// freeze at the earliest; so at least a fifth of a second is left to say that it lives, which it
-/// does as soon as a link opens. A longer time would tell better, and leave the birds of a silent
-/// host without a life for longer: with this, a hundred nests know of it within seven seconds. In a
-/// flock of a thousand news takes more rounds to get about. A process that is killed isn't waited
-/// for: its address refuses connections.
-fn suspicion(size: u32) -> Duration {
-    let rounds = Duration::from_millis((2000.0 * f64::from(size.max(1)).log10()) as u64);
-    rounds.max(Duration::from_millis(4700))
+/// How long a nest is suspected before it is held to be dead. In a flock of a thousand news takes more
+/// rounds to get about than in one of a hundred.
+fn suspicion(config: &SwimConfig, size: u32) -> Duration {
+    let tenfolds = f64::from(size.max(1)).log10();
+    config.suspect_for.max(config.suspect_for_tenfold.mul_f64(tenfolds))
 }
 
 /// Where foca's effects go while it handles one thing.

@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::registry::{Change, Grounding, Record};
+use crate::registry::{Change, Changes, Grounding, IntoChanges, Record};
 use crate::wire::{Ended, Frame, Listed};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
-
-/// Names that calls may wait for at once; one more is a sign of an attack or a mistake.
-const WANTED_CAP: usize = 65_536;
 
 /// A life on this nest.
 #[derive(Debug)]
@@ -331,7 +328,7 @@ impl Nest {
     }
 
     pub(super) fn on_wanted(&mut self, name: BirdName) {
-        if self.wanted.len() < WANTED_CAP {
+        if self.wanted.len() < self.config.wanted_cap {
             self.dirty.insert(name.clone());
             self.wanted.insert(name);
         }
@@ -389,11 +386,25 @@ impl Nest {
         }
     }
 
+    /// What operations of others did.
+    pub(super) fn on_changes(&mut self, changes: Changes) {
+        let mut changes = changes.into_iter();
+        while let Some(change) = self.next_news(&mut changes) {
+            self.on_change(change, false);
+        }
+    }
+
+    /// The next change that anybody here wants to know of. Starts of birds that live elsewhere come by
+    /// the million, and mostly nobody does.
+    pub(super) fn next_news(&self, changes: &mut IntoChanges) -> Option<Change> {
+        changes.next_but_starts(|hash, name| !self.audience && !self.concerns(name, hash))
+    }
+
     /// What an operation did to a name, whoever issued it.
     pub(super) fn on_change(&mut self, change: Change, own: bool) {
         let Change { name, hash, before, after, cause, fence, conflict } = change;
         match (before, after) {
-            (None, Some(_)) => self.tell(Event::Started(name.clone())),
+            (None, Some(_)) if self.audience => self.tell(Event::Started(name.clone())),
             (Some((birth, _)), None) => {
                 if cause == Some(Cause::HatchFailed) && !own {
                     // Its start may have been asked here since: the name was another's until now.
@@ -420,14 +431,14 @@ impl Nest {
             self.tell(Event::Conflict { bird: name.clone(), winner, loser });
         }
         // Of a million names that come, most are others'.
-        if self.concerns(&name, hash) {
+        if self.concerns(name.as_str(), hash) {
             self.dirty.insert(name);
         }
     }
 
     /// Whether a change of this name may be followed by anything here. A view that gives the name to
     /// this nest has it looked at in any case.
-    fn concerns(&self, name: &BirdName, hash: u64) -> bool {
+    fn concerns(&self, name: &str, hash: u64) -> bool {
         self.owns(hash)
             || self.birds.contains_key(name)
             || self.snaps.contains_key(name)

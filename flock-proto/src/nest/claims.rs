@@ -78,7 +78,14 @@ impl Nest {
     pub(super) fn on_claims(&mut self, from: NestId, claims: Claims) {
         let (mut granted, mut closed) = (Vec::new(), Vec::new());
         for id in claims.ids {
+            // A late claim, of a former owner: to grant it would be to wait for one that no longer
+            // has the request, and to take no other's answer.
+            let ask = self.asks.get(&ReqId(id));
+            let late = ask.is_some_and(|ask| {
+                ask.to != Some(from) && ask.decider.is_some_and(|decider| decider != from)
+            });
             match self.open_ask(id) {
+                Some(_) if late => {}
                 Some(decider) => {
                     *decider = Some(from);
                     granted.push(id);

@@ -4,16 +4,10 @@
 //! before the last frame came. What remains are clocks that are off, and lives that end on nests with
 //! another picture of who owns the name.
 
-use std::time::Duration;
-
 use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
 use crate::{BirdName, Dot, Effect, Fence, Time};
-
-/// How long after a conflict lives of the loser may turn up, or the owner be found that must hear of
-/// one that ended: a heal is through by then.
-const AFTERMATH: Duration = Duration::from_secs(60);
 
 /// A life that ended here because another goes on.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +21,7 @@ impl Nest {
     /// Another record lost against the winner's.
     pub(super) fn on_conflict(&mut self, name: &BirdName, winner: Dot) {
         if self.birds.get(name).is_some_and(|bird| bird.record.birth == winner) {
-            self.contested.insert(name.clone(), self.now + AFTERMATH);
+            self.contested.insert(name.clone(), self.now + self.config.aftermath);
             self.surpass_all(name);
         }
     }
@@ -36,7 +30,7 @@ impl Nest {
     /// the views to come must hear of its fence.
     pub(super) fn note_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
         if self.registry.winner_birth(name).is_some() {
-            let until = self.now + AFTERMATH;
+            let until = self.now + self.config.aftermath;
             self.lost.insert(name.clone(), Lost { birth, fence, until });
         }
     }

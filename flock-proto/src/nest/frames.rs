@@ -35,7 +35,15 @@ impl Nest {
             return None;
         }
         let over = if self.links.contains_key(&dest) { dest } else { self.relay_to(dest)? };
+        self.note_said(over);
         Some((over, Header { hops: 0, stamp: self.stamp(), author: self.id, dest }))
+    }
+
+    /// Something goes over this link: it needs no heartbeat for a while.
+    fn note_said(&mut self, over: NestId) {
+        if let Some(link) = self.links.get_mut(&over) {
+            link.said = self.now;
+        }
     }
 
     /// The neighbour that passes frames on to a nest without a link: the first one, so that frames
@@ -59,6 +67,9 @@ impl Nest {
         let mut out = SwimOut::default();
         let result = act(&mut self.swim, self.now, &mut out);
         self.members_changed |= self.swim.take_changed();
+        if planted(Bug::NoIndirectPings) {
+            out.packets.retain(|(_, packet)| !membership::asks_for_a_ping(packet));
+        }
         for (to, packet) in out.packets {
             self.send(to, &Frame::Swim(Swim { packet }));
         }
@@ -90,14 +101,14 @@ impl Nest {
 
     fn on_good_frame(&mut self, from: NestId, stamp: Hlc, frame: Frame) {
         match frame {
-            Frame::Heartbeat(()) => {}
+            Frame::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat),
             Frame::Swim(swim) => self.on_swim(&swim.packet),
             Frame::Roster(roster) => self.on_roster(roster),
             Frame::Probe(probe) => self.on_probe(from, probe.target),
             Frame::Probed(probed) => self.on_probed(from, probed.target, probed.refused),
             Frame::Goodbye(()) => self.on_goodbye(from),
             Frame::Suspected(suspected) => self.on_suspected(suspected.incarnation),
-            Frame::Held(held) => self.on_held(from, held.vector),
+            Frame::Held(held) => self.on_held(from, held),
             Frame::Status(status) => self.on_status(from, status),
             Frame::Ops(ops) => self.on_ops(from, ops),
             Frame::Acked(acked) => self.on_acked(from, acked.seq),
@@ -156,7 +167,10 @@ impl Nest {
             return;
         }
         match Header::pass_on(bytes) {
-            Some(frame) => self.out.push(Effect::Send { to: dest, frame }),
+            Some(frame) => {
+                self.note_said(dest);
+                self.out.push(Effect::Send { to: dest, frame });
+            }
             None => self.counters.undeliverable_frames += 1,
         }
     }

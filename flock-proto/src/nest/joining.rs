@@ -1,20 +1,13 @@
 //! From `Joining` to `Up` to `Leaving`: what a nest says of itself, and when it may say it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::{Nest, incarnation};
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::registry::Vector;
-use crate::wire::{Card, Frame, Held, Roster};
+use crate::wire::{Card, Frame, Held};
 use crate::{Answer, Effect, NestId, NestState, ReqId, Time};
-
-/// Nests that start together wait so long for each other before one of them forms the flock.
-const GATHER: Duration = Duration::from_millis(200);
-
-/// A leave that can't be completed is cut short after this.
-const LEAVE_FOR: Duration = Duration::from_secs(30);
 
 /// A leave under way, or done.
 #[derive(Debug)]
@@ -77,32 +70,6 @@ impl Nest {
         self.roster.put(card);
     }
 
-    /// Passes new cards on to every neighbour. Each nest does so once per card: in a full mesh that
-    /// is more than needed, and over a cut it is what brings the news round.
-    pub(super) fn tell_news(&mut self) {
-        let cards = self.roster.take_news();
-        if cards.is_empty() {
-            return;
-        }
-        let frame = Frame::Roster(Roster { cards });
-        let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &frame);
-    }
-
-    pub(super) fn on_roster(&mut self, roster: Roster) {
-        for card in roster.cards {
-            // What a nest says of itself nobody else may say.
-            if card.name == self.me.name {
-                continue;
-            }
-            if card.id == self.id {
-                // Another nest drew the same number in the same microsecond.
-                self.on_outdated(card.id);
-            }
-            self.members_changed |= self.roster.put(card);
-        }
-    }
-
     /// A later incarnation of this nest's name is known: this one is renewed above it. That can
     /// only be while it joins; it owns nothing yet and has written nothing.
     pub(super) fn on_outdated(&mut self, above: NestId) {
@@ -140,17 +107,19 @@ impl Nest {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
         if joining && (self.state != NestState::Joining || self.may_form()) {
             let vector = self.registry.vector().clone();
-            self.send(to, &Frame::Held(Held { vector }));
+            let up = self.view.members().iter().filter(|m| m.state == NestState::Up);
+            let up = up.map(|m| m.id).collect();
+            self.send(to, &Frame::Held(Held { vector, up }));
         }
     }
 
-    pub(super) fn on_held(&mut self, from: NestId, vector: Vector) {
+    pub(super) fn on_held(&mut self, from: NestId, held: Held) {
         if self.state == NestState::Joining {
-            if !self.registry.vector().covers_all(&vector) {
+            if !self.registry.vector().covers_all(&held.vector) {
                 self.send_status(from, true);
             }
-            self.note_horizon(from, Some(&vector));
-            self.held.insert(from, vector);
+            self.note_horizon(from, Some(&held.vector));
+            self.held.insert(from, held);
         }
     }
 
@@ -184,18 +153,22 @@ impl Nest {
             .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
             .collect();
         let holds_me = |id: &NestId| {
-            self.held.get(id).is_some_and(|vector| self.registry.vector().covers_all(vector))
+            let held = self.held.get(id);
+            held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
         };
         if others.iter().any(|(_, state)| *state == NestState::Up) {
-            let mut ups = others.iter().filter(|(_, state)| *state == NestState::Up);
-            return planted(Bug::UnheldJoiner) || ups.all(|(id, _)| holds_me(id));
+            let ups = || others.iter().filter(|(_, state)| *state == NestState::Up);
+            // A joiner that met one nest of many may not have heard of the rest yet: that one has.
+            let theirs = || ups().filter_map(|(id, _)| self.held.get(id)).flat_map(|held| &held.up);
+            let mut all = ups().map(|(id, _)| id).chain(theirs()).filter(|id| **id != self.id);
+            return planted(Bug::UnheldJoiner) || all.all(holds_me);
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
             let mut joining = others.iter().filter(|(_, state)| *state == NestState::Joining);
             let first = joining
                 .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
-            let gathered = self.first_contact.map_or(Time::NEVER, |at| at + GATHER);
+            let gathered = self.first_contact.map_or(Time::NEVER, |at| at + self.config.gather_for);
             let formed = self.born + self.config.form_after;
             let form_at = if self.unheard.is_empty() { gathered } else { gathered.max(formed) };
             if self.now < form_at {
@@ -222,7 +195,7 @@ impl Nest {
         }
         self.leave = Some(Leave {
             req,
-            deadline: self.now + LEAVE_FOR,
+            deadline: self.now + self.config.leave_for,
             done: false,
             told: None,
             informed: BTreeSet::new(),
@@ -250,7 +223,9 @@ impl Nest {
         self.tell_news();
         self.with_swim(Swim::leave);
         let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &Frame::Goodbye(()));
+        if !planted(Bug::NoGoodbye) {
+            self.send_to_all(all, &Frame::Goodbye(()));
+        }
         self.out.push(Effect::Answer { req, answer: Answer::Left });
     }
 
@@ -290,12 +265,13 @@ impl Nest {
         }
         let behind: Vec<NestId> =
             others.into_iter().filter(|id| !leave.informed.contains(id)).collect();
-        if !behind.is_empty() && self.timers.sync > self.now + GATHER {
+        let again = self.now + self.config.ask_every;
+        if !behind.is_empty() && self.timers.sync > again {
             // Ask again soon: whoever lacks nothing says so.
             for id in &behind {
                 self.look_at(*id);
             }
-            self.timers.sync = self.now + GATHER;
+            self.timers.sync = again;
         }
         behind.is_empty() || planted(Bug::UntoldLeave)
     }

@@ -5,24 +5,8 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Frame, Probe, Probed, Roster};
-use crate::{Effect, Event, NestId, NestName, NestState, Peer, Time};
-
-/// How often an address is dialled again to find out whether its process is dead.
-const PROBE_EVERY: Duration = Duration::from_millis(120);
-
-/// After so long the question is left to SWIM.
-const PROBE_FOR: Duration = Duration::from_secs(3);
-
-/// Refusals that make a death where nobody else can be asked: a process that restarts in place
-/// listens again within this many tries.
-const LONE_REFUSALS: u32 = 4;
-
-/// Others asked about a nest whose address refuses us.
-const WITNESSES: usize = 3;
-
-/// A dial that neither succeeded nor failed is forgotten after so long.
-const DIAL_FOR: Duration = Duration::from_secs(5);
+use crate::wire::{Frame, Probe, Probed};
+use crate::{Config, Effect, Event, NestId, NestName, NestState, Peer, Time};
 
 /// An open control link.
 #[derive(Debug)]
@@ -31,6 +15,10 @@ pub(super) struct Link {
     pub(super) address: String,
     /// When the last frame came.
     pub(super) heard: Time,
+    /// When the last frame went.
+    pub(super) said: Time,
+    /// When all cards went.
+    pub(super) cards_at: Option<Time>,
 }
 
 /// A nest whose link broke, and what is known of its fate.
@@ -59,7 +47,7 @@ impl Nest {
         if self.dialing.get(&address).is_some_and(|&until| until > self.now) {
             return;
         }
-        self.dialing.insert(address.clone(), self.now + DIAL_FOR);
+        self.dialing.insert(address.clone(), self.now + self.config.dial_for);
         self.out.push(Effect::Dial { address });
     }
 
@@ -90,9 +78,9 @@ impl Nest {
             self.send(asker, &Frame::Probed(Probed { target: id, refused: false }));
         }
         self.drop_earlier_incarnations(id, &name);
-        self.links.insert(id, Link { name: name.clone(), address, heard: self.now });
-        let cards = self.roster.cards().cloned().collect();
-        self.send(id, &Frame::Roster(Roster { cards }));
+        let (heard, said) = (self.now, self.now);
+        self.links.insert(id, Link { name: name.clone(), address, heard, said, cards_at: None });
+        self.greet(id);
         if !self.swim.alive().contains(&id) {
             self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
         }
@@ -127,18 +115,18 @@ impl Nest {
     pub(super) fn on_link_closed(&mut self, id: NestId) {
         let Some(link) = self.links.remove(&id) else { return };
         self.links_changed = true;
-        if self.swim.alive().contains(&id) {
+        if self.swim.alive().contains(&id) && !planted(Bug::NoProbes) {
             self.deaths.insert(
                 id,
                 Death {
                     since: self.now,
-                    next: self.now + PROBE_EVERY,
+                    next: self.now + self.config.probe_every,
                     refusals: 0,
                     asked: BTreeSet::new(),
                     refused_to: BTreeSet::new(),
                 },
             );
-            self.timers.death = self.timers.death.min(self.now + PROBE_EVERY);
+            self.timers.death = self.timers.death.min(self.now + self.config.probe_every);
             self.dial(link.address);
         }
     }
@@ -183,7 +171,7 @@ impl Nest {
         let Some(death) = self.deaths.get_mut(&id) else { return };
         death.refusals += 1;
         if witnesses.is_empty() {
-            if death.refusals >= LONE_REFUSALS {
+            if death.refusals >= self.config.lone_refusals {
                 self.declare_down(id);
             }
             return;
@@ -193,7 +181,7 @@ impl Nest {
             .iter()
             .cycle()
             .skip(start)
-            .take(WITNESSES.min(witnesses.len()))
+            .take(self.config.witnesses.min(witnesses.len()))
             .copied()
             .collect();
         death.asked.clone_from(&asked);
@@ -250,12 +238,13 @@ impl Nest {
     /// Dials those again whose links broke lately.
     pub(super) fn redial_dead(&mut self) {
         let (now, alive) = (self.now, self.swim.alive());
-        self.deaths.retain(|id, death| now < death.since + PROBE_FOR && alive.contains(id));
+        let Config { probe_for, probe_every, .. } = self.config;
+        self.deaths.retain(|id, death| now < death.since + probe_for && alive.contains(id));
         let due: Vec<NestId> =
             self.deaths.iter().filter(|(_, d)| d.next <= now).map(|(id, _)| *id).collect();
         for id in due {
             if let Some(death) = self.deaths.get_mut(&id) {
-                death.next = now + PROBE_EVERY;
+                death.next = now + probe_every;
             }
             if let Some(address) = self.roster.card(id).map(|card| card.address.clone()) {
                 self.dial(address);
@@ -329,20 +318,14 @@ impl Nest {
         }
     }
 
-    /// Says that this nest lives, and hangs up on links that say nothing. The flock's size bounds
-    /// the rate: ten heartbeats a second at most. Both ends of a link must go by the same number,
-    /// so it is the members that count: of links one may have few and the other many.
+    /// Says over idle links that this nest lives, and hangs up on links that say nothing.
     pub(super) fn heartbeat(&mut self) {
-        let nests = self.links.len().max(self.swim.alive().len());
-        let interval =
-            (self.config.link_silence / 3).max(Duration::from_millis(100) * nests as u32);
-        self.timers.heartbeat = self.now + interval;
-        let silence = interval * 3;
+        let (every, silence) = self.heartbeat_times();
         let now = self.now;
         let silent: Vec<NestId> = self
             .links
             .iter()
-            .filter(|(_, link)| now.since(link.heard) > silence)
+            .filter(|(_, link)| link.heard + silence <= now)
             .map(|(id, _)| *id)
             .collect();
         for peer in silent {
@@ -350,7 +333,26 @@ impl Nest {
             self.out.push(Effect::HangUp { peer, why });
             self.on_link_closed(peer);
         }
-        let all: Vec<_> = self.links.keys().copied().collect();
-        self.send_to_all(all, &Frame::Heartbeat(()));
+        let idle = self.links.iter().filter(|(_, link)| link.said + every <= now);
+        let idle: Vec<NestId> = idle.map(|(id, _)| *id).collect();
+        let beat = self.beat();
+        self.send_to_all(idle, &beat);
+        let next = self.links.values().map(|link| (link.said + every).min(link.heard + silence));
+        // The flock may shrink meanwhile, and heartbeats be due sooner.
+        let look_again = now + self.config.link_silence / 2;
+        self.timers.heartbeat = next.min().map_or(look_again, |next| next.min(look_again));
+    }
+
+    /// How long a link may be idle, and how long it may bring nothing. Both ends must go by the same
+    /// number, so it is the members that count: of links one may have few and the other many.
+    fn heartbeat_times(&self) -> (Duration, Duration) {
+        let nests = self.links.len().max(self.swim.alive().len()) as u32;
+        let busy = planted(Bug::BusyHeartbeats);
+        let nests = if busy { nests.min(1) } else { nests };
+        let fewer = Duration::from_secs(1) * nests / self.config.heartbeats.max(1);
+        let every = fewer.max(self.config.heartbeat_every);
+        // Half of it for a peer that counts more members than we do, and for one that is held up.
+        let silence = every + every / 2 + self.config.link_silence / 2;
+        (every, silence.max(self.config.link_silence))
     }
 }

@@ -143,6 +143,12 @@ impl Nest {
         self.registry.len()
     }
 
+    /// How many records live: more than birds as long as a name has several, each from another side
+    /// of a partition.
+    pub const fn records(&self) -> usize {
+        self.registry.records()
+    }
+
     /// How many birds each nest owns. Looks at every name.
     pub fn shares(&self) -> BTreeMap<NestId, usize> {
         let mut shares: BTreeMap<NestId, usize> =
@@ -192,6 +198,11 @@ impl Nest {
     /// What the registry says about everything: for comparing nests in tests.
     pub fn registry_digest(&self) -> (u64, usize) {
         (self.registry.digest(), self.registry.len())
+    }
+
+    /// What it holds of all nests' cards: for comparing nests in tests.
+    pub const fn cards_digest(&self) -> u64 {
+        self.roster.digest()
     }
 
     /// Questions that wait for an answer, as asker and as owner.

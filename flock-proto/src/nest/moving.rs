@@ -40,7 +40,7 @@ impl Nest {
     /// Takes a bird out of service that belongs to another nest, once that one is ready for it.
     pub(super) fn depart_when_ready(&mut self, name: &BirdName, hash: u64) {
         let Some(owner) = self.view.owner(hash) else { return };
-        if self.seals.get(&owner).is_some_and(|seal| !self.follows(&seal.vector)) {
+        if self.is_ahead(owner) {
             return;
         }
         let ready = self
@@ -95,10 +95,9 @@ impl Nest {
             return self.drop_snap(name, Route::To(owner));
         }
         // Only to an owner that sees the view as we do: else the two would go back and forth.
-        let agrees = self
-            .seals
-            .get(&owner)
-            .is_some_and(|seal| seal.view == self.view.fingerprint() && self.follows(&seal.vector));
+        let agrees =
+            self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint())
+                && !self.is_ahead(owner);
         if agrees || planted(Bug::EagerOffers) {
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);

@@ -155,14 +155,25 @@ impl Nest {
             self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
         let suspect =
             self.catch_up.diverged.iter().find(|(_, seen)| **seen == Divergence::Suspected);
-        let with = suspect.map(|(&id, _)| id).or_else(|| self.rng.pick(&members).copied());
+        let with = suspect.map(|(&id, _)| id).or_else(|| self.next_to_look_at(&members));
         if let Some(with) = with {
             self.look_at(with);
         }
         self.retire_dead();
     }
 
+    /// Mostly the member to which nothing was said for longest, as that saves a heartbeat; now and
+    /// then any, as there may be some without a link.
+    fn next_to_look_at(&mut self, members: &[NestId]) -> Option<NestId> {
+        if self.rng.one_in(4) {
+            return self.rng.pick(members).copied();
+        }
+        let said = |id: &NestId| self.links.get(id).map(|link| link.said);
+        members.iter().filter_map(|id| Some((said(id)?, *id))).min().map(|(_, id)| id)
+    }
+
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {
+        self.knowledge.insert(from, status.known);
         let standing = self.registry.standing(&status);
         if standing != Some(Standing::Diverged) {
             self.catch_up.diverged.remove(&from);
@@ -243,9 +254,7 @@ impl Nest {
             Joined::Applied(changes) => {
                 self.catch_up.asked = None;
                 self.catch_up.gaps.remove(&from);
-                for change in changes {
-                    self.on_change(change, false);
-                }
+                self.on_changes(changes);
                 // Not as our own: of a bird that ended of itself another life may be here.
                 for change in self.registry.remove_outdone() {
                     self.on_change(change, false);
@@ -294,7 +303,8 @@ impl Nest {
             Compared::Stray => return,
             Compared::Bad(error) => return self.on_bad_ops(from, &error.to_string()),
         };
-        for change in changes {
+        let mut changes = changes.into_iter();
+        while let Some(change) = self.next_news(&mut changes) {
             self.on_compared(change, is_repair);
         }
         self.catch_up.went_on = self.now;
@@ -327,8 +337,8 @@ impl Nest {
         self.catch_up.gaps.clear();
         self.send_status(peer, true);
         let known = self.registry.vector();
-        let seals = self.seals.iter().map(|(id, seal)| (*id, &seal.vector));
-        let held = self.held.iter().map(|(id, vector)| (*id, vector));
+        let seals = self.seals.iter().filter_map(|(id, seal)| Some((*id, seal.vector.as_ref()?)));
+        let held = self.held.iter().map(|(id, held)| (*id, &held.vector));
         let ahead =
             seals.chain(held).filter(|(id, vector)| *id != peer && !known.covers_all(vector));
         let ahead: std::collections::BTreeSet<NestId> = ahead.map(|(id, _)| id).collect();

@@ -6,7 +6,7 @@
 //! and until all members know all their operations. The others follow its horizon as soon as they
 //! know what it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
@@ -23,6 +23,10 @@ pub(super) struct Retirement {
     agreed: BTreeMap<NestId, BTreeMap<NestId, u64>>,
     /// What a nest knew whose horizon is beyond ours.
     theirs: Option<Vector>,
+    /// Members that name incarnations which are retired here, and will write anew what those wrote.
+    behind: BTreeSet<NestId>,
+    /// Members that have retired incarnations which are named here.
+    ahead: BTreeSet<NestId>,
     /// At which hash the search for records of dead incarnations goes on.
     next: u64,
 }
@@ -43,6 +47,16 @@ impl Nest {
         };
         let agreed = self.retirement.gone.keys().map(|&id| (id, known(id))).collect();
         self.retirement.agreed.insert(nest, agreed);
+        let retirement = &mut self.retirement;
+        let mark = |set: &mut BTreeSet<NestId>, is_in| {
+            if is_in {
+                set.insert(nest)
+            } else {
+                set.remove(&nest)
+            };
+        };
+        mark(&mut retirement.behind, vector.is_some_and(|vector| mine.retires_of(vector)));
+        mark(&mut retirement.ahead, vector.is_some_and(|vector| vector.retires_of(mine)));
         if let Some(vector) = vector
             && (vector.horizon() > mine.horizon() || vector.retires_of(mine))
         {
@@ -50,10 +64,15 @@ impl Nest {
         }
     }
 
-    /// Whether a nest whose seal this is can be handed what incarnations began that are retired there:
-    /// not before those records are written anew.
-    pub(super) fn follows(&self, other: &Vector) -> bool {
-        !other.retires_of(self.registry.vector())
+    /// Whether this member may still hold live records of incarnations that are retired here.
+    pub(super) fn is_behind(&self, member: NestId) -> bool {
+        self.retirement.behind.contains(&member)
+    }
+
+    /// Whether this member has retired incarnations that are named here: it can be handed nothing that
+    /// those began before their records are written anew.
+    pub(super) fn is_ahead(&self, member: NestId) -> bool {
+        self.retirement.ahead.contains(&member)
     }
 
     /// Follows another nest's horizon, once all is known that it knows.
@@ -104,6 +123,10 @@ impl Nest {
         self.counters.retired += gone.len() as u64;
         let retirement = &mut self.retirement;
         retirement.gone.retain(|id, _| !gone.contains(id));
+        retirement.ahead.clear();
+        // Until they say otherwise.
+        retirement.behind =
+            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
         for agreed in retirement.agreed.values_mut() {
             agreed.retain(|id, _| !gone.contains(id));
         }
@@ -120,11 +143,9 @@ impl Nest {
     /// Of a birth of a retired incarnation that has no record here: whether the nest that speaks of it
     /// has written its records anew, so that this one is dead.
     pub(super) fn is_known(&self, name: &BirdName, birth: Dot, from: NestId) -> bool {
-        let seal = self.seals.get(&from);
         self.registry.remembers(birth)
             || self.registry.is_alive(name, birth)
-            || (self.registry.covers(birth)
-                && seal.is_some_and(|seal| !self.registry.vector().retires_of(&seal.vector)))
+            || (self.registry.covers(birth) && !self.is_behind(from))
     }
 
     /// Looks for incarnations that are due, and takes the next step with them.
@@ -166,6 +187,8 @@ impl Nest {
     /// A member is gone.
     pub(super) fn note_gone(&mut self, id: NestId, name: &NestName) {
         self.retirement.agreed.remove(&id);
+        self.retirement.behind.remove(&id);
+        self.retirement.ahead.remove(&id);
         let gone = Gone { since: self.now, name: Some(name.clone()) };
         self.retirement.gone.entry(id).or_insert(gone);
     }
@@ -251,7 +274,7 @@ impl Nest {
         self.id = id;
         self.roster.forget(&self.me.name);
         self.view = std::sync::Arc::new(View::new(id, Vec::new()));
-        self.swim = Swim::new(id, self.me.name.clone(), self.rng.next_u64());
+        self.swim = Swim::new(id, self.me.name.clone(), self.config.swim, self.rng.next_u64());
         self.links.clear();
         // Those who hold the former incarnation in their view don't hold this one.
         self.held.clear();

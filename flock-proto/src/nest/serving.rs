@@ -3,8 +3,6 @@
 //! An answer goes out once the thing is done (the bird hatched, the life ended) and two nests hold
 //! the operation: owner and asker, or owner and somebody else.
 
-use std::time::Duration;
-
 use std::collections::BTreeMap;
 
 use super::Nest;
@@ -13,18 +11,6 @@ use super::claims::Claim;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
 use crate::{BirdName, Cause, Dot, Hlc, NestId, ReqId, Time};
-
-/// Requests that one nest keeps at a time for all askers; more are left to the askers' retries.
-const SERVED_CAP: usize = 1 << 20;
-
-/// How long after its deadline a request's answer is remembered: copies may be that late.
-const LATE: Duration = Duration::from_secs(5);
-
-/// No asker waits longer.
-const PATIENCE: Duration = Duration::from_secs(3600);
-
-/// A reason longer than this is cut: it is for people to read, and travels with many others.
-const REASON: usize = 4096;
 
 /// A request under way at the owner.
 #[derive(Debug)]
@@ -104,12 +90,12 @@ impl Nest {
         if !self.owns(request.name.hash64()) {
             return self.forward_request(origin, hops, request);
         }
-        if self.served.len() >= SERVED_CAP {
+        if self.served.len() >= self.config.served_cap {
             return;
         }
         let name = request.name.clone();
         // What an asker says of its patience must not keep an entry here for ever.
-        let deadline = self.now + request.remaining.min(PATIENCE);
+        let deadline = self.now + request.remaining.min(self.config.patience);
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
         self.served.insert(key, Served { request, hops, deadline, claim, stage: Stage::New });
         self.served_names.entry(name.clone()).or_default().insert(key);
@@ -243,7 +229,7 @@ impl Nest {
         again: bool,
     ) {
         let Some(served) = self.served.get(&key) else { return };
-        let until = served.deadline + LATE;
+        let until = served.deadline + self.config.late_for;
         let start = (key.0, start);
         if self.served.get(&start).is_some_and(|served| served.request.name == *name) {
             self.forget_request(name, start);
@@ -314,7 +300,8 @@ impl Nest {
         reason: &str,
     ) {
         for key in self.open_starts(name, birth) {
-            let outcome = Outcome::HatchFailed { reason: cut(reason, REASON).to_owned() };
+            let reason = cut(reason, self.config.reason_bytes).to_owned();
+            let outcome = Outcome::HatchFailed { reason };
             match op {
                 Some(op) => self.hold(name, key, op, outcome),
                 None => self.respond(name, key, outcome, None),
@@ -366,7 +353,7 @@ impl Nest {
         op: Option<Dot>,
     ) {
         let Some(served) = self.served.get(&key) else { return };
-        let until = served.deadline + LATE;
+        let until = served.deadline + self.config.late_for;
         self.forget_request(name, key);
         let response = Response { id: key.1, outcome, op };
         if key.0 == self.id {

@@ -13,42 +13,51 @@ use crate::wire::{Ended, Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
 impl Nest {
-    /// Brings the view up to date. Deaths and leaves count at once; joins are gathered for a while,
-    /// so that many nests that start together change the ring once.
+    /// Brings the view up to date. Joins are gathered for a while, so that many nests that start
+    /// together change the ring once. A death or a leave counts at once.
     pub(super) fn refresh_view(&mut self) {
         if !self.members_changed && !self.links_changed && self.now < self.view_at {
             return;
         }
-        let next = self.view.revised(self.members_now());
-        self.links_changed = false;
-        if next.fingerprint() == self.view.fingerprint() {
-            self.members_changed = false;
-            self.view_at = Time::NEVER;
-            if next.members() != self.view.members() {
-                self.enter(next);
-            }
+        // What just changed was looked at a moment ago: while many join, each frame has news.
+        let again_at = self.refreshed_at + self.config.refresh_every;
+        if self.now < again_at.min(self.view_at)
+            && self.view.members().len() > self.config.few_members
+        {
+            self.timers.refresh = again_at;
             return;
         }
-        if self.only_joins(&next) && self.now < self.view_at {
-            self.members_changed = false;
+        self.timers.refresh = Time::NEVER;
+        self.refreshed_at = self.now;
+        let next = self.members_now();
+        self.links_changed = false;
+        self.members_changed = false;
+        if View::fingerprint_of(&next) == self.view.fingerprint() {
+            self.view_at = Time::NEVER;
+            return self.enter_unless_same(next);
+        }
+        let (me_too, joins) = self.what_changes(&next);
+        let single = planted(Bug::SingleJoins);
+        if me_too && joins && self.now < self.view_at && !single {
             if self.view_at == Time::NEVER {
                 self.view_at = self.now + self.config.coalesce_joins;
             }
             // The joins wait; everything else about the members is news for the routers already.
-            let held_back = self.view.revised(self.members_held_back(next.members()));
-            if held_back.members() != self.view.members() {
-                self.enter(held_back);
-            }
-            return;
+            return self.enter_unless_same(self.members_held_back(&next));
         }
-        self.members_changed = false;
         self.view_at = Time::NEVER;
-        self.enter(next);
+        self.enter(self.view.revised(next));
+    }
+
+    fn enter_unless_same(&mut self, members: Vec<Member>) {
+        if members != self.view.members() {
+            self.enter(self.view.revised(members));
+        }
     }
 
     fn members_now(&self) -> Vec<Member> {
         let others = self.swim.alive().iter().filter_map(|&id| self.roster.card(id));
-        others
+        let mut members: Vec<Member> = others
             .chain(self.roster.card(self.id))
             .filter(|card| !card.left)
             .map(|card| Member {
@@ -59,7 +68,10 @@ impl Nest {
                 weight: card.weight,
                 via: self.via(card.id),
             })
-            .collect()
+            .collect();
+        members.sort_unstable_by_key(|m| m.id);
+        members.dedup_by_key(|m| m.id);
+        members
     }
 
     fn via(&self, id: NestId) -> Via {
@@ -72,17 +84,20 @@ impl Nest {
         }
     }
 
-    /// Whether other nests came up, and nothing else changed in the ring. A nest's own coming up is
-    /// no reason to wait.
-    fn only_joins(&self, next: &View) -> bool {
+    /// Whether this nest itself stays as it is: for its own coming up or leaving nothing waits. And
+    /// whether others came up, and nothing else changed in the ring.
+    fn what_changes(&self, next: &[Member]) -> (bool, bool) {
+        let next_of = |id: NestId| {
+            let at = next.binary_search_by_key(&id, |m| m.id).ok()?;
+            next.get(at)
+        };
         let in_ring = |member: &&Member| member.state != NestState::Joining;
         let me_too =
-            self.view.member(self.id).map(|m| m.state) == next.member(self.id).map(|m| m.state);
-        me_too
-            && self.view.members().iter().filter(in_ring).all(|old| {
-                next.member(old.id)
-                    .is_some_and(|new| new.state == old.state && new.weight == old.weight)
-            })
+            self.view.member(self.id).map(|m| m.state) == next_of(self.id).map(|m| m.state);
+        let joins = self.view.members().iter().filter(in_ring).all(|old| {
+            next_of(old.id).is_some_and(|new| new.state == old.state && new.weight == old.weight)
+        });
+        (me_too, joins)
     }
 
     /// The members as they are, with those that came up still shown as joining.
@@ -125,13 +140,7 @@ impl Nest {
     }
 
     fn enter_ring(&mut self, before: &View, view: &View) {
-        let gained = view.ring().gained(before.ring(), self.id);
-        for arc in &gained {
-            for (from, to) in arc.ranges() {
-                self.dirty.extend(self.registry.names_in(from..=to));
-            }
-        }
-        self.gained.extend(gained);
+        self.gained.extend(view.ring().gained(before.ring(), self.id));
         let in_view = |id: &NestId| {
             *id != self.id && view.member(*id).is_some_and(|m| m.state != NestState::Joining)
         };
@@ -220,6 +229,8 @@ impl Nest {
     /// (a bird that departed from there) stays.
     fn forget_member(&mut self, id: NestId) {
         self.seals.remove(&id);
+        self.seal_changes += 1;
+        self.knowledge.remove(&id);
         self.ready.remove(&id);
         self.readied.remove(&id);
         self.held.remove(&id);
@@ -270,19 +281,24 @@ impl Nest {
     }
 
     pub(super) fn send_seal(&mut self, to: NestId) {
+        let wanted = self.is_seal_wanted(to);
+        self.send_seal_and(to, wanted);
+    }
+
+    fn send_seal_and(&mut self, to: NestId, wanted: bool) {
         if to == self.id || self.state == NestState::Joining {
             return;
         }
         self.seal_seq += 1;
-        let listing = self.listing_for(to);
-        let view = self.view.fingerprint();
-        let wanted = self.is_seal_wanted(to);
+        let known = self.registry.vector_digest();
+        let same = self.knowledge.get(&to) == Some(&known);
         let seal = Seal {
-            view,
+            view: self.view.fingerprint(),
             seq: self.seal_seq,
             wanted,
-            vector: self.registry.vector().clone(),
-            listing,
+            known,
+            vector: (!same).then(|| self.registry.vector().clone()),
+            listing: self.listing_for(to),
         };
         self.send(to, &Frame::Seal(seal));
     }
@@ -312,20 +328,30 @@ impl Nest {
     /// Whether its seal is missing, or it must follow our horizon before it can be settled by.
     fn is_seal_wanted(&self, of: NestId) -> bool {
         let settled = self.newcomers.is_empty() && self.gained.is_empty();
-        let mine = self.registry.vector();
         self.seals.get(&of).is_none_or(|seal| {
-            seal.view != self.view.fingerprint() || (!settled && mine.retires_of(&seal.vector))
+            seal.view != self.view.fingerprint() || (!settled && self.is_behind(of))
         })
     }
 
-    pub(super) fn on_seal(&mut self, from: NestId, seal: Seal) {
+    pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
         if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
             return;
         }
-        self.note_known(from, Some(&seal.vector));
+        self.knowledge.insert(from, seal.known);
+        let same = seal.known == self.registry.vector_digest() || planted(Bug::BelievedSeals);
+        if !same && seal.vector.is_none() {
+            // What its author knows was known here, and isn't any more, or the other way round. As
+            // if it had been lost on the way; the answer to ours will say all.
+            return self.send_seal_and(from, true);
+        }
+        self.note_known(from, seal.vector.as_ref().filter(|_| !same));
+        if same {
+            seal.vector = None;
+        }
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         self.seals.insert(from, seal);
+        self.seal_changes += 1;
         // It says what is listed, and what must be known before that counts.
         self.early_ends.remove(&from);
         if fits {
@@ -340,8 +366,9 @@ impl Nest {
 
     fn apply_seal(&mut self, from: NestId) {
         let Some(seal) = self.seals.get(&from) else { return };
-        let behind = !self.registry.vector().covers_all(&seal.vector);
-        let after = seal.vector.seq(from);
+        let vector = seal.vector.as_ref().filter(|v| !self.registry.vector().covers_all(v));
+        let behind = vector.is_some();
+        let after = vector.map_or(0, |vector| vector.seq(from));
         let listing = seal.listing.clone();
         let names: Vec<_> = self
             .listed
@@ -375,14 +402,23 @@ impl Nest {
 
     /// Settles arcs whose seals are all in, and tells those who listed for us to let go.
     pub(super) fn check_settled(&mut self) {
+        // Between two changes of these nothing can come of it, and it looks at every seal.
+        let by = (self.view.fingerprint(), self.registry.vector_digest(), self.seal_changes);
+        if self.checked_by.replace(by) == Some(by) {
+            return;
+        }
+        // What is known once is known for good.
+        let known = self.registry.vector();
+        for seal in self.seals.values_mut() {
+            seal.vector.take_if(|vector| known.covers_all(vector));
+        }
         let view = self.view.clone();
         let waits = |nest: &Self, id: &NestId| {
             nest.seals.get(id).is_none_or(|seal| {
                 (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
-                    || (!nest.registry.vector().covers_all(&seal.vector)
-                        && !planted(Bug::BlindSettling))
+                    || (seal.vector.is_some() && !planted(Bug::BlindSettling))
                     // It holds what is retired here, and will write that anew.
-                    || nest.registry.vector().retires_of(&seal.vector)
+                    || nest.is_behind(*id)
             })
         };
         if !self.newcomers.is_empty() {
@@ -399,12 +435,38 @@ impl Nest {
                 .filter(|m| m.id != self.id && m.state != NestState::Joining)
                 .all(|m| !waits(self, &m.id));
             if all && self.newcomers.is_empty() {
-                self.gained.clear();
+                let gained = std::mem::take(&mut self.gained);
+                self.unseen.extend(gained.iter().flat_map(|arc| arc.ranges()));
                 self.settled_now();
             }
         }
         if self.newcomers.is_empty() && self.gained.is_empty() {
             self.tell_ready(view.fingerprint());
+        }
+    }
+
+    /// Looks at some names of the arcs gained: birds may be due here that nobody asks for. A nest that
+    /// joins gains them by the hundred thousand, and must answer heartbeats in between.
+    pub(super) fn look_at_gained(&mut self) {
+        let (view, id, mut room) = (self.view.clone(), self.id, self.config.gained_at_once);
+        while let Some((from, to)) = self.unseen.pop_front() {
+            let mut rest = None;
+            let mut last = from;
+            for name in self.registry.names_in(from..=to) {
+                let hash = name.hash64();
+                // Cut between two hashes only: names that share one come together.
+                if room == 0 && hash != last {
+                    rest = Some(hash);
+                    break;
+                }
+                (room, last) = (room.saturating_sub(1), hash);
+                if view.owner(hash) == Some(id) {
+                    self.dirty.insert(name);
+                }
+            }
+            if let Some(hash) = rest {
+                return self.unseen.push_front((hash, to));
+            }
         }
     }
 
@@ -427,7 +489,7 @@ impl Nest {
                     && self.readied.get(id) != Some(&seal.seq)
                     // One that came back, to a view that this nest never left, may list births
                     // that are not known here: their departs would be answered with `Gone`.
-                    && self.registry.vector().covers_all(&seal.vector)
+                    && seal.vector.is_none()
             })
             .map(|(id, seal)| (*id, seal.seq))
             .collect();

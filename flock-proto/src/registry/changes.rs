@@ -84,15 +84,32 @@ pub struct IntoChanges {
     of: Changes,
 }
 
+impl IntoChanges {
+    /// The next change, but for starts without a conflict of which `skip` says so, by hash and name.
+    /// Those get no name of their own.
+    pub(crate) fn next_but_starts(&mut self, skip: impl Fn(u64, &str) -> bool) -> Option<Change> {
+        let (of, is_start) = (&self.of, |noted: &Noted| {
+            noted.before.is_none() && noted.after.is_some() && noted.conflict.is_none()
+        });
+        let news = |noted: &Noted| !is_start(noted) || !skip(noted.hash, of.name(noted));
+        let noted = self.noted.find(news)?;
+        Some(self.named(noted))
+    }
+
+    fn named(&self, noted: Noted) -> Change {
+        // It was checked before it came here.
+        let name = BirdName::trusted(self.of.name(&noted));
+        let Noted { hash, before, after, cause, fence, conflict, .. } = noted;
+        Change { name, hash, before, after, cause, fence, conflict }
+    }
+}
+
 impl Iterator for IntoChanges {
     type Item = Change;
 
     fn next(&mut self) -> Option<Change> {
         let noted = self.noted.next()?;
-        // It was checked before it came here.
-        let name = BirdName::trusted(self.of.name(&noted));
-        let Noted { hash, before, after, cause, fence, conflict, .. } = noted;
-        Some(Change { name, hash, before, after, cause, fence, conflict })
+        Some(self.named(noted))
     }
 }
 

@@ -14,6 +14,9 @@
 //! in mind what was compared, lest a third nest's delta bring back a record that the peer knew to be
 //! dead.
 //!
+//! An answer says at its head how far it reaches, and what lies beyond is asked for while it is taken in:
+//! of two nests that stream, neither waits for the other.
+//!
 //! How much differs isn't asked beforehand; it shows in each range. Where this nest holds (nearly)
 //! nothing of what the peer holds, digests would be a detour: it wants the records, all of them. So
 //! a nest that is new gets the register as a stream, and one that was away for long gets a stream of
@@ -29,10 +32,6 @@ use super::slots::Sum;
 use super::{Changes, DecodeError, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
-
-/// Of a range in which the peer holds so many times more than this nest, all records are wanted, and
-/// the dots of those at hand aren't told: each costs some 4 bytes, and the record that it saves 75.
-const FAR_MORE: u64 = 8;
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +93,11 @@ impl Comparison {
 
     fn is_open(&self, hash: u64) -> bool {
         self.open.range(..=hash).next_back().is_some_and(|(_, open)| open.last >= hash)
+    }
+
+    /// Is something at or behind this hash still to be compared?
+    fn is_open_from(&self, hash: u64) -> bool {
+        self.open.last_key_value().is_some_and(|(_, open)| open.last >= hash)
     }
 
     /// Those parts of a range that are still to be compared.
@@ -186,8 +190,15 @@ impl Registry {
             self.adopt(&comparison);
             return Compared::Done(self.finish(touched));
         }
-        let wanted = (told.last && told.number == comparison.number)
-            .then(|| self.next_request(&mut comparison));
+        let wanted = if told.number != comparison.number {
+            // More is asked for already.
+            None
+        } else if told.last {
+            Some(self.next_request(&mut comparison, 0))
+        } else {
+            let beyond = told.upto.checked_add(1).filter(|&from| comparison.is_open_from(from));
+            beyond.map(|from| self.next_request(&mut comparison, from))
+        };
         self.comparison = Some(comparison);
         Compared::Going(self.finish(touched), wanted)
     }
@@ -195,17 +206,18 @@ impl Registry {
     /// What is still to be asked, and whom, in case the last request or its answer got lost.
     pub fn ranges_wanted(&mut self) -> Option<(NestId, RangesWanted)> {
         let mut comparison = self.comparison.take()?;
-        let wanted = self.next_request(&mut comparison);
+        let wanted = self.next_request(&mut comparison, 0);
         let peer = comparison.peer;
         self.comparison = Some(comparison);
         Some((peer, wanted))
     }
 
-    fn next_request(&self, comparison: &mut Comparison) -> RangesWanted {
+    /// Asks for what is still to be compared, from this hash on.
+    fn next_request(&self, comparison: &mut Comparison, from: u64) -> RangesWanted {
         comparison.number += 1;
         let mut blob = Writer::default();
-        for (&first, open) in &comparison.open {
-            let range = first..=open.last;
+        for (&first, open) in comparison.open.iter().filter(|(_, open)| open.last >= from) {
+            let range = first.max(from)..=open.last;
             blob.range(&range, open.wants == Wants::Parts);
             if open.wants == Wants::Missing {
                 self.slots.range(range).for_each(|slot| blob.have(self.dot(slot)));
@@ -248,7 +260,8 @@ impl Registry {
 
     /// What is wanted of a range in which the two differ.
     fn wants(&self, is_single: bool, mine: Sum, theirs: Sum) -> Wants {
-        if mine.records.saturating_mul(FAR_MORE) <= theirs.records || theirs.records == 0 {
+        let far_more = mine.records.saturating_mul(self.config.far_more) <= theirs.records;
+        if far_more || theirs.records == 0 {
             Wants::All
         } else if is_single || mine.records.max(theirs.records) <= self.config.leaf_records.into() {
             Wants::Missing

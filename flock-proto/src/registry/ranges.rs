@@ -28,6 +28,9 @@ pub struct Ranges {
     pub number: u64,
     /// Nothing more follows in answer to it.
     pub last: bool,
+    /// The last hash of which the answer tells. What lies beyond may be asked for at once: that it be
+    /// gathered here while this is taken in there.
+    pub upto: u64,
     /// Digests and records, in the registry's compact form.
     pub items: Bytes,
 }
@@ -71,6 +74,7 @@ impl Registry {
             number: wanted.number,
             told: Vec::new(),
             blob: Writer::default(),
+            upto: 0,
         };
         let mut items = blob.items();
         let mut next = items.next().transpose()?;
@@ -105,6 +109,7 @@ impl Registry {
             opening: None,
             number,
             last: false,
+            upto: u64::MAX,
             items: blob.finish(0).into(),
         }
     }
@@ -123,6 +128,8 @@ struct Answer<'a> {
     number: u64,
     told: Vec<Ranges>,
     blob: Writer,
+    /// The last hash told of.
+    upto: u64,
 }
 
 impl Answer<'_> {
@@ -131,6 +138,7 @@ impl Answer<'_> {
         let room = self.make_room();
         if room {
             self.registry.write_parts(range, &mut self.blob);
+            self.upto = *range.end();
         }
         room
     }
@@ -148,6 +156,7 @@ impl Answer<'_> {
             // Cut between two hashes only, so that a range holds all or nothing of a name.
             if let Some(last) = last.filter(|&last| last != slot.hash && self.is_full()) {
                 self.blob.end_range(end, last);
+                self.upto = last;
                 if !self.make_room() {
                     return false;
                 }
@@ -161,6 +170,7 @@ impl Answer<'_> {
                 self.blob.slot(&registry.entry(slot));
             }
         }
+        self.upto = *range.end();
         true
     }
 
@@ -184,6 +194,9 @@ impl Answer<'_> {
 
     fn finish(mut self) -> Vec<Ranges> {
         self.told.push(Ranges { last: true, ..self.registry.told(self.number, self.blob) });
+        for told in &mut self.told {
+            told.upto = self.upto;
+        }
         self.told
     }
 }

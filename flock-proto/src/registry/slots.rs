@@ -7,51 +7,45 @@
 //! it and of the slots at its edges, and two nests can compare ranges whatever the number of their
 //! buckets.
 //!
-//! - this file: the buckets.
+//! - this file: all buckets.
+//! - `bucket`: one of them.
 //! - `slot`: one record, packed.
 
+mod bucket;
 mod slot;
 
 use std::ops::RangeInclusive;
 
+use bucket::{Bucket, Span};
+use slot::Species;
 pub(super) use slot::{Run, Slot, mix};
-use slot::{Species, pack, packed_len};
 
 use super::codec::Entry;
 use super::origins::Origins;
-use crate::{Dot, NestId};
+use crate::{Dot, NestId, RegistryConfig};
 
-/// The greatest number of buckets, as a power of two: 16 Mi, for 400 million records.
-const MAX_BITS: u32 = 24;
-/// Buckets are halved when they hold more than this on average: a search, which goes from record to
-/// record, is short, and what a bucket costs is spread over half a dozen records at least.
-const FULL: usize = 12;
-/// Pairs of buckets are merged when they hold less than this on average. Far below half of `FULL`,
-/// so that a register that shrinks and grows about one size doesn't do both again and again.
-const SPARSE: usize = 2;
 /// So many places are approached together: their buckets' bytes fit into the caches at once.
 pub(super) const TOGETHER: usize = 128;
-/// What a processor fetches at a time.
-const LINE: usize = 64;
 
 /// All live records.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     buckets: Vec<Bucket>,
     bits: u32,
-    min_bits: u32,
+    config: RegistryConfig,
     slots: usize,
     names: usize,
     digest: u64,
     species: Species,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Bucket {
-    /// Records, sorted by hash and name, so that siblings are neighbours.
-    bytes: Vec<u8>,
-    records: u32,
-    digest: u64,
+/// A record to be packed, with its hash and the numbers of its origin and species.
+#[derive(Clone, Copy, Debug)]
+struct Packed<'a> {
+    entry: &'a Entry<'a>,
+    hash: u64,
+    origin: u32,
+    species: u16,
 }
 
 /// What a range holds, in two numbers.
@@ -62,12 +56,13 @@ pub(super) struct Sum {
 }
 
 impl Slots {
-    pub(super) fn new(bits: u32) -> Self {
-        let bits = bits.clamp(1, MAX_BITS);
+    pub(super) fn new(config: RegistryConfig) -> Self {
+        let max = config.max_bucket_bits.clamp(1, 32);
+        let bits = config.bucket_bits.clamp(1, max);
         Self {
             buckets: vec![Bucket::default(); 1 << bits],
             bits,
-            min_bits: bits,
+            config: RegistryConfig { bucket_bits: bits, max_bucket_bits: max, ..config },
             slots: 0,
             names: 0,
             digest: 0,
@@ -80,6 +75,10 @@ impl Slots {
         self.names
     }
 
+    pub(super) const fn records(&self) -> usize {
+        self.slots
+    }
+
     pub(super) const fn digest(&self) -> u64 {
         self.digest
     }
@@ -89,7 +88,7 @@ impl Slots {
     pub(super) fn group(&self, hash: u64) -> Run<'_> {
         let Some(bucket) = self.buckets.get(self.place(hash)) else { return Run::default() };
         std::hint::black_box(bucket.fetch());
-        let rest = bucket.run().past(|slot| slot.hash < hash);
+        let rest = bucket.run(hash, self.span(hash)).past(|slot| slot.hash < hash);
         rest.before(&rest.clone().past(|slot| slot.hash == hash))
     }
 
@@ -98,8 +97,8 @@ impl Slots {
     /// Joining a batch is twice as fast for it.
     pub(super) fn approach(&self, hashes: &[u64]) {
         let buckets = hashes.iter().filter_map(|&hash| self.buckets.get(self.place(hash)));
-        let lens = buckets.clone().fold(0, |sum, bucket| sum ^ bucket.bytes.len());
-        std::hint::black_box((lens, buckets.fold(0, |sum, bucket| sum ^ bucket.fetch())));
+        let heads = buckets.clone().fold(0, |sum, bucket| sum ^ bucket.approach());
+        std::hint::black_box((heads, buckets.fold(0, |sum, bucket| sum ^ bucket.fetch())));
     }
 
     pub(super) fn siblings<'a>(
@@ -121,75 +120,58 @@ impl Slots {
 
     /// All slots whose hashes lie in this range, in the order of hash and name.
     pub(super) fn range(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = Slot<'_>> {
-        let places = self.place(*hashes.start())..=self.place(*hashes.end());
-        let buckets = self.buckets.get(places).unwrap_or_default();
-        buckets.iter().flat_map(Bucket::run).filter(move |slot| hashes.contains(&slot.hash))
+        let first = self.place(*hashes.start());
+        let buckets = self.buckets.get(first..=self.place(*hashes.end())).unwrap_or_default();
+        let all = hashes.clone();
+        let runs = buckets
+            .iter()
+            .zip(first..)
+            .flat_map(move |(bucket, place)| bucket.runs(&all, self.span_at(place)));
+        runs.flatten().filter(move |slot| hashes.contains(&slot.hash))
     }
 
     /// What a range holds. Costs a look at each bucket in it, and at the slots of two.
     pub(super) fn sum(&self, hashes: &RangeInclusive<u64>, origins: &Origins) -> Sum {
         let (first, last) = (self.place(*hashes.start()), self.place(*hashes.end()));
         let mut sum = Sum::default();
-        for place in first..=last {
-            let Some(bucket) = self.buckets.get(place) else { break };
-            let starts_inside = place != first || *hashes.start() == self.first_of(place);
-            let ends_inside = place != last || *hashes.end() == self.last_of(place);
-            if starts_inside && ends_inside {
-                sum.add(bucket.digest, bucket.records.into());
-                continue;
-            }
-            for slot in bucket.run().filter(|slot| hashes.contains(&slot.hash)) {
-                sum.add(slot.digest(origins.id(slot.origin)), 1);
-            }
+        for (bucket, place) in
+            self.buckets.get(first..=last).unwrap_or_default().iter().zip(first..)
+        {
+            let at_an_edge = place == first || place == last;
+            sum.add(if at_an_edge {
+                bucket.sum_in(hashes, self.span_at(place), origins)
+            } else {
+                bucket.sum()
+            });
         }
         sum
     }
 
     /// Takes in a record under its hash and the number of its origin.
     pub(super) fn insert(&mut self, entry: &Entry<'_>, hash: u64, origin: u32, origins: &Origins) {
-        if self.slots >= self.buckets.len() * FULL && self.bits < MAX_BITS {
+        let full = self.slots >= self.buckets.len() * self.config.bucket_full;
+        if full && self.bits < self.config.max_bucket_bits {
             self.halve_buckets(origins);
         }
         let species = self.species.number(entry.species);
-        let place = self.place(hash);
+        let (place, span) = (self.place(hash), self.span(hash));
         let Some(bucket) = self.buckets.get_mut(place) else { return };
-        let key = (hash, entry.name);
-        let rest = bucket.run().past(|slot| (slot.hash, slot.name()) < key);
-        let known = rest.clone().next().is_some_and(|slot| (slot.hash, slot.name()) == key);
-        let (at, len) = (bucket.bytes.len() - rest.len(), packed_len(entry, species));
-        bucket.make_room(len);
-        pack(entry, hash, origin, species, &mut bucket.bytes);
-        if let Some(rest) = bucket.bytes.get_mut(at..) {
-            rest.rotate_right(len);
-        }
-        let digest = slot::digest(hash, entry.dot);
-        bucket.digest = bucket.digest.wrapping_add(digest);
-        bucket.records += 1;
-        self.digest = self.digest.wrapping_add(digest);
+        let known = bucket.insert(&Packed { entry, hash, origin, species }, span, origins);
+        self.digest = self.digest.wrapping_add(slot::digest(hash, entry.dot));
         self.slots += 1;
         self.names += usize::from(!known);
     }
 
-    pub(super) fn remove(&mut self, hash: u64, dot: Dot, origin: u32) {
-        let place = self.place(hash);
+    pub(super) fn remove(&mut self, hash: u64, dot: Dot, origin: u32, origins: &Origins) {
+        let (place, span) = (self.place(hash), self.span(hash));
         let Some(bucket) = self.buckets.get_mut(place) else { return };
-        let is_it = |slot: &Slot<'_>| slot.hash == hash && slot.is(origin, dot.seq);
-        let mut rest = bucket.run().past(|slot| !is_it(slot));
-        let start = bucket.bytes.len() - rest.len();
-        let Some(slot) = rest.next() else { return };
-        let end = bucket.bytes.len() - rest.len();
-        let same_name = |s: &Slot<'_>| s.hash == hash && s.name() == slot.name();
-        let last = bucket.run().filter(same_name).count() == 1;
-        bucket.bytes.drain(start..end);
-        bucket.give_back();
-        let digest = slot::digest(hash, dot);
-        bucket.digest = bucket.digest.wrapping_sub(digest);
-        bucket.records -= 1;
-        self.digest = self.digest.wrapping_sub(digest);
+        let Some(others) = bucket.remove(hash, dot, origin, span) else { return };
+        self.digest = self.digest.wrapping_sub(slot::digest(hash, dot));
         self.slots -= 1;
-        self.names -= usize::from(last);
-        if self.slots < self.buckets.len() * SPARSE && self.bits > self.min_bits {
-            self.merge_buckets();
+        self.names -= usize::from(!others);
+        let sparse = self.slots < self.buckets.len() * self.config.bucket_sparse;
+        if sparse && self.bits > self.config.bucket_bits {
+            self.merge_buckets(origins);
         }
     }
 
@@ -197,87 +179,39 @@ impl Slots {
         (hash >> (u64::BITS - self.bits)) as usize
     }
 
-    /// The first and the last hash of a bucket.
-    const fn first_of(&self, place: usize) -> u64 {
-        (place as u64) << (u64::BITS - self.bits)
+    /// The hashes of the bucket of this one.
+    const fn span(&self, hash: u64) -> Span {
+        Span::of(hash, self.bits)
     }
 
-    const fn last_of(&self, place: usize) -> u64 {
-        self.first_of(place) | (u64::MAX >> self.bits)
+    const fn span_at(&self, place: usize) -> Span {
+        self.span((place as u64) << (u64::BITS - self.bits))
     }
 
     fn halve_buckets(&mut self, origins: &Origins) {
-        self.bits += 1;
-        let bit = u64::BITS - self.bits;
-        let mut halves = Vec::with_capacity(1 << self.bits);
-        for whole in std::mem::take(&mut self.buckets) {
-            let high = whole.run().past(|slot| (slot.hash >> bit) & 1 == 0);
-            let low = Bucket::of(whole.run().before(&high), origins);
-            halves.extend([low, Bucket::of(high, origins)]);
+        let mut halves = Vec::with_capacity(2 * self.buckets.len());
+        for (whole, place) in std::mem::take(&mut self.buckets).into_iter().zip(0..) {
+            halves.extend(whole.halves(self.span_at(place), origins));
         }
         self.buckets = halves;
+        self.bits += 1;
     }
 
-    fn merge_buckets(&mut self) {
+    fn merge_buckets(&mut self, origins: &Origins) {
         self.bits -= 1;
         let mut merged: Vec<Bucket> = Vec::with_capacity(1 << self.bits);
-        for (at, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
-            match merged.last_mut() {
-                Some(low) if at % 2 == 1 => {
-                    low.bytes.reserve_exact(bucket.bytes.len());
-                    low.bytes.extend_from_slice(&bucket.bytes);
-                    low.records += bucket.records;
-                    low.digest = low.digest.wrapping_add(bucket.digest);
-                }
-                _ => merged.push(bucket),
-            }
+        let mut halves = std::mem::take(&mut self.buckets).into_iter();
+        while let (Some(low), Some(high)) = (halves.next(), halves.next()) {
+            merged.push(low.joined(high, self.span_at(merged.len()), origins));
         }
         self.buckets = merged;
     }
 }
 
-impl Bucket {
-    fn of(run: Run<'_>, origins: &Origins) -> Self {
-        let mut bucket = Self::default();
-        bucket.make_room(run.len());
-        bucket.bytes.extend_from_slice(run.bytes());
-        for slot in run {
-            bucket.records += 1;
-            bucket.digest = bucket.digest.wrapping_add(slot.digest(origins.id(slot.origin)));
-        }
-        bucket
-    }
-
-    fn run(&self) -> Run<'_> {
-        Run::new(&self.bytes)
-    }
-
-    /// Looks at every line of it. From record to record each look would wait for the last.
-    #[inline]
-    fn fetch(&self) -> u8 {
-        self.bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte)
-    }
-
-    /// Makes room for so many bytes more, and for a third: doubling would leave a third of the memory
-    /// unused, and less would have a bucket copied with every other record.
-    fn make_room(&mut self, bytes: usize) {
-        let needed = self.bytes.len() + bytes;
-        if needed > self.bytes.capacity() {
-            self.bytes.reserve_exact(bytes + needed / 3);
-        }
-    }
-
-    fn give_back(&mut self) {
-        if self.bytes.len() <= self.bytes.capacity() / 2 {
-            self.bytes.shrink_to_fit();
-        }
-    }
-}
-
 impl Sum {
-    const fn add(&mut self, digest: u64, records: u64) {
-        self.digest = self.digest.wrapping_add(digest);
-        self.records += records;
+    const fn add(&mut self, more: Self) {
+        self.digest = self.digest.wrapping_add(more.digest);
+        self.records += more.records;
     }
 }
 
@@ -292,6 +226,10 @@ mod tests {
 
     fn dot(seq: u64) -> Dot {
         Dot { origin: NestId(7), seq }
+    }
+
+    fn slots(bucket_bits: u32) -> Slots {
+        Slots::new(RegistryConfig { bucket_bits, ..RegistryConfig::default() })
     }
 
     fn fill(slots: &mut Slots, origins: &mut Origins, count: u64) {
@@ -316,12 +254,12 @@ mod tests {
 
     fn empty(slots: &mut Slots, origins: &Origins, seqs: std::ops::RangeInclusive<u64>) {
         let origin = origins.number(NestId(7)).expect("it has written");
-        seqs.for_each(|seq| slots.remove(hash(&format!("bird-{seq}")), dot(seq), origin));
+        seqs.for_each(|seq| slots.remove(hash(&format!("bird-{seq}")), dot(seq), origin, origins));
     }
 
     #[test]
     fn halving_and_merging_buckets_keeps_slots_order_and_digests() {
-        let (mut slots, mut origins) = (Slots::new(4), Origins::new(0));
+        let (mut slots, mut origins) = (slots(4), Origins::new(0));
         fill(&mut slots, &mut origins, 2000);
         assert!(slots.bits > 4);
         let hashes: Vec<_> = slots.range(0..=u64::MAX).map(|slot| slot.hash).collect();
@@ -331,17 +269,17 @@ mod tests {
         assert!(slots.bits < full && slots.bits >= 4);
         let hashes: Vec<_> = slots.range(0..=u64::MAX).map(|slot| slot.hash).collect();
         assert!(hashes.len() == 100 && hashes.is_sorted());
-        let sum = slots.buckets.iter().fold(0u64, |sum, b| sum.wrapping_add(b.digest));
+        let sum = slots.buckets.iter().fold(0u64, |sum, b| sum.wrapping_add(b.sum().digest));
         assert!(sum == slots.digest() && sum != digest);
         empty(&mut slots, &origins, 1..=100);
         assert_eq!((slots.names(), slots.digest(), slots.bits), (0, 0, 4));
-        assert!(slots.buckets.iter().all(|bucket| bucket.bytes.capacity() == 0));
+        assert!(slots.buckets.iter().all(|bucket| bucket.capacity() == 0));
     }
 
     #[test]
     fn ranges_have_one_sum_whatever_the_number_of_buckets() {
         let mut origins = Origins::new(0);
-        let [mut few, mut many] = [1, 10].map(Slots::new);
+        let [mut few, mut many] = [1, 10].map(slots);
         fill(&mut few, &mut origins, 20);
         fill(&mut many, &mut origins, 20);
         let mut rng = crate::Rng::new(5);
@@ -361,5 +299,79 @@ mod tests {
         }
         let all = Sum { digest: few.digest(), records: 20 };
         assert_eq!(many.sum(&(0..=u64::MAX), &origins), all);
+    }
+
+    /// Records whose hashes begin alike, or are alike, with some of others around them.
+    fn crowd(slots: &mut Slots, origins: &mut Origins, count: u64) -> Vec<(u64, u64)> {
+        let origin = origins.number_or_new(NestId(7));
+        let hashes = (1..=count).map(|seq| match seq % 8 {
+            0 => hash(&format!("bird-{seq}")),
+            1 => 0x7777_7777_7777_7777,
+            // Alike in all bits but the last eighteen.
+            _ => 0x7777_7777_7777_7777 ^ (slot::mix(seq) >> 46),
+        });
+        let all: Vec<_> = hashes.zip(1..).collect();
+        for &(hash, seq) in &all {
+            let (name, args) = (format!("{seq}"), b"args");
+            let (dot, hlc) = (dot(seq), Hlc(seq));
+            let entry = Entry {
+                dot,
+                birth: dot,
+                hlc,
+                species: SpeciesId(1),
+                token: 2,
+                grounded: None,
+                name: name.as_bytes(),
+                args,
+            };
+            slots.insert(&entry, hash, origin, origins);
+        }
+        all
+    }
+
+    #[test]
+    fn a_crowded_bucket_holds_what_any_other_would() {
+        let mut origins = Origins::new(0);
+        let mut crowded = slots(4);
+        let mut all = crowd(&mut crowded, &mut origins, 4000);
+        assert_eq!(crowded.names(), 4000);
+        let origin = origins.number_or_new(NestId(7));
+        for &(hash, seq) in &all {
+            assert!(crowded.find(hash, origin, seq).is_some(), "{hash:x}");
+            let (walked, run) = (crowded.span(hash), crowded.place(hash));
+            let run = crowded.buckets[run].run(hash, walked).count();
+            assert!(run <= 64 || crowded.group(hash).count() > 400, "{run} looked at");
+        }
+        all.sort_unstable();
+        let mut rng = crate::Rng::new(5);
+        let mut check = |crowded: &Slots, all: &[(u64, u64)]| {
+            let held: Vec<_> = crowded.range(0..=u64::MAX).map(|s| (s.hash, s.seq)).collect();
+            let sorted = {
+                let mut held = held.clone();
+                held.sort_unstable();
+                held
+            };
+            assert!(held.is_sorted_by_key(|(hash, _)| *hash) && sorted == all);
+            for _ in 0..200 {
+                let near = 0x7777_7777_7777_7777 ^ (rng.next_u64() >> 44);
+                let range = near.min(near ^ (rng.next_u64() >> 40))..=near;
+                let inside = all.iter().filter(|(hash, _)| range.contains(hash));
+                let mut sum = Sum::default();
+                for &(hash, seq) in inside {
+                    sum.add(Sum { digest: slot::digest(hash, dot(seq)), records: 1 });
+                }
+                assert_eq!(crowded.sum(&range, &origins), sum, "{range:x?}");
+                assert_eq!(crowded.range(range).count() as u64, sum.records);
+            }
+        };
+        check(&crowded, &all);
+        while let Some((hash, seq)) = all.pop() {
+            crowded.remove(hash, dot(seq), origin, &origins);
+            if all.len().is_multiple_of(500) {
+                check(&crowded, &all);
+            }
+        }
+        assert_eq!((crowded.names(), crowded.digest(), crowded.bits), (0, 0, 4));
+        assert!(crowded.buckets.iter().all(|bucket| bucket.capacity() == 0));
     }
 }

@@ -132,11 +132,14 @@ impl World {
                 "merged"
             }
             Event::Started(name) => return self.check_denied(host, name),
-            Event::NestDown(_) => "down",
             Event::Renewed => {
                 self.checks.on_renewed();
                 self.facts.on_renewed();
                 "renewed"
+            }
+            Event::NestDown(name) => {
+                self.downs.push((host, name.clone()));
+                "down"
             }
             Event::BadFrame { why, .. } => {
                 let what = format!("a nest wrote a frame that can't be read: {why}");
@@ -336,6 +339,9 @@ impl World {
         self.note_frame(host, "<~", frame);
         self.frames.0 += 1;
         self.frames.1 += frame.len() as u64;
+        let of_kind = self.kinds.entry(frame.get(1).copied().unwrap_or(0)).or_default();
+        of_kind.0 += 1;
+        of_kind.1 += frame.len() as u64;
         if frame.get(1) == Some(&REFUSED)
             && let Ok(Frame::Refused(refused)) = Frame::decode(frame)
         {

@@ -43,6 +43,8 @@ struct About {
     fresh: bool,
     /// When it ended of itself: nobody else need have heard of that at once.
     ended: Option<Time>,
+    /// Until when its end may be under way to whoever owns its name.
+    unheard: Option<Time>,
 }
 
 impl About {
@@ -62,11 +64,16 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn on_ask(&mut self, req: ReqId, host: usize, name: &BirdName) {
+    pub(super) fn on_ask(&mut self, req: ReqId, host: usize, name: &BirdName, now: Time) {
         self.asked.insert(req, Asked { host, name: name.clone() });
         let about = self.names.entry(name.clone()).or_default();
         if about.open.is_empty() {
             about.before = about.certain.take();
+            if about.unheard.is_some_and(|until| now < until) {
+                about.before = None;
+            } else {
+                about.unheard = None;
+            }
             about.contested = false;
         } else {
             about.doubt();
@@ -90,6 +97,10 @@ impl Facts {
         // On another side of a cut nobody knows what was certain before it.
         let before = about.before.take().filter(|_| alone && !self.torn);
         match answer {
+            // By its owner, who may not have heard that it ended.
+            Answer::AlreadyExists { .. } | Answer::NotGrounded if about.unheard.is_some() => {
+                about.certain = None;
+            }
             Answer::Started { .. } | Answer::AlreadyExists { .. } if alone => {
                 about.fresh |= self.torn;
                 about.certain = Some(true);
@@ -121,10 +132,13 @@ impl Facts {
         about.loose = true;
     }
 
-    /// A bird ended of itself. In rough times another life of it may go on elsewhere.
-    pub(super) fn on_own_end(&mut self, name: &BirdName, rough: bool, now: Time) {
+    /// A bird ended of itself. In rough times another life of it may go on elsewhere. `at_home`: all
+    /// hold the nest on which it ran for the owner of its name. Then nobody else decides about it
+    /// without that nest's word; else the owner may say for a while that it lives.
+    pub(super) fn on_own_end(&mut self, name: &BirdName, at_home: bool, rough: bool, now: Time) {
         let about = self.names.entry(name.clone()).or_default();
         about.ended = Some(now);
+        about.unheard = (!at_home).then_some(now + UNDER_WAY);
         let open = !about.open.is_empty();
         about.doubt();
         about.loose |= rough;

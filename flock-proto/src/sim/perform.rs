@@ -96,6 +96,9 @@ pub struct Told {
     pub lines: usize,
 }
 
+/// A leaver is gone by then.
+const LEAVE_FOR: Duration = Duration::from_secs(31);
+
 /// More hosts than the story begins with, and so many, make it slow without making it richer.
 const MORE_HOSTS: usize = 4;
 
@@ -124,22 +127,23 @@ const fn is_seed(host: usize) -> bool {
 }
 
 /// Where the log is short, whoever was away for a while compares registers, and then in messages of
-/// a few records each, lest two dozen names be told in one.
+/// a few records each, lest two dozen names be told in one; and names gained are looked at a few at a
+/// time, as they are where there are many.
 fn config(script: &Script) -> Config {
     let log_len = script.log_len;
-    let registry = if log_len < 1000 {
-        RegistryConfig {
+    let mut config = Config::default();
+    config.registry.log_len = log_len;
+    if log_len < 1000 {
+        config.registry = RegistryConfig {
             log_len,
             message_bytes: 300,
             window_bytes: 900,
             fan_out: 4,
             leaf_records: 3,
             ..RegistryConfig::default()
-        }
-    } else {
-        RegistryConfig { log_len, ..RegistryConfig::default() }
-    };
-    let mut config = Config { registry, ..Config::default() };
+        };
+        config.gained_at_once = 2;
+    }
     if script.retire_ms > 0 {
         config.retire_after = Duration::from_millis(script.retire_ms);
     }
@@ -480,9 +484,13 @@ impl<'a> Teller<'a> {
         while let Some((_, host)) = self.restarts.pop_first() {
             self.boot(host);
         }
-        // With all seeds down and everybody else gone, nobody could know where to look.
-        if self.world.nest(0).is_none() && self.world.nest(1).is_none() {
-            self.boot(0);
+        // With all seeds down and everybody else gone, nobody could know where to look. One that is
+        // about to leave is as good as gone: on the other side of a cut nobody has found it yet.
+        let stays = |host| self.world.nest(host).is_some() && !self.leaving.contains(&host);
+        if !stays(0) && !stays(1) {
+            let gone = |world: &World, host| world.nest(host).is_none();
+            self.world.run_until(LEAVE_FOR, |world| gone(world, 0) || gone(world, 1));
+            self.boot(usize::from(!gone(&self.world, 0)));
         }
         if self.world.running().len() < 2 {
             self.boot(1);

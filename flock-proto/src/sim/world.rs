@@ -47,8 +47,12 @@ pub struct World {
     pub(super) checks: Checks,
     /// Events by their debug names, counted.
     pub events: BTreeMap<&'static str, u64>,
+    /// Deaths told of: by the nest on which host, and of which.
+    pub downs: Vec<(usize, NestName)>,
     /// Frames that went over control links, and their bytes.
     pub frames: (u64, u64),
+    /// The same for each kind of frame, as the book numbers them.
+    pub kinds: BTreeMap<u8, (u64, u64)>,
     /// Everything whose debug form holds this text is printed.
     pub(super) trace: Option<String>,
 }
@@ -80,7 +84,9 @@ impl World {
             ended: BTreeMap::new(),
             checks: Checks::default(),
             events: BTreeMap::new(),
+            downs: Vec::new(),
             frames: (0, 0),
+            kinds: BTreeMap::new(),
             trace: std::env::var("FLOCK_SIM_TRACE").ok(),
         }
     }
@@ -209,7 +215,7 @@ impl World {
     /// A user on that host wants a grounded bird to try again.
     pub fn revive(&mut self, host: usize, name: &BirdName) -> ReqId {
         let req = self.next_req();
-        self.facts.on_ask(req, host, name);
+        self.facts.on_ask(req, host, name, self.now);
         let deadline = self.local(host) + Duration::from_secs(5);
         self.feed(host, Input::Revive { req, name: name.clone(), deadline });
         req
@@ -217,7 +223,7 @@ impl World {
 
     pub(super) fn ask(&mut self, host: usize, name: &BirdName) -> ReqId {
         let req = self.next_req();
-        self.facts.on_ask(req, host, name);
+        self.facts.on_ask(req, host, name, self.now);
         self.checks.on_request(name);
         req
     }
@@ -230,10 +236,18 @@ impl World {
     pub fn end_some_bird(&mut self, host: usize) -> Option<BirdName> {
         let (name, birth, fence) = self.some_running(host)?;
         self.drop_life(host, &name);
-        self.facts.on_own_end(&name, self.checks.is_rough(), self.now);
+        let at_home = self.is_home(host, &name);
+        self.facts.on_own_end(&name, at_home, self.checks.is_rough(), self.now);
         self.checks.on_end_for_good(birth);
         self.feed(host, Input::Ended { name: name.clone(), fence });
         Some(name)
+    }
+
+    /// Whether all nests hold that of this host for the owner of a name.
+    fn is_home(&self, host: usize, name: &BirdName) -> bool {
+        let id = self.hosts[host].id();
+        let nests = self.hosts.iter().filter_map(|host| host.nest.as_ref());
+        nests.map(Nest::view).all(|view| view.owner(name.hash64()) == id)
     }
 
     /// A bird on that host crashes; `None` if none runs there.

@@ -131,8 +131,8 @@ impl EncodedBody {
 }
 
 frames! {
-    /// Nothing but a sign of life.
-    10 Heartbeat(()),
+    /// A sign of life, where nothing else was said for a while.
+    10 Heartbeat(Heartbeat),
     /// A message of SWIM, as foca writes it.
     11 Swim(Swim),
     /// What nests say of themselves.
@@ -233,6 +233,13 @@ impl Header {
     }
 }
 
+/// See [`Frame::Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// A digest of all cards that the author holds: whoever holds others sends them.
+    pub cards: u64,
+}
+
 /// See [`Frame::Swim`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swim {
@@ -264,7 +271,7 @@ pub struct Card {
 /// See [`Frame::Roster`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roster {
-    /// What is new, or all there is when a link opens.
+    /// The author's own, what is new, or all there is.
     pub cards: Vec<Card>,
 }
 
@@ -296,6 +303,9 @@ pub struct Suspected {
 pub struct Held {
     /// What the joiner's vector must cover.
     pub vector: Vector,
+    /// The nests that are up in the author's view: they must hold the joiner, too.
+    #[serde(default)]
+    pub up: Vec<NestId>,
 }
 
 /// See [`Frame::Ops`].
@@ -339,8 +349,11 @@ pub struct Seal {
     pub view: Fingerprint,
     /// Counts the author's seals, so that a late one is known.
     pub seq: u64,
-    /// What the author knows.
-    pub vector: Vector,
+    /// A digest of what the author knows.
+    pub known: u64,
+    /// What the author knows. Left out where the receiver is believed to know the same: a change of
+    /// the ring has every nest seal towards every other, and mostly nobody knows more than the rest.
+    pub vector: Option<Vector>,
     /// The author lacks the receiver's seal for this view: it may have held it for dead for a
     /// while, which the other had no reason to notice.
     pub wanted: bool,
@@ -438,7 +451,7 @@ mod tests {
     #[test]
     fn bad_bytes_are_errors_of_their_kind() {
         assert_eq!(Header::decode(&[1; 5]), Err(FrameError::Short));
-        let mut bytes = Frame::Heartbeat(()).encode(header()).to_vec();
+        let mut bytes = Frame::Goodbye(()).encode(header()).to_vec();
         bytes[1] = 99;
         assert_eq!(Frame::decode(&bytes), Err(FrameError::Kind(99)));
         bytes[0] = 9;
@@ -449,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_passed_on_three_times_at_most() {
-        let mut bytes = Frame::Heartbeat(()).encode(Header { hops: 0, ..header() });
+        let mut bytes = Frame::Goodbye(()).encode(Header { hops: 0, ..header() });
         for hop in 1..=MAX_HOPS {
             bytes = Header::pass_on(&bytes).unwrap_or_default();
             assert_eq!(bytes.get(3), Some(&hop));

@@ -12,12 +12,16 @@ pub(crate) fn names(n: usize) -> Vec<BirdName> {
 
 /// So many nests, all up, with so many birds.
 pub(crate) fn flock(seed: u64, nests: usize, birds: &[BirdName]) -> World {
-    let mut world = World::new(seed);
+    flock_on(World::new(seed), nests, birds)
+}
+
+/// The same in this world.
+pub(crate) fn flock_on(mut world: World, nests: usize, birds: &[BirdName]) -> World {
     for _ in 0..nests {
         world.add_host();
         world.run(Duration::from_millis(3));
     }
-    assert!(world.run_until(Duration::from_secs(10), |w| w.up().len() == nests), "seed {seed}");
+    assert!(world.run_until(Duration::from_secs(10), |w| w.up().len() == nests));
     world.run(Duration::from_secs(2));
     for name in birds {
         // A first hatch fails now and then in the simulation: as a user would, try again.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use flock_proto::wire::{Frame, Header};
 use flock_proto::{
-    Answer, BirdName, Config, Effect, Fence, Input, Me, Nest, NestId, NestName, NestState, Peer,
-    ReqId, SpeciesId, Time,
+    Answer, BirdName, Config, Effect, Event, Fence, Input, Me, Nest, NestId, NestName, NestState,
+    Peer, ReqId, SpeciesId, Time,
 };
 
 pub(crate) const SPECIES: SpeciesId = SpeciesId::of("sparrow");
@@ -26,6 +26,8 @@ pub(crate) struct Direct {
     links: BTreeSet<(usize, usize)>,
     /// Parts of comparisons of registers that were sent.
     pub(crate) comparisons: usize,
+    /// What each told of starts.
+    pub(crate) started: Vec<(usize, BirdName)>,
 }
 
 impl Direct {
@@ -42,6 +44,7 @@ impl Direct {
             last_req: 0,
             links: BTreeSet::new(),
             comparisons: 0,
+            started: Vec::new(),
         };
         for n in 0..nests {
             let me = Me {
@@ -189,6 +192,7 @@ impl Direct {
                     self.ending.push((at, name, fence));
                 }
                 Effect::Answer { req, answer } => drop(self.answers.insert((at, req), answer)),
+                Effect::Tell(Event::Started(name)) => self.started.push((at, name)),
                 _ => {}
             }
         }

@@ -139,6 +139,14 @@ impl Found {
         row("10,000 in bulk, known", found, "≤ 0.5 s", self.bulk <= Duration::from_millis(500));
         report.row("names", thousands(names));
         report.row("the fresh nest was up after", format!("{:.2} s", self.fresh.up.as_secs_f64()));
+        for (whose, spent) in
+            [("the fresh nest", self.fresh.fresh_cpu), ("its teacher", self.fresh.holder_cpu)]
+        {
+            if let Some(spent) = spent {
+                let spent = format!("{:.2} s", spent.as_secs_f64());
+                report.row(format!("{whose} spent on a core"), spent);
+            }
+        }
         for (what, repair) in [("log", self.by_log), ("digests", self.by_digest)] {
             let time = repair.time.as_millis();
             report.row(format!("frames by {what}"), format!("{}, in {time} ms", repair.frames));

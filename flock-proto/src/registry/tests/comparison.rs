@@ -1,5 +1,7 @@
 //! Comparisons, while operations go on.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 fn full(id: u64, birds: u64) -> Registry {
@@ -27,11 +29,11 @@ fn half_way(from: &Registry, into: &mut Registry) -> RangesWanted {
     let mut next = None;
     for told in from.ranges(&wanted).unwrap() {
         match into.compare(from.me, &told) {
-            Compared::Going(changes, wanted) if !changes.is_empty() => next = wanted,
+            Compared::Going(changes, wanted) if !changes.is_empty() => next = wanted.or(next),
             other => panic!("{other:?}"),
         }
     }
-    next.expect("the last message asks for more")
+    next.expect("one of them asks for more")
 }
 
 fn finish(from: &Registry, into: &mut Registry, wanted: &RangesWanted) -> Vec<Change> {
@@ -48,7 +50,7 @@ fn the_vector_is_taken_over_when_all_is_compared() {
         assert!(b.vector().is_empty(), "after {messages} messages");
         messages += 1;
         match b.compare(a.me, &told.remove(0)) {
-            Compared::Going(_, Some(wanted)) => told = a.ranges(&wanted).unwrap(),
+            Compared::Going(_, Some(wanted)) => told.extend(a.ranges(&wanted).unwrap()),
             Compared::Going(_, None) => {}
             Compared::Done(_) => break,
             other => panic!("{other:?}"),
@@ -57,6 +59,32 @@ fn the_vector_is_taken_over_when_all_is_compared() {
     assert!(messages > 5, "{messages}");
     assert_eq!(state(&a), state(&b));
     assert_eq!(b.delta_since(&Vector::new()), None, "what was skipped isn't in the log");
+}
+
+#[test]
+fn what_lies_beyond_an_answer_is_asked_for_at_its_first_message_and_once() {
+    let a = full_and_tight(1, 200);
+    let mut b = registry(2);
+    let mut told: VecDeque<_> = [a.opening(false, false)].into();
+    let (mut answer, mut first, mut ahead, mut records) = (0, true, 0, 0);
+    loop {
+        let next = told.pop_front().expect("more is asked for before the last comes");
+        first |= next.number != answer;
+        answer = next.number;
+        match b.compare(a.me, &next) {
+            Compared::Going(changes, wanted) => {
+                records += changes.len();
+                assert!(first || wanted.is_none() || next.last, "one request for each answer");
+                ahead += usize::from(wanted.is_some() && !next.last);
+                told.extend(wanted.iter().flat_map(|wanted| a.ranges(wanted).unwrap()));
+            }
+            Compared::Done(changes) => break records += changes.len(),
+            other => panic!("{other:?}"),
+        }
+        first = false;
+    }
+    assert!(ahead > 5 && told.is_empty(), "{ahead} times; nothing was told twice: {told:?}");
+    assert_eq!((records, state(&a)), (200, state(&b)));
 }
 
 #[test]
@@ -138,7 +166,7 @@ fn equal_ranges_are_told_in_digests_and_few_records_cross() {
         match b.compare(a.me, &told.remove(0)) {
             Compared::Going(_, Some(wanted)) => {
                 bytes += wanted.items.len();
-                told = a.ranges(&wanted).unwrap();
+                told.extend(a.ranges(&wanted).unwrap());
             }
             Compared::Going(_, None) => {}
             Compared::Done(_) => break,
@@ -214,7 +242,7 @@ fn an_answer_that_comes_twice_asks_once() {
 pub(super) fn lose(nest: &mut Registry, lost: &str) {
     let slot = nest.slots.siblings(name(lost).hash64(), lost.as_bytes()).next().unwrap();
     let (hash, dot, number) = (slot.hash, nest.dot(slot), slot.origin);
-    nest.slots.remove(hash, dot, number);
+    nest.slots.remove(hash, dot, number, &nest.origins);
 }
 
 #[test]

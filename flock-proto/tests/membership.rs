@@ -1,0 +1,209 @@
+//! What membership adds to SWIM, one story for each rule: it ends well, and with the rule left out it
+//! breaks the condition that is named for that.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flock_proto::sim::World;
+use flock_proto::{Answer, Bug, plant};
+
+use common::{flock, names};
+
+/// What a story shows: nothing, or the condition that it broke.
+type Shown = Result<(), &'static str>;
+
+/// Tells a story with several seeds: all end well, and one of them doesn't with the mistake.
+fn without(bug: Bug, seeds: std::ops::RangeInclusive<u64>, story: impl Fn(u64) -> bool) {
+    let tell = |seed, bug: Option<Bug>| -> Shown {
+        plant(bug);
+        let good = story(seed);
+        plant(None);
+        if good { Ok(()) } else { Err(bug.map_or("no mistake", Bug::invariant)) }
+    };
+    for seed in seeds.clone() {
+        assert_eq!(tell(seed, None), Ok(()), "seed {seed}: {}", bug.invariant());
+    }
+    let mut shown = seeds.map(|seed| tell(seed, Some(bug)));
+    assert!(shown.any(|shown| shown == Err(bug.invariant())), "{} goes unnoticed", bug.name());
+}
+
+/// So many nests that start at once.
+fn crowd(seed: u64, nests: usize, stalls: u64) -> World {
+    let mut world = World::new(seed);
+    world.set_stalls(stalls);
+    for _ in 0..nests {
+        world.add_empty_host(0);
+    }
+    for host in 0..nests {
+        world.run(Duration::from_micros(100));
+        world.boot(host);
+    }
+    let all = |world: &World| sees_all(world, nests);
+    assert!(world.run_until(Duration::from_secs(20), all), "seed {seed}: not joined");
+    world
+}
+
+fn sees_all(world: &World, nests: usize) -> bool {
+    world.up().len() == nests
+        && world
+            .running()
+            .iter()
+            .all(|&host| world.nest(host).is_some_and(|nest| nest.view().members().len() == nests))
+}
+
+/// All but that host hold so many nests for alive.
+fn know(world: &World, but: usize, members: usize) -> bool {
+    let others = world.running().into_iter().filter(|host| *host != but);
+    let mut views = others.filter_map(|host| world.nest(host)).map(|nest| nest.view());
+    views.all(|view| view.members().len() == members)
+}
+
+fn frames(world: &World, kind: u8) -> (u64, u64) {
+    world.kinds.get(&kind).copied().unwrap_or_default()
+}
+
+const SEAL: u8 = 30;
+const ROSTER: u8 = 12;
+
+#[test]
+fn a_closed_link_is_probed_so_that_a_death_is_known_within_a_second() {
+    without(Bug::NoProbes, 1..=5, |seed| {
+        let mut world = flock(seed, 5, &[]);
+        world.kill(4);
+        world.run_until(Duration::from_secs(1), |world| know(world, 4, 4))
+    });
+}
+
+#[test]
+fn a_goodbye_lets_a_leave_be_known_at_once() {
+    without(Bug::NoGoodbye, 1..=5, |seed| {
+        let mut world = flock(seed, 8, &[]);
+        let req = world.leave(7);
+        let left = |world: &World| world.answers.get(&req) == Some(&Answer::Left);
+        assert!(world.run_until(Duration::from_secs(10), left), "seed {seed}");
+        // Its links close ten milliseconds later.
+        world.run_until(Duration::from_millis(8), |world| {
+            world
+                .running()
+                .iter()
+                .all(|&host| world.nest(host).is_some_and(|nest| nest.alive().len() == 6))
+        })
+    });
+}
+
+#[test]
+fn joins_are_gathered_so_that_many_change_the_ring_a_few_times() {
+    // How many seals it costs that ten nests join one soon after the other.
+    let seals = |bug| {
+        let mut world = crowd(1, 20, 0);
+        world.run(Duration::from_secs(5));
+        let before = frames(&world, SEAL).0;
+        plant(bug);
+        for _ in 0..10 {
+            world.add_host();
+            world.run(Duration::from_millis(40));
+        }
+        let joined = world.run_until(Duration::from_secs(10), |world| sees_all(world, 30));
+        plant(None);
+        assert!(joined, "not joined");
+        frames(&world, SEAL).0 - before
+    };
+    let (gathered, single) = (seals(None), seals(Some(Bug::SingleJoins)));
+    assert!(gathered * 3 < single * 2, "{gathered} seals, {single} without the rule");
+}
+
+#[test]
+fn news_is_passed_on_so_often_that_all_know_of_a_silent_host_within_seven_seconds() {
+    without(Bug::FewTransmissions, 1..=3, |seed| {
+        let mut world = crowd(seed, 60, 100);
+        world.run(Duration::from_secs(10));
+        let others: Vec<usize> = (0..59).collect();
+        world.cut(&[59], &others);
+        world.run_until(Duration::from_secs(7), |world| know(world, 59, 59))
+    });
+}
+
+#[test]
+fn a_nest_that_others_hear_is_not_suspected() {
+    without(Bug::NoIndirectPings, 1..=5, |seed| {
+        let mut world = flock(seed, 5, &[]);
+        world.cut_pair(0, 1);
+        let suspected = |world: &World| {
+            (0..5).any(|host| world.nest(host).is_some_and(|nest| !nest.suspects().is_empty()))
+        };
+        !world.run_until(Duration::from_secs(20), suspected)
+    });
+}
+
+#[test]
+fn peace_costs_no_more_in_a_large_flock_than_in_a_small_one() {
+    without(Bug::BusyHeartbeats, 1..=1, |seed| {
+        [3, 5, 20, 40].into_iter().all(|nests| {
+            let mut world = crowd(seed, nests, 100);
+            world.run(Duration::from_secs(10));
+            let before = world.frames;
+            world.run(Duration::from_secs(20));
+            let each = 20 * nests as u64;
+            world.frames.0 - before.0 <= 10 * each && world.frames.1 - before.1 <= 1000 * each
+        })
+    });
+}
+
+#[test]
+fn a_mass_join_costs_each_nest_a_bounded_number_of_rosters() {
+    without(Bug::FloodedCards, 1..=2, |seed| {
+        let world = crowd(seed, 40, 0);
+        frames(&world, ROSTER).0 < 40 * 39 * 5
+    });
+}
+
+#[test]
+fn a_joiner_is_sent_the_cards_that_are_no_news_any_more() {
+    without(Bug::NoFullExchange, 1..=3, |seed| {
+        let mut world = flock(seed, 5, &[]);
+        world.kill(4);
+        world.run(Duration::from_secs(3));
+        world.add_host();
+        world.run(Duration::from_secs(10));
+        let nests = world.running().into_iter().filter_map(|host| world.nest(host));
+        nests.map(|nest| nest.cards_digest()).collect::<BTreeSet<_>>().len() == 1
+    });
+}
+
+#[test]
+fn a_cut_that_flaps_for_two_nests_only_moves_nothing() {
+    let birds = names(20);
+    for seed in 1..=5 {
+        let mut world = flock(seed, 5, &birds);
+        let before = world.perches();
+        for _ in 0..15 {
+            world.cut_pair(0, 1);
+            world.run(Duration::from_millis(1500));
+            world.mend(0, 1);
+            world.run(Duration::from_millis(1500));
+        }
+        assert_eq!(world.perches(), before, "seed {seed}");
+        assert_eq!(world.events.get("down"), None, "seed {seed}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn who_goes_back_to_lost_nests_heals_a_long_cut() {
+    without(Bug::LostNests, 1..=3, |seed| {
+        let mut world = flock(seed, 5, &[]);
+        world.cut(&[3, 4], &[0, 1, 2]);
+        world.run(Duration::from_secs(60));
+        world.heal();
+        world.run_until(Duration::from_secs(8), |world| sees_all(world, 5))
+    });
+}
+
+#[test]
+fn every_mistake_of_membership_has_a_name_of_its_own() {
+    for &bug in Bug::MEMBERSHIP {
+        assert_eq!(Bug::named(bug.name()), Some(bug));
+    }
+}
