@@ -148,8 +148,8 @@ macro_rules! number {
 }
 
 number! {
-    /// A nest's incarnation: one run of one nest's process. A stamp of its hybrid logical clock
-    /// with random low bits, so later runs have greater numbers.
+    /// A nest's incarnation: one run of one nest's process. The millisecond in which it began, with
+    /// 22 random low bits, so later runs have greater numbers.
     NestId
 }
 number! {

@@ -72,7 +72,7 @@ impl Cores {
         };
         for n in 0..nests {
             all.add(n, config);
-            // Of a hundred that drew their incarnations in one microsecond two might draw the same.
+            // Of a hundred that drew their incarnations at one moment two might draw the same.
             all.pass(Duration::from_millis(1));
         }
         all.pass_until("all are up", Duration::from_secs(60), |all| all.are_up());

@@ -73,7 +73,7 @@ impl Nest {
                 continue;
             }
             if card.id == self.id {
-                // Another nest drew the same number in the same microsecond.
+                // Another nest drew the same number at the same moment.
                 self.on_outdated(card.id);
             }
             self.members_changed |= self.roster.put(card);

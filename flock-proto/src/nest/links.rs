@@ -54,7 +54,7 @@ impl Nest {
     pub(super) fn on_link_opened(&mut self, peer: Peer, dialled: Option<String>) {
         let Peer { id, name, address } = peer;
         if id == self.id {
-            // Two nests drew one number in the same microsecond: whoever still can draws anew.
+            // Two nests drew one number at the same moment: whoever still can draws anew.
             if name != self.me.name {
                 self.out.push(Effect::HangUp { peer: id, why: "it has our number".to_owned() });
                 self.on_outdated(id);

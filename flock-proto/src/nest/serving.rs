@@ -118,7 +118,7 @@ impl Nest {
         }
     }
 
-    pub(super) fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
+    fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
         let Some(served) = self.served.get(&key) else { return };
         if served.deadline <= self.now || self.view.member(key.0).is_none() {
             return self.forget_request(name, key);

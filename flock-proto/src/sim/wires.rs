@@ -73,7 +73,7 @@ impl World {
         let known = self.hosts[target].control.get(&id).and_then(|&link| self.net.link(link));
         let taken = known.is_some_and(|link| link.ends.iter().all(|end| end.0 != host));
         if id == other || taken {
-            // Two nests drew one number in the same microsecond.
+            // Two nests drew one number at the same moment.
             self.feed(host, fail(false, "it has our number", address));
             return self.feed(host, Input::Outdated { above: id });
         }
