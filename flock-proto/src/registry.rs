@@ -34,7 +34,6 @@ mod status;
 mod tests;
 mod vector;
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -48,7 +47,7 @@ use comparison::Comparison;
 pub use delta::{Delta, Joined};
 use origins::{Logged, Origins};
 pub use ranges::{Opening, Ranges, RangesWanted};
-use retirement::{Outdone, Rewritten};
+use retirement::Outdone;
 use slots::{Slot, Slots};
 pub use status::{Standing, Status};
 pub use vector::Vector;
@@ -75,6 +74,9 @@ pub struct Record {
     pub token: u64,
     /// It crashed too often and must not be hatched.
     pub grounded: Option<Grounding>,
+    /// It was written anew as it was, in place of a record of a nest that is gone: whatever removes
+    /// that one removes it.
+    pub anew: bool,
 }
 
 /// Why a bird is not hatched any more.
@@ -98,8 +100,7 @@ pub struct Registry {
     /// The last own operation handed out by [`Registry::take_delta`].
     taken: u64,
     diverged: u64,
-    /// What this nest wrote anew that others may remove, or write, under what it was before.
-    rewritten: BTreeMap<Dot, Rewritten>,
+    /// Records that others removed as they were before they were written anew.
     outdone: Vec<Outdone>,
     /// Grows with every change.
     revision: u64,
@@ -117,7 +118,6 @@ impl Registry {
             comparison: None,
             taken: 0,
             diverged: 0,
-            rewritten: BTreeMap::new(),
             outdone: Vec::new(),
             revision: 0,
         }
@@ -259,6 +259,7 @@ impl Registry {
             species,
             token,
             grounded: None,
+            anew: false,
             name: name.as_str().as_bytes(),
             args,
         };
@@ -273,7 +274,8 @@ impl Registry {
         hlc: Hlc,
         grounded: Option<Grounding>,
     ) -> Option<Change> {
-        let mut record = Record { dot: self.next_dot(), hlc, grounded, ..self.winner(name)? };
+        let winner = self.winner(name)?;
+        let mut record = Record { dot: self.next_dot(), hlc, grounded, anew: false, ..winner };
         if planted(Bug::NewBirth) {
             record.birth = record.dot;
         }
@@ -284,7 +286,7 @@ impl Registry {
     /// supersedes records of the same birth; one of another birth stays, as a sibling.
     pub fn re_add(&mut self, record: &Record, hlc: Hlc) -> Change {
         let dot = self.next_dot();
-        let entry = Entry { dot, hlc, ..record.entry() };
+        let entry = Entry { dot, hlc, anew: false, ..record.entry() };
         self.write(&record.name, &entry, |birth| birth == record.birth)
     }
 
@@ -302,10 +304,16 @@ impl Registry {
 
     fn remove_all(&mut self, name: &BirdName, removal: Removal) -> Option<Change> {
         let hash = name.hash64();
-        let covers = self.dots_of(name, hash, |_| true);
+        let mut covers = self.dots_of(name, hash, |_| true);
         if covers.is_empty() {
             return None;
         }
+        // Nests that have not seen what became of the birds since they were started shall end them,
+        // too, if they write their records anew.
+        let siblings = self.slots.siblings(hash, name.as_str().as_bytes());
+        covers.extend(siblings.map(|slot| self.birth(slot).0));
+        covers.sort_unstable();
+        covers.dedup();
         let mut touched = Touched::default();
         let op = Op::Remove(removal);
         self.apply(self.next_dot(), hash, covers.iter().copied(), op, &mut touched);
@@ -355,12 +363,14 @@ impl Registry {
             Op::Add(entry) => self.unseen_sibling(hash, entry, covers.clone()),
             Op::Remove(_) | Op::Void => None,
         };
+        if let Op::Add(entry) = &op {
+            self.note_late(hash, entry);
+        }
         let mut superseded = Vec::new();
-        for covered in covers {
+        for covered in covers.clone() {
             if planted(Bug::DroppedRemove) && matches!(op, Op::Remove(_)) && dot.origin != self.me {
                 continue;
             }
-            self.note_outdone(covered, &op);
             let number = self.kill(hash, covered, &killer, touched);
             superseded.push((number, covered.seq));
         }
@@ -370,8 +380,11 @@ impl Registry {
                 touched.met_elsewhere(hash, entry.name, entry.birth, loser);
             }
         }
-        let number = self.origins.number_or_new(dot.origin);
         let removal = if let Op::Remove(removal) = op { Some(removal) } else { None };
+        if let Some(removal) = removal {
+            self.note_outdone(hash, covers, removal);
+        }
+        let number = self.origins.number_or_new(dot.origin);
         self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 
@@ -465,6 +478,7 @@ impl Registry {
             grounded: entry
                 .grounded
                 .map(|(reason, crashes)| Grounding { reason: reason.into(), crashes }),
+            anew: entry.anew,
         })
     }
 }

@@ -255,10 +255,7 @@ impl Nest {
                 self.catch_up.asked = None;
                 self.catch_up.gaps.remove(&from);
                 self.on_changes(changes);
-                // Not as our own: of a bird that ended of itself another life may be here.
-                for change in self.registry.remove_outdone() {
-                    self.on_change(change, false);
-                }
+                self.remove_outdone();
                 self.finish_early_ends();
                 true
             }
@@ -270,6 +267,13 @@ impl Nest {
                 self.on_bad_ops(from, &error.to_string());
                 false
             }
+        }
+    }
+
+    fn remove_outdone(&mut self) {
+        for change in self.registry.remove_outdone() {
+            // Not as our own: of a bird that ended of itself another life may be here.
+            self.on_change(change, false);
         }
     }
 
@@ -316,6 +320,7 @@ impl Nest {
             Some(None) => {}
             None => self.on_comparison_done(from),
         }
+        self.remove_outdone();
         self.finish_early_ends();
     }
 

@@ -284,6 +284,7 @@ impl Registry {
                     && let hash = entry.hash()
                     && open.contains(&hash)
                 {
+                    self.note_late(hash, &entry);
                     self.put(hash, &entry, touched);
                 }
             }

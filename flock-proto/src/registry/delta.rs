@@ -144,7 +144,11 @@ impl Registry {
                     };
                     self.apply(dot, body.hash(), covers, op, &mut touched);
                 }
-                Item::Slot(entry) => self.put(entry.hash(), &entry, &mut touched),
+                Item::Slot(entry) => {
+                    let hash = entry.hash();
+                    self.note_late(hash, &entry);
+                    self.put(hash, &entry, &mut touched);
+                }
                 _ => {}
             }
         }

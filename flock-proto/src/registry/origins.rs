@@ -270,6 +270,15 @@ impl Origins {
         entries.collect()
     }
 
+    /// What the logs hold of records that were removed.
+    pub(super) fn removals(&self) -> impl Iterator<Item = (Dot, Removal)> + '_ {
+        let logged = self.list.iter().flat_map(|origin| &origin.log);
+        let removals = logged.filter_map(|logged| Some((logged, logged.removal()?)));
+        removals.flat_map(move |(logged, removal)| {
+            logged.covers().map(move |(number, seq)| (self.dot(number, seq), removal))
+        })
+    }
+
     /// How many live slots this incarnation has.
     pub(super) fn live(&self, id: NestId) -> u64 {
         let number = self.number(id);

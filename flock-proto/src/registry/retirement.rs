@@ -5,23 +5,21 @@
 //! the horizon in vectors, and follows. What the peer still holds of an incarnation that is retired
 //! elsewhere it writes anew before: *a horizon that comes from others never kills*.
 
+use std::collections::BTreeMap;
+
 use super::codec::{Entry, Removal};
-use super::{Change, Op, Registry, Touched};
+use super::slots::Slot;
+use super::{Change, Op, Registry, Touched, name_of};
 use crate::bugs::{Bug, planted};
 use crate::{BirdName, Dot, NestId};
 
-/// A record that this nest wrote anew.
-#[derive(Clone, Debug)]
-pub(super) struct Rewritten {
-    name: BirdName,
-    dot: Dot,
-}
-
-/// A removal that has seen a record as it was before this nest wrote it anew.
+/// A record that was written anew, and what removed it as it was before, if that is known.
 #[derive(Clone, Debug)]
 pub(super) struct Outdone {
-    rewritten: Rewritten,
-    removal: Removal,
+    name: BirdName,
+    dot: Dot,
+    birth: Dot,
+    removal: Option<Removal>,
 }
 
 impl Registry {
@@ -57,39 +55,81 @@ impl Registry {
     /// siblings stay, and which of them is read.
     pub fn rewrite(&mut self, name: &BirdName, dot: Dot) -> Option<Change> {
         let record = self.siblings(name).into_iter().find(|record| record.dot == dot)?;
-        let entry = Entry { dot: self.next_dot(), ..record.entry() };
+        let entry = Entry { dot: self.next_dot(), anew: true, ..record.entry() };
         let mut touched = Touched::default();
         let covers = std::iter::once(dot);
-        self.rewritten.insert(dot, Rewritten { name: name.clone(), dot: entry.dot });
         self.apply(entry.dot, name.hash64(), covers, Op::Add(entry), &mut touched);
         self.finish(touched).into_iter().next()
     }
 
-    /// Takes note of an operation that removes a record as it was before it was written anew here.
-    pub(super) fn note_outdone(&mut self, dot: Dot, op: &Op<'_>) {
-        if let Op::Remove(removal) = op
-            && let Some(rewritten) = self.rewritten.remove(&dot)
-        {
-            self.outdone.push(Outdone { rewritten, removal: *removal });
+    /// Takes note of what a removal would have removed that was not written anew meanwhile.
+    pub(super) fn note_outdone(
+        &mut self,
+        hash: u64,
+        covers: impl Iterator<Item = Dot> + Clone,
+        removal: Removal,
+    ) {
+        for slot in self.slots.group(hash).filter(Slot::is_anew) {
+            let (birth, _) = self.birth(slot);
+            if covers.clone().any(|dot| dot == birth)
+                && let Some(name) = name_of(slot)
+            {
+                let (dot, removal) = (self.dot(slot), Some(removal));
+                self.outdone.push(Outdone { name, dot, birth, removal });
+            }
         }
     }
 
-    /// Removes what others removed that had not seen it written anew here: a bird that is stopped
-    /// while its record is written anew would live on.
-    pub fn remove_outdone(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for Outdone { rewritten: Rewritten { name, dot }, removal } in
-            std::mem::take(&mut self.outdone)
+    /// Takes note of a record that comes written anew where its bird is dead by all that is known:
+    /// it may have been removed here as it was before.
+    pub(super) fn note_late(&mut self, hash: u64, entry: &Entry<'_>) {
+        let lives = |birth| self.slots.group(hash).any(|slot| self.birth(slot).0 == birth);
+        if entry.anew
+            && self.remembers(entry.birth)
+            && !lives(entry.birth)
+            && let Ok(name) = std::str::from_utf8(entry.name)
         {
-            if !self.siblings(&name).iter().any(|record| record.dot == dot) {
+            let (name, dot, birth) = (BirdName::trusted(name), entry.dot, entry.birth);
+            self.outdone.push(Outdone { name, dot, birth, removal: None });
+        }
+    }
+
+    /// Removes what others removed that had not seen it written anew: a bird that is stopped while its
+    /// record is written anew would live on.
+    pub fn remove_outdone(&mut self) -> Vec<Change> {
+        if self.outdone.is_empty() {
+            return Vec::new();
+        }
+        let mut outdone = std::mem::take(&mut self.outdone);
+        self.find_removals(&mut outdone);
+        let mut changes = Vec::new();
+        for Outdone { name, dot, removal, .. } in outdone {
+            let Some(removal) = removal else { continue };
+            let Some(record) = self.siblings(&name).into_iter().find(|record| record.dot == dot)
+            else {
                 continue;
-            }
+            };
             let mut touched = Touched::default();
-            let (next, covers) = (self.next_dot(), std::iter::once(dot));
-            self.apply(next, name.hash64(), covers, Op::Remove(removal), &mut touched);
+            let covers = [dot, record.birth].into_iter();
+            self.apply(self.next_dot(), name.hash64(), covers, Op::Remove(removal), &mut touched);
             changes.extend(self.finish(touched));
         }
         changes
+    }
+
+    /// Looks in the logs for removals of births. (Most of the records that come late were written
+    /// anew by the very operation that this nest knows as the end of the former one.)
+    fn find_removals(&self, outdone: &mut [Outdone]) {
+        let late = outdone.iter_mut().filter(|outdone| outdone.removal.is_none());
+        let mut late: BTreeMap<Dot, &mut Outdone> = late.map(|late| (late.birth, late)).collect();
+        if late.is_empty() {
+            return;
+        }
+        for (removed, removal) in self.origins.removals() {
+            if let Some(late) = late.get_mut(&removed) {
+                late.removal = Some(removal);
+            }
+        }
     }
 
     /// Does anew what the last operations of some incarnations did to the records of others: nobody
@@ -112,7 +152,6 @@ impl Registry {
         let may = gone.iter().all(|&id| none(id) && id <= horizon && id != self.me);
         if may {
             self.revision += 1;
-            self.rewritten.retain(|dot, _| !gone.contains(&dot.origin));
             self.origins.retire(horizon, gone);
         }
         may

@@ -243,6 +243,7 @@ mod tests {
                 species,
                 token: 2,
                 grounded: None,
+                anew: false,
                 name: name.as_bytes(),
                 args: b"args",
             };
@@ -321,6 +322,7 @@ mod tests {
                 species: SpeciesId(1),
                 token: 2,
                 grounded: None,
+                anew: false,
                 name: name.as_bytes(),
                 args,
             };

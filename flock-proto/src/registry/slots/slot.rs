@@ -7,6 +7,7 @@ use crate::{Dot, Hlc, NestId, SpeciesId};
 
 const HAS_BIRTH: u8 = 1;
 const IS_GROUNDED: u8 = 2;
+const IS_ANEW: u8 = 4;
 
 /// What each record begins with: hash, seq, hlc, number of the origin, length of the data, number of
 /// the species, length of the name, flags.
@@ -135,6 +136,9 @@ pub(super) fn pack(entry: &Entry<'_>, hash: u64, origin: u32, species: u16, out:
     if entry.grounded.is_some() {
         flags |= IS_GROUNDED;
     }
+    if entry.anew {
+        flags |= IS_ANEW;
+    }
     out.extend_from_slice(&[entry.name.len() as u8, flags]);
     out.extend_from_slice(entry.name);
     out.extend_from_slice(&entry.token.to_le_bytes());
@@ -171,6 +175,10 @@ impl<'a> Slot<'a> {
         self.flags & IS_GROUNDED != 0
     }
 
+    pub(in crate::registry) const fn is_anew(&self) -> bool {
+        self.flags & IS_ANEW != 0
+    }
+
     /// The dot of the start; cheaper than the whole record. `origin` is the id behind the number.
     pub(in crate::registry) fn birth(&self, origin: NestId) -> Dot {
         let dot = Dot { origin, seq: self.seq };
@@ -195,6 +203,7 @@ impl<'a> Slot<'a> {
             species: SpeciesId(0),
             token: 0,
             grounded: None,
+            anew: self.is_anew(),
             name: &[],
             args: &[],
         };
@@ -261,6 +270,7 @@ mod tests {
                     species: SpeciesId(species),
                     token: u64::MAX,
                     grounded,
+                    anew: grounded.is_none(),
                     name: b"robin",
                     args: b"args",
                 };
@@ -277,6 +287,7 @@ mod tests {
                 assert_eq!(slot.entry(dot.origin, &known), entry);
                 let short = (slot.birth(dot.origin), slot.is_grounded(), slot.name());
                 assert_eq!(short, (birth, grounded.is_some(), &b"robin"[..]));
+                assert_eq!(slot.is_anew(), grounded.is_none());
             }
         }
         assert_eq!(known.list.len(), usize::from(u16::MAX));
