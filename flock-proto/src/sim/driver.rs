@@ -182,6 +182,7 @@ impl World {
         it.boots += 1;
         it.armed = Time::NEVER;
         it.control.clear();
+        it.known.clear();
         let body = std::mem::take(&mut it.body);
         for (name, entry) in &body.table {
             if entry.state.lives() {

@@ -22,6 +22,8 @@ pub(super) struct Host {
     pub(super) armed: Time,
     /// Control links that it knows as open.
     pub(super) control: BTreeMap<NestId, LinkId>,
+    /// The last incarnation of each other host that was linked with this one's process.
+    pub(super) known: BTreeMap<usize, NestId>,
 }
 
 impl Host {
@@ -35,6 +37,7 @@ impl Host {
             boots: 0,
             armed: Time::NEVER,
             control: BTreeMap::new(),
+            known: BTreeMap::new(),
         }
     }
 
