@@ -55,7 +55,13 @@ impl Nest {
                 set.remove(&nest)
             };
         };
-        mark(&mut retirement.behind, vector.is_some_and(|vector| mine.retires_of(vector)));
+        let was_behind = retirement.behind.contains(&nest);
+        let is_behind = vector.is_some_and(|vector| mine.retires_of(vector));
+        mark(&mut retirement.behind, is_behind);
+        if is_behind != was_behind {
+            // Arcs may be settled for which its seal alone was not enough.
+            self.seal_changes += 1;
+        }
         mark(&mut retirement.ahead, vector.is_some_and(|vector| vector.retires_of(mine)));
         if let Some(vector) = vector
             && (vector.horizon() > mine.horizon() || vector.retires_of(mine))
