@@ -160,6 +160,8 @@ pub struct Nest {
     contested: BTreeMap<BirdName, Time>,
     /// Lives that ended here because another goes on.
     lost: BTreeMap<BirdName, Lost>,
+    /// Its incarnation before was forgotten while it lived.
+    renewed: bool,
     /// Birds that may depart as soon as the window to their owner has room.
     queue: BTreeMap<NestId, BTreeSet<BirdName>>,
     in_flight: BTreeMap<NestId, BTreeSet<BirdName>>,
@@ -281,6 +283,7 @@ impl Nest {
             fences: BTreeMap::new(),
             contested: BTreeMap::new(),
             lost: BTreeMap::new(),
+            renewed: false,
             queue: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             wanted: BTreeSet::new(),

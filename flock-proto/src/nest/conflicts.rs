@@ -29,9 +29,25 @@ impl Nest {
     /// A life ended here; if the bird, or another of its name, goes on elsewhere, whoever owns it in
     /// the views to come must hear of its fence.
     pub(super) fn note_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
-        if self.registry.winner_birth(name).is_some() {
+        if self.registry.winner_birth(name).is_some() || self.lost.contains_key(name) {
             let until = self.now + self.config.aftermath;
             self.lost.insert(name.clone(), Lost { birth, fence, until });
+        }
+    }
+
+    /// Somebody else removed a bird that lives here: he may not have seen this life, and have started
+    /// another since.
+    pub(super) fn on_removed(&mut self, name: &BirdName, birth: Dot) {
+        if let Some(bird) = self.birds.get(name).filter(|bird| bird.record.birth == birth) {
+            let until = self.now + self.config.aftermath;
+            self.lost.insert(name.clone(), Lost { birth, fence: bird.fence, until });
+        }
+    }
+
+    /// A bird was started of whose name a life ended here.
+    pub(super) fn on_started_since(&mut self, name: &BirdName) {
+        if let Some(&Lost { birth, fence, .. }) = self.lost.get(name) {
+            self.tell_ended(name, birth, fence);
         }
     }
 

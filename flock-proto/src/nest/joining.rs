@@ -50,6 +50,7 @@ impl Nest {
             weight: self.me.weight,
             unlinked,
             left: self.has_left(),
+            renewed: self.renewed,
             version: self.card_version,
         });
         self.members_changed = true;

@@ -262,6 +262,7 @@ impl Nest {
         self.retirement.gone.insert(self.id, gone);
         self.retirement.agreed.clear();
         self.tell(Event::Renewed);
+        self.renewed = true;
         self.forget_view();
         self.forget_requests();
         self.state = NestState::Joining;

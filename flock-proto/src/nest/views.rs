@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Ended, Frame, Listed, Ready, Seal};
+use crate::wire::{Card, Ended, Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
 impl Nest {
@@ -130,7 +130,9 @@ impl Nest {
         }
         for new in view.members().iter().filter(|m| before.member(m.id).is_none()) {
             // As its card says: in the view it may be shown as joining at first.
-            if self.roster.card(new.id).is_some_and(|card| card.state != NestState::Joining) {
+            let comes_back = self.renewed && self.state == NestState::Joining;
+            let lived = |card: &Card| card.state != NestState::Joining || card.renewed;
+            if comes_back || self.roster.card(new.id).is_some_and(lived) {
                 self.strangers.insert(new.id);
             }
         }
