@@ -409,7 +409,7 @@ impl Nest {
                     self.tell(Event::Started(name.clone()));
                 }
                 if !own {
-                    self.on_started_since(&name);
+                    self.tell_lost_life(&name);
                 }
             }
             (Some((birth, _)), None) => {

@@ -7,7 +7,7 @@
 use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
-use crate::{BirdName, Dot, Effect, Fence, Time};
+use crate::{BirdName, Dot, Effect, Fence, NestId, Time};
 
 /// A life that ended here because another goes on.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +44,6 @@ impl Nest {
         }
     }
 
-    /// A bird was started of whose name a life ended here.
-    pub(super) fn on_started_since(&mut self, name: &BirdName) {
-        if let Some(&Lost { birth, fence, .. }) = self.lost.get(name) {
-            self.tell_ended(name, birth, fence);
-        }
-    }
-
     /// This nest entered a view with nests that it didn't see before. `merged`: some of them were up
     /// already, so it is the end of a partition.
     pub(super) fn on_reunion(&mut self, merged: bool) {
@@ -65,8 +58,28 @@ impl Nest {
         for name in names {
             self.surpass_all(&name);
         }
-        for (name, Lost { birth, fence, .. }) in self.lost.clone() {
-            self.tell_ended(&name, birth, fence);
+        self.tell_lost(|_| true);
+    }
+
+    /// A link to this nest opened: what was told before may have been lost where it was relayed.
+    pub(super) fn tell_lost_to(&mut self, id: NestId) {
+        self.tell_lost(|owner| owner == Some(id));
+    }
+
+    /// Tells the owners of these names which lives of theirs ended here. One that has yet to end tells
+    /// when it does.
+    fn tell_lost(&mut self, is_due: impl Fn(Option<NestId>) -> bool) {
+        let names = self.lost.keys().filter(|name| is_due(self.view.owner(name.hash64())));
+        for name in names.cloned().collect::<Vec<_>>() {
+            self.tell_lost_life(&name);
+        }
+    }
+
+    /// The same for one name: a bird of that name was started since, maybe.
+    pub(super) fn tell_lost_life(&mut self, name: &BirdName) {
+        let over = !self.birds.contains_key(name) && !self.snaps.contains_key(name);
+        if let Some(&Lost { birth, fence, .. }) = self.lost.get(name).filter(|_| over) {
+            self.tell_ended(name, birth, fence);
         }
     }
 

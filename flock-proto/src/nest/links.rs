@@ -93,6 +93,7 @@ impl Nest {
             self.send_seal(id);
         }
         self.resend_departs(id);
+        self.tell_lost_to(id);
         self.resend_asks(id);
     }
 
