@@ -55,6 +55,8 @@ pub(super) struct Checks {
     thawed: BTreeMap<usize, Time>,
     /// Clocks differ by more than they should: fences don't grow across a crash.
     pub(super) skewed: bool,
+    /// A nest was forgotten by others, and came back.
+    pub(super) renewed: bool,
 
     /// Where each name has lives.
     lives: BTreeMap<BirdName, Vec<Life>>,
@@ -102,6 +104,7 @@ impl Default for Checks {
             died: Time::default(),
             thawed: BTreeMap::new(),
             skewed: false,
+            renewed: false,
             lives: BTreeMap::new(),
             doubled: BTreeSet::new(),
             fences: BTreeMap::new(),

@@ -73,6 +73,7 @@ impl Checks {
 
     /// L1: a nest that was never away for long is not forgotten.
     pub(in crate::sim) fn on_renewed(&mut self) {
+        self.renewed = true;
         if !self.rough {
             self.fail("L1", "a nest found itself forgotten, and was never away".to_owned());
         }
