@@ -102,30 +102,49 @@ impl Ring {
         if before.is_empty() {
             return self.arcs(nest).collect();
         }
-        // The points of both rings in one round, from the last one to itself. Between two neighbours
-        // neither ring has a point, so the end speaks for all: each ring's owner there is its next
-        // point's.
-        let (mut now, mut then) = (self.points.iter().peekable(), before.points.iter().peekable());
-        let first_then = before.points.first().map_or(owner, |&(_, owner)| owner);
-        let last =
-            [&self.points, &before.points].map(|points| points.last().map_or(first, |p| p.0));
-        let mut from = last[0].max(last[1]);
+        // Only own arcs can be gained. Between two points of the earlier ring it had one owner: that of
+        // the point behind. So each own arc is cut where that ring had points.
+        let then = &before.points;
+        let first_then = then.first().map_or(owner, |&(_, owner)| owner);
+        let [last, last_then] =
+            [&self.points, then].map(|points| points.last().map_or(first, |p| p.0));
         let mut gained: Vec<Arc> = Vec::new();
-        loop {
-            let next = [now.peek(), then.peek()].map(|point| point.map(|(at, _)| *at));
-            let Some(to) = next.into_iter().flatten().min() else { return gained };
-            let owns_now = now.peek().map_or(owner, |(_, owner)| *owner) == nest;
-            let owned_then = then.peek().map_or(first_then, |(_, owner)| *owner) == nest;
-            now.next_if(|(at, _)| *at == to);
-            then.next_if(|(at, _)| *at == to);
-            if owns_now && !owned_then {
+        let mut take = |from: u64, to: u64, owner_then: NestId| {
+            if owner_then != nest {
                 match gained.last_mut() {
                     Some(open) if open.to == from => open.to = to,
                     _ => gained.push(Arc { after: from, to }),
                 }
             }
-            from = to;
+        };
+        for (at, &(to, _)) in self.points.iter().enumerate().filter(|(_, (_, own))| *own == nest) {
+            let before = at.checked_sub(1).and_then(|at| self.points.get(at));
+            // The first arc comes round the end of the circle, from where both rings end.
+            let (mut from, cut) = before.map_or((last.max(last_then), 0), |&(from, _)| {
+                (from, then.partition_point(|&(at, _)| at <= from))
+            });
+            let mut cuts = then.get(cut..).unwrap_or_default().iter();
+            let behind = loop {
+                match cuts.next() {
+                    Some(&(at, owner)) if at < to => {
+                        take(from, at, owner);
+                        from = at;
+                    }
+                    point => break point.map_or(first_then, |&(_, owner)| owner),
+                }
+            };
+            take(from, to, behind);
         }
+        if owner == nest {
+            // What lies behind this ring's last point and before the other's belongs to the first.
+            let mut from = last;
+            let cut = then.partition_point(|&(at, _)| at <= last);
+            for &(at, owner) in then.get(cut..).unwrap_or_default() {
+                take(from, at, owner);
+                from = at;
+            }
+        }
+        gained
     }
 }
 
@@ -276,6 +295,8 @@ impl Hasher for PassThrough {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::BirdName;
 
@@ -347,6 +368,55 @@ mod tests {
         }
         assert_eq!(four.gained(&four, NestId(1)), []);
         assert!(four.gained(&Ring::default(), NestId(1)).into_iter().eq(four.arcs(NestId(1))));
+    }
+
+    /// The same by the points of both rings, one after the other.
+    fn gained_by_all_points(now: &Ring, before: &Ring, nest: NestId) -> Vec<Arc> {
+        let mut places: Vec<u64> = now.points.iter().chain(&before.points).map(|p| p.0).collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut from = places.last().copied().unwrap_or_default();
+        let mut gained: Vec<Arc> = Vec::new();
+        for to in places {
+            if now.owner(to) == Some(nest) && before.owner(to) != Some(nest) {
+                match gained.last_mut() {
+                    Some(open) if open.to == from => open.to = to,
+                    _ => gained.push(Arc { after: from, to }),
+                }
+            }
+            from = to;
+        }
+        gained
+    }
+
+    #[test]
+    fn the_arcs_gained_are_those_that_a_look_at_every_point_finds() {
+        let mut rng = crate::Rng::new(11);
+        // Few points for few nests: so the ends of the circle are anybody's.
+        let small = |rng: &mut crate::Rng, nests: u64| {
+            let count = 1 + rng.below(12);
+            let points: BTreeMap<u64, NestId> =
+                (0..count).map(|_| (rng.below(40), NestId(1 + rng.below(nests)))).collect();
+            let points: Vec<_> = points.into_iter().collect();
+            let mut circle = HashRing::with_hasher(Xxh3V1);
+            circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
+            Ring { circle: Some(circle), points }
+        };
+        let mut found = 0;
+        for _ in 0..3_000 {
+            let (now, before) = (small(&mut rng, 3), small(&mut rng, 3));
+            let gained = now.gained(&before, NestId(1));
+            assert_eq!(gained, gained_by_all_points(&now, &before, NestId(1)), "{:?}", now.points);
+            found += gained.len();
+        }
+        assert!(found > 1_000, "{found}");
+        let names = names(9);
+        for (now, before) in [(5, 9), (9, 5), (8, 9)] {
+            let (now, before) = (ring(&names[..now]), ring(&names[..before]));
+            for nest in (1..=9).map(NestId) {
+                assert_eq!(now.gained(&before, nest), gained_by_all_points(&now, &before, nest));
+            }
+        }
     }
 
     #[test]

@@ -322,25 +322,26 @@ impl Nest {
     pub(super) fn heartbeat(&mut self) {
         let (every, silence) = self.heartbeat_times();
         let now = self.now;
-        let silent: Vec<NestId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.heard + silence <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for peer in silent {
+        let silent = self.links.iter().filter(|(_, link)| link.heard + silence <= now);
+        for peer in silent.map(|(id, _)| *id).collect::<Vec<_>>() {
             let why = "it has been silent for too long".to_owned();
             self.out.push(Effect::HangUp { peer, why });
             self.on_link_closed(peer);
         }
-        let idle = self.links.iter().filter(|(_, link)| link.said + every <= now);
-        let idle: Vec<NestId> = idle.map(|(id, _)| *id).collect();
+        let (mut idle, mut next) = (Vec::new(), Time::NEVER);
+        for (id, link) in &self.links {
+            let mut due = link.said + every;
+            if due <= now {
+                idle.push(*id);
+                // By what is said below.
+                due = now + every;
+            }
+            next = next.min(due).min(link.heard + silence);
+        }
         let beat = self.beat();
         self.send_to_all(idle, &beat);
-        let next = self.links.values().map(|link| (link.said + every).min(link.heard + silence));
         // The flock may shrink meanwhile, and heartbeats be due sooner.
-        let look_again = now + self.config.link_silence / 2;
-        self.timers.heartbeat = next.min().map_or(look_again, |next| next.min(look_again));
+        self.timers.heartbeat = next.min(now + self.config.link_silence / 2);
     }
 
     /// How long a link may be idle, and how long it may bring nothing. Both ends must go by the same
