@@ -1,5 +1,6 @@
 //! The consistent hash ring: which nest owns a name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -28,31 +29,72 @@ pub struct Ring {
     circle: Option<HashRing<Point, Xxh3V1>>,
     /// The same points, sorted: `hashring` keeps its own to itself, and [`gained`] compares arcs.
     points: Vec<(u64, NestId)>,
+    /// The nests that have points, and how many.
+    counts: BTreeMap<NestId, u32>,
+    /// Two points lay in one place, and one of them counts for nothing while the other is there.
+    crowded: bool,
 }
+
+/// Where more nests come and go at once than this, a ring is built from the beginning.
+const FEW: usize = 8;
 
 impl Ring {
     /// A ring over these nests. The order in which they are given doesn't matter; a weight of 0
     /// gives a nest no points.
     pub fn new<'a>(nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>) -> Self {
-        let mut nests: Vec<_> = nests.into_iter().collect();
-        // Sorted by name, the stable identity: incarnations differ after every restart.
-        nests.sort_unstable_by(|a, b| a.1.cmp(b.1));
-        nests.dedup_by(|a, b| a.1 == b.1);
-        let mut points = Vec::new();
-        for (nest, name, weight) in nests {
-            let mut position = Position::of(name);
-            let count = weight.min(MAX_WEIGHT) * POINTS_PER_WEIGHT;
-            points.extend((0..count).map(|index| (position.at(index), nest)));
+        Self::of(&counted(nests))
+    }
+
+    /// The ring over other nests, most of which are the same: made from this one. What it is like
+    /// doesn't depend on what there was before.
+    #[must_use]
+    pub fn revised<'a>(
+        &self,
+        nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>,
+    ) -> Self {
+        let nests = counted(nests);
+        let counts: BTreeMap<_, _> = nests.iter().map(|&(nest, _, count)| (nest, count)).collect();
+        let gone = self.counts.iter().filter(|(nest, count)| counts.get(nest) != Some(count));
+        let gone: Vec<NestId> = gone.map(|(nest, _)| *nest).collect();
+        let came = nests.iter().filter(|(nest, _, count)| self.counts.get(nest) != Some(count));
+        let came: Vec<_> = came.copied().collect();
+        if self.crowded || gone.len() + came.len() > FEW {
+            return Self::of(&nests);
         }
-        let mut points = sorted(points);
+        let new = points_of(&came);
+        let mut new = new.into_iter().peekable();
+        let mut points = Vec::with_capacity(self.points.len() + new.len());
+        for &point in self.points.iter().filter(|(_, nest)| !gone.contains(nest)) {
+            while let Some(before) = new.next_if(|new| new.0 < point.0) {
+                points.push(before);
+            }
+            points.push(point);
+        }
+        points.extend(new);
+        if points.windows(2).any(|pair| matches!(pair, [a, b] if a.0 >= b.0)) {
+            return Self::of(&nests);
+        }
+        Self::with(points, counts, false)
+    }
+
+    /// A ring over nests in the order of their names.
+    fn of(nests: &[(NestId, &NestName, u32)]) -> Self {
+        let mut points = points_of(nests);
+        let all = points.len();
         // Of two points in one place the first by name counts, whatever the order in which they came.
         points.dedup_by_key(|(at, _)| *at);
+        let crowded = points.len() < all;
+        let counts = nests.iter().map(|&(nest, _, count)| (nest, count)).collect();
+        Self::with(points, counts, crowded)
+    }
+
+    fn with(points: Vec<(u64, NestId)>, counts: BTreeMap<NestId, u32>, crowded: bool) -> Self {
         let circle = (!points.is_empty()).then(|| {
             let mut circle = HashRing::with_hasher(Xxh3V1);
             circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
             circle
         });
-        Self { circle, points }
+        Self { circle, points, counts, crowded }
     }
 
     /// The owner of a name with this hash; none on an empty ring.
@@ -146,6 +188,29 @@ impl Ring {
         }
         gained
     }
+}
+
+/// Nests with how many points each has, in the order of their names, the stable identity: incarnations
+/// differ after every restart.
+fn counted<'a>(
+    nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>,
+) -> Vec<(NestId, &'a NestName, u32)> {
+    let count = |weight: u32| weight.min(MAX_WEIGHT) * POINTS_PER_WEIGHT;
+    let nests = nests.into_iter().map(|(nest, name, weight)| (nest, name, count(weight)));
+    let mut nests: Vec<_> = nests.collect();
+    nests.sort_unstable_by(|a, b| a.1.cmp(b.1));
+    nests.dedup_by(|a, b| a.1 == b.1);
+    nests
+}
+
+/// The points of these nests, sorted; those of one place in the order of the nests.
+fn points_of(nests: &[(NestId, &NestName, u32)]) -> Vec<(u64, NestId)> {
+    let mut points = Vec::new();
+    for &(nest, name, count) in nests {
+        let mut position = Position::of(name);
+        points.extend((0..count).map(|index| (position.at(index), nest)));
+    }
+    sorted(points)
 }
 
 /// Sorts points by place; those of one place stay in their order. Places are spread evenly, so as
@@ -295,8 +360,6 @@ impl Hasher for PassThrough {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::BirdName;
 
@@ -400,7 +463,7 @@ mod tests {
             let points: Vec<_> = points.into_iter().collect();
             let mut circle = HashRing::with_hasher(Xxh3V1);
             circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
-            Ring { circle: Some(circle), points }
+            Ring { circle: Some(circle), points, ..Ring::default() }
         };
         let mut found = 0;
         for _ in 0..3_000 {
@@ -416,6 +479,30 @@ mod tests {
             for nest in (1..=9).map(NestId) {
                 assert_eq!(now.gained(&before, nest), gained_by_all_points(&now, &before, nest));
             }
+        }
+    }
+
+    #[test]
+    fn a_ring_made_from_another_is_as_if_made_from_nothing() {
+        let names = names(14);
+        let mut rng = crate::Rng::new(5);
+        let mut last = Ring::default();
+        let mut present: Vec<(u64, u32)> = (0..9).map(|at| (at, 1)).collect();
+        for _ in 0..60 {
+            for _ in 0..=rng.below(3) {
+                let nest = rng.below(14);
+                let weight = rng.below(3) as u32;
+                present.retain(|(other, _)| *other != nest);
+                present.push((nest, weight));
+            }
+            let nests = || {
+                present.iter().map(|&(at, weight)| (NestId(at + 1), &names[at as usize], weight))
+            };
+            let (made, revised) = (Ring::new(nests()), last.revised(nests()));
+            assert_eq!(revised.points, made.points);
+            assert_eq!((&revised.counts, revised.crowded), (&made.counts, made.crowded));
+            assert!(hashes(100).into_iter().all(|h| revised.owner(h) == made.owner(h)));
+            last = revised;
         }
     }
 

@@ -320,28 +320,41 @@ impl Nest {
 
     /// Says over idle links that this nest lives, and hangs up on links that say nothing.
     pub(super) fn heartbeat(&mut self) {
-        let (every, silence) = self.heartbeat_times();
-        let now = self.now;
-        let silent = self.links.iter().filter(|(_, link)| link.heard + silence <= now);
-        for peer in silent.map(|(id, _)| *id).collect::<Vec<_>>() {
-            let why = "it has been silent for too long".to_owned();
-            self.out.push(Effect::HangUp { peer, why });
-            self.on_link_closed(peer);
-        }
-        let (mut idle, mut next) = (Vec::new(), Time::NEVER);
-        for (id, link) in &self.links {
-            let mut due = link.said + every;
-            if due <= now {
-                idle.push(*id);
-                // By what is said below.
-                due = now + every;
+        let times = self.heartbeat_times();
+        let (idle, next) = self.idle_links(times).unwrap_or_else(|silent| {
+            for peer in silent {
+                let why = "it has been silent for too long".to_owned();
+                self.out.push(Effect::HangUp { peer, why });
+                self.on_link_closed(peer);
             }
-            next = next.min(due).min(link.heard + silence);
-        }
+            self.idle_links(times).unwrap_or_default()
+        });
         let beat = self.beat();
         self.send_to_all(idle, &beat);
         // The flock may shrink meanwhile, and heartbeats be due sooner.
-        self.timers.heartbeat = next.min(now + self.config.link_silence / 2);
+        self.timers.heartbeat = next.min(self.now + self.config.link_silence / 2);
+    }
+
+    /// The links over which something must be said now, and when it is time to look again. An error
+    /// names those that say nothing themselves.
+    fn idle_links(
+        &self,
+        (every, silence): (Duration, Duration),
+    ) -> Result<(Vec<NestId>, Time), Vec<NestId>> {
+        let (mut idle, mut next) = (Vec::new(), Time::NEVER);
+        for (id, link) in &self.links {
+            if link.heard + silence <= self.now {
+                let silent = self.links.iter().filter(|(_, link)| link.heard + silence <= self.now);
+                return Err(silent.map(|(id, _)| *id).collect());
+            }
+            let mut due = link.said + every;
+            if due <= self.now {
+                idle.push(*id);
+                due = self.now + every;
+            }
+            next = next.min(due).min(link.heard + silence);
+        }
+        Ok((idle, next))
     }
 
     /// How long a link may be idle, and how long it may bring nothing. Both ends must go by the same
