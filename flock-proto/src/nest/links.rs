@@ -257,7 +257,6 @@ impl Nest {
     /// Looks for those that should be linked and aren't: every member, and one or two of the
     /// addresses where a lost part of the flock may be. Stock SWIM never goes back to those.
     pub(super) fn redial(&mut self) {
-        let linked: BTreeSet<&str> = self.links.values().map(|l| l.address.as_str()).collect();
         let alive = self.swim.alive();
         let mut wanted: Vec<String> = Vec::new();
         let mut missing: Vec<String> = Vec::new();
@@ -270,7 +269,8 @@ impl Nest {
         }
         let is_linked = |seed: &str| {
             let found = self.found_at.get(seed);
-            linked.contains(seed) || self.links.values().any(|link| Some(&link.name) == found)
+            // Of seeds there are few: no set of all links' addresses is made for them.
+            self.links.values().any(|link| link.address == seed || Some(&link.name) == found)
         };
         missing.extend(self.me.seeds.iter().filter(|seed| !is_linked(seed)).cloned());
         for _ in 0..2 {
