@@ -103,6 +103,8 @@ pub struct Nest {
     skewed: BTreeSet<NestId>,
     leave: Option<Leave>,
     told_alone: Option<Time>,
+    /// A nest that keeps this one from coming up, or did when last looked at.
+    waits_for: Option<NestId>,
 
     // The view, and what the others have sealed for it.
     view: Arc<View>,
@@ -112,6 +114,8 @@ pub struct Nest {
     /// When the members were last looked through.
     refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
+    /// Nests whose seal names operations that are not known here.
+    demanding: BTreeSet<NestId>,
     seal_seq: u64,
     /// A digest of what each nest knew when it last said so.
     knowledge: BTreeMap<NestId, u64>,
@@ -251,12 +255,14 @@ impl Nest {
             skewed: BTreeSet::new(),
             leave: None,
             told_alone: None,
+            waits_for: None,
             view: Arc::new(View::new(id, Vec::new())),
             members_changed: true,
             links_changed: false,
             view_at: Time::NEVER,
             refreshed_at: Time::default(),
             seals: BTreeMap::new(),
+            demanding: BTreeSet::new(),
             seal_seq: 0,
             knowledge: BTreeMap::new(),
             seal_changes: 0,

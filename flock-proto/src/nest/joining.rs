@@ -142,8 +142,29 @@ impl Nest {
         }
     }
 
+    /// Whether this nest is known to keep us from coming up: it is alive, and has told no card, or is
+    /// Up and doesn't hold us in its view, as far as we know.
+    fn is_kept_back_by(&self, id: NestId) -> bool {
+        let up = |state| state == NestState::Up && !planted(Bug::UnheldJoiner);
+        self.swim.alive().contains(&id)
+            && self.roster.card(id).is_none_or(|card| up(card.state) && !self.is_held_by(id))
+    }
+
+    /// Whether a nest holds us in its view, and we know what it knows.
+    fn is_held_by(&self, id: NestId) -> bool {
+        let held = self.held.get(&id);
+        held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
+    }
+
     fn may_be_up(&mut self) -> bool {
-        if self.swim.alive().iter().any(|&id| self.roster.card(id).is_none()) {
+        // Asked after each frame while a hundred nests join: mostly the answer is the same, for the
+        // same reason.
+        if self.waits_for.is_some_and(|id| self.is_kept_back_by(id)) {
+            return false;
+        }
+        self.waits_for =
+            self.swim.alive().iter().copied().find(|&id| self.roster.card(id).is_none());
+        if self.waits_for.is_some() {
             // It may be Up for all we know.
             return false;
         }
@@ -153,16 +174,14 @@ impl Nest {
             .iter()
             .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
             .collect();
-        let holds_me = |id: &NestId| {
-            let held = self.held.get(id);
-            held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
-        };
         if others.iter().any(|(_, state)| *state == NestState::Up) {
             let ups = || others.iter().filter(|(_, state)| *state == NestState::Up);
             // A joiner that met one nest of many may not have heard of the rest yet: that one has.
             let theirs = || ups().filter_map(|(id, _)| self.held.get(id)).flat_map(|held| &held.up);
             let mut all = ups().map(|(id, _)| id).chain(theirs()).filter(|id| **id != self.id);
-            return planted(Bug::UnheldJoiner) || all.all(holds_me);
+            let waits_for = all.find(|id| !self.is_held_by(**id)).copied();
+            self.waits_for = waits_for;
+            return planted(Bug::UnheldJoiner) || waits_for.is_none();
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
@@ -175,12 +194,12 @@ impl Nest {
             if self.now < form_at {
                 self.timers.join = self.timers.join.min(form_at);
             }
-            let held = others.iter().all(|(id, _)| holds_me(id));
+            let held = others.iter().all(|(id, _)| self.is_held_by(*id));
             return first && self.now >= form_at && self.may_form() && held;
         }
         if !others.is_empty() {
             // All that are left are leaving: they hand over to this nest, and wait for it.
-            return others.iter().all(|(id, _)| holds_me(id));
+            return others.iter().all(|(id, _)| self.is_held_by(*id));
         }
         let alone_at =
             if self.me.seeds.is_empty() { self.born } else { self.born + self.config.form_after };

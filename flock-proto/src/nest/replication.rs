@@ -168,8 +168,13 @@ impl Nest {
         if self.rng.one_in(4) {
             return self.rng.pick(members).copied();
         }
-        let said = |id: &NestId| self.links.get(id).map(|link| link.said);
-        members.iter().filter_map(|id| Some((said(id)?, *id))).min().map(|(_, id)| id)
+        // Both are in order: one walk along the two.
+        let mut members = members.iter().peekable();
+        let linked = self.links.iter().filter(|(id, _)| {
+            while members.next_if(|member| member < id).is_some() {}
+            members.peek() == Some(id)
+        });
+        linked.map(|(id, link)| (link.said, *id)).min().map(|(_, id)| id)
     }
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {

@@ -231,6 +231,7 @@ impl Nest {
     /// (a bird that departed from there) stays.
     fn forget_member(&mut self, id: NestId) {
         self.seals.remove(&id);
+        self.demanding.remove(&id);
         self.seal_changes += 1;
         self.knowledge.remove(&id);
         self.ready.remove(&id);
@@ -352,6 +353,11 @@ impl Nest {
         }
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
+        if seal.vector.is_some() {
+            self.demanding.insert(from);
+        } else {
+            self.demanding.remove(&from);
+        }
         self.seals.insert(from, seal);
         self.seal_changes += 1;
         // It says what is listed, and what must be known before that counts.
@@ -406,13 +412,15 @@ impl Nest {
     pub(super) fn check_settled(&mut self) {
         // Between two changes of these nothing can come of it, and it looks at every seal.
         let by = (self.view.fingerprint(), self.registry.vector_digest(), self.seal_changes);
-        if self.checked_by.replace(by) == Some(by) {
+        let last = self.checked_by.replace(by);
+        if last == Some(by) {
             return;
         }
-        // What is known once is known for good.
-        let known = self.registry.vector();
-        for seal in self.seals.values_mut() {
-            seal.vector.take_if(|vector| known.covers_all(vector));
+        let covered = self.drop_covered();
+        let same = last.is_some_and(|last| (last.0, last.2) == (by.0, by.2));
+        if same && !covered && self.newcomers.is_empty() && self.gained.is_empty() {
+            // Some operation came, as happens all the time: no seal is another for that.
+            return;
         }
         let view = self.view.clone();
         let waits = |nest: &Self, id: &NestId| {
@@ -445,6 +453,20 @@ impl Nest {
         if self.newcomers.is_empty() && self.gained.is_empty() {
             self.tell_ready(view.fingerprint());
         }
+    }
+
+    /// Drops what seals require and is known by now, which it is for good. Whether there was any.
+    fn drop_covered(&mut self) -> bool {
+        let known = self.registry.vector();
+        let (seals, before) = (&mut self.seals, self.demanding.len());
+        self.demanding.retain(|id| {
+            let vector = seals.get_mut(id).map(|seal| &mut seal.vector);
+            vector.is_some_and(|vector| {
+                drop(vector.take_if(|vector| known.covers_all(vector)));
+                vector.is_some()
+            })
+        });
+        self.demanding.len() < before
     }
 
     /// Looks at some names of the arcs gained: birds may be due here that nobody asks for. A nest that

@@ -31,7 +31,7 @@ impl World {
         nest.handle(now, input);
         if nest.is_settled_everywhere() {
             let (id, view) = (nest.id(), nest.view().fingerprint());
-            self.checks.on_settled(id, view);
+            self.checks.on_settled(host, id, view);
         }
         self.carry_out(host);
         if let Some((alive, suspects)) = before {
@@ -181,6 +181,7 @@ impl World {
         }
         it.boots += 1;
         it.armed = Time::NEVER;
+        it.timers.clear();
         it.control.clear();
         it.known.clear();
         let body = std::mem::take(&mut it.body);

@@ -31,7 +31,9 @@ impl Checks {
         if self.buried.contains(&birth) {
             self.fail("I5", format!("{name} of birth {birth:?} hatches, and was dead everywhere"));
         }
-        self.births.insert(birth, name.clone());
+        if self.births.insert(birth, name.clone()).as_ref() != Some(name) {
+            self.births_of.entry(name.clone()).or_default().insert(birth);
+        }
         self.on_fence(name, birth, fence, host, whole);
         let lives = self.lives.entry(name.clone()).or_default();
         lives.push(Life { host, since: self.now });
@@ -214,8 +216,10 @@ impl Checks {
 
     /// A name was stopped, and with it all births that it had.
     pub(in crate::sim) fn on_stopped(&mut self, name: &BirdName) {
-        let of_name = self.births.iter().filter(|(_, of)| *of == name);
-        let births: Vec<Dot> = of_name.map(|(birth, _)| *birth).collect();
+        let of_name = self.births_of.get(name).into_iter().flatten().copied();
+        // A birth that another name had since is that one's.
+        let births: Vec<Dot> =
+            of_name.filter(|birth| self.births.get(birth) == Some(name)).collect();
         births.into_iter().for_each(|birth| self.on_end_for_good(birth));
     }
 
@@ -252,7 +256,11 @@ impl Checks {
             .map(|(birth, _)| *birth)
             .collect();
         for birth in dead {
-            self.births.remove(&birth);
+            if let Some(name) = self.births.remove(&birth)
+                && let Some(births) = self.births_of.get_mut(&name)
+            {
+                births.remove(&birth);
+            }
             self.buried.insert(birth);
         }
     }
