@@ -279,6 +279,13 @@ mod tests {
         assert!(slots.bits > 4);
         let hashes: Vec<_> = slots.range(0..=u64::MAX).map(|slot| slot.hash).collect();
         assert!(hashes.len() == 2000 && hashes.is_sorted());
+        for (bucket, place) in slots.buckets.iter().zip(0..) {
+            let mut sum = Sum::default();
+            for slot in bucket.runs(&(0..=u64::MAX), slots.span_at(place)).flatten() {
+                sum.add(Sum { digest: slot::digest(slot.hash, dot(slot.seq)), records: 1 });
+            }
+            assert_eq!(bucket.sum(), sum, "each half is told of its own records");
+        }
         let (full, digest) = (slots.bits, slots.digest());
         empty(&mut slots, &origins, 101..=2000);
         assert!(slots.bits < full && slots.bits >= 4);
