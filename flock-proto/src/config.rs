@@ -265,8 +265,8 @@ pub struct RegistryConfig {
     pub bucket_bits: u32,
     /// The greatest number of buckets, as a power of two: 16 Mi, for 400 million records.
     pub max_bucket_bits: u32,
-    /// Buckets are halved when they hold more than this on average: a search, which goes from record
-    /// to record, is short, and what a bucket costs is spread over half a dozen records at least.
+    /// Buckets are halved when they hold more than this on average: a search stays within a
+    /// few lines of memory, and what a bucket costs is spread over half a dozen records at least.
     pub bucket_full: usize,
     /// Pairs of buckets are merged when they hold less than this on average. Far below half of
     /// `bucket_full`, so that a register that shrinks and grows about one size doesn't do both again
