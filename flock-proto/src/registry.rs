@@ -275,7 +275,9 @@ impl Registry {
         grounded: Option<Grounding>,
     ) -> Option<Change> {
         let winner = self.winner(name)?;
-        let mut record = Record { dot: self.next_dot(), hlc, grounded, anew: false, ..winner };
+        // Siblings that are made one say nothing new: what removes one removes what they become.
+        let anew = winner.anew && winner.grounded == grounded;
+        let mut record = Record { dot: self.next_dot(), hlc, grounded, anew, ..winner };
         if planted(Bug::NewBirth) {
             record.birth = record.dot;
         }

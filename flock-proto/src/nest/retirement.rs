@@ -45,9 +45,13 @@ impl Nest {
             Some(vector) if !vector.is_retired(id) => vector.seq(id),
             _ => mine.seq(id),
         };
-        let agreed = self.retirement.gone.keys().map(|&id| (id, known(id))).collect();
-        self.retirement.agreed.insert(nest, agreed);
         let retirement = &mut self.retirement;
+        let agreed = retirement.agreed.entry(nest).or_default();
+        let now = retirement.gone.keys().map(|&id| (id, known(id)));
+        // Mostly nothing is new.
+        if !now.clone().eq(agreed.iter().map(|(&id, &seq)| (id, seq))) {
+            *agreed = now.collect();
+        }
         let mark = |set: &mut BTreeSet<NestId>, is_in| {
             if is_in {
                 set.insert(nest)

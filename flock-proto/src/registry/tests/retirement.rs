@@ -105,3 +105,17 @@ fn a_record_that_comes_late_but_was_never_removed_stays() {
     assert_eq!(late.remove_outdone(), vec![]);
     assert!(late.winner(&name("robin")).is_some());
 }
+
+#[test]
+fn two_that_are_made_one_are_removed_as_one() {
+    let [mut one, mut three, mut four] = after_a_death();
+    write_anew(&mut one);
+    write_anew(&mut four);
+    sync(&one, &mut four);
+    assert_eq!(four.records(), 2);
+    assert!(
+        four.overwrite(&name("robin"), Hlc(8), None).is_some_and(|change| change.after.is_some())
+    );
+    assert!(three.remove(&name("robin"), Cause::Stopped).is_some());
+    assert_eq!(meet(&mut [one, three, four]), [false; 3]);
+}
