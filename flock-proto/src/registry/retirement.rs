@@ -55,7 +55,9 @@ impl Registry {
     /// siblings stay, and which of them is read.
     pub fn rewrite(&mut self, name: &BirdName, dot: Dot) -> Option<Change> {
         let record = self.siblings(name).into_iter().find(|record| record.dot == dot)?;
-        let entry = Entry { dot: self.next_dot(), anew: true, ..record.entry() };
+        // One that was put back after a removal must outlive that: it stands for itself.
+        let anew = record.anew || record.dot == record.birth;
+        let entry = Entry { dot: self.next_dot(), anew, ..record.entry() };
         let mut touched = Touched::default();
         let covers = std::iter::once(dot);
         self.apply(entry.dot, name.hash64(), covers, Op::Add(entry), &mut touched);

@@ -119,3 +119,22 @@ fn two_that_are_made_one_are_removed_as_one() {
     assert!(three.remove(&name("robin"), Cause::Stopped).is_some());
     assert_eq!(meet(&mut [one, three, four]), [false; 3]);
 }
+
+#[test]
+fn one_that_was_put_back_outlives_the_removal_before_that_in_whatever_hand() {
+    let [mut one, mut three, mut four] = after_a_death();
+    let record = one.winner(&name("robin")).unwrap();
+    assert!(three.end(&name("robin"), Fence(9)).is_some());
+    sync(&three, &mut one);
+    let _change = one.re_add(&record, Hlc(7));
+    // The fourth knows neither the end nor who put the bird back; then its author is gone, too.
+    let mut five = registry(5);
+    sync(&one, &mut five);
+    let (written, _) = five.written_by(|id| id == NestId(1), 0, usize::MAX);
+    assert_eq!(written.len(), 1);
+    for (name, dot) in written {
+        assert!(five.rewrite(&name, dot).is_some());
+    }
+    sync(&five, &mut four);
+    assert_eq!(meet(&mut [three, four, five]), [true; 3]);
+}

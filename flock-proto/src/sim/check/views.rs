@@ -134,6 +134,14 @@ impl World {
         }
         let now = self.checks.now;
         self.checks.up.insert(host, now);
+        let knows = |other: usize| {
+            let id = self.hosts[other].nest.as_ref().map(crate::Nest::id);
+            id.is_some_and(|id| after.member(id).is_some())
+        };
+        if self.checks.rough && self.up().into_iter().any(|other| other != host && !knows(other)) {
+            // All seeds are gone, and it forms a flock of its own: as if the network were cut.
+            self.facts.on_torn(now);
+        }
         if self.checks.rough || !self.net.is_whole() {
             return;
         }
