@@ -142,6 +142,7 @@ fn log(event: &Event) {
         | Event::Refused { .. }
         | Event::ClockSkew { .. }
         | Event::Diverged { .. }
+        | Event::Renewed
         | Event::BadFrame { .. } => tracing::warn!("{event}"),
         _ => tracing::info!("{event}"),
     }

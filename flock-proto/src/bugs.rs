@@ -50,6 +50,10 @@ bugs! {
     NewBirth "new-birth" "I6",
     /// A delta is joined though operations before it are lacking.
     NoMergeGuard "no-merge-guard" "I4",
+    /// A horizon is followed without writing anew what it makes an orphan of.
+    UnwrittenHorizon "unwritten-horizon" "I4",
+    /// A removal does not reach what was written anew on the other side of a cut.
+    OutdoneRemovals "outdone-removals" "I6",
     /// What the peer of a comparison knew counts as known before the comparison is complete.
     EarlyVector "early-vector" "I4",
     /// A nest is settled though it lacks operations that the seals name.

@@ -120,6 +120,13 @@ pub struct Config {
     pub max_clock_skew: Duration,
     /// How often an unanswered request is sent anew.
     pub retry_every: Duration,
+    /// A nest that has been gone for so long is forgotten, and joins as a new one should it come back:
+    /// longer than cuts last. Meanwhile each vector names it, and is 14 bytes longer.
+    pub retire_after: Duration,
+    /// Of records whose authors are to be forgotten, so many are looked at every
+    /// [`sync_every`](Self::sync_every), and written anew where they are ours: a million in four
+    /// minutes, in half a millisecond each.
+    pub retire_looks: usize,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
     /// Names of an arc gained that are looked at in one go. Half a million at once, as a joiner may
@@ -168,6 +175,8 @@ impl Default for Config {
             aftermath: Duration::from_secs(60),
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
+            retire_after: Duration::from_secs(3600),
+            retire_looks: 4096,
             depart_window: 256,
             gained_at_once: 4096,
             forward_for: Duration::from_secs(30),
@@ -256,8 +265,8 @@ pub struct RegistryConfig {
     pub bucket_bits: u32,
     /// The greatest number of buckets, as a power of two: 16 Mi, for 400 million records.
     pub max_bucket_bits: u32,
-    /// Buckets are halved when they hold more than this on average: a search, which goes from record
-    /// to record, is short, and what a bucket costs is spread over half a dozen records at least.
+    /// Buckets are halved when they hold more than this on average: a search stays within a
+    /// few lines of memory, and what a bucket costs is spread over half a dozen records at least.
     pub bucket_full: usize,
     /// Pairs of buckets are merged when they hold less than this on average. Far below half of
     /// `bucket_full`, so that a register that shrinks and grows about one size doesn't do both again

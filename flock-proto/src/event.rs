@@ -112,6 +112,9 @@ pub enum Event {
         /// The other nest.
         nest: NestName,
     },
+    /// The others had held this nest for dead for so long that they forgot it: it joins anew, as a later
+    /// run of itself. Its birds live on.
+    Renewed,
     /// A frame could not be read; it was counted and dropped.
     BadFrame {
         /// Whose link it came over, if it is known.
@@ -155,6 +158,7 @@ impl fmt::Display for Event {
             Self::Diverged { nest } => {
                 write!(f, "the register differs from that of {nest} for no reason; repairing it")
             }
+            Self::Renewed => write!(f, "this nest was forgotten, and joins anew"),
             Self::BadFrame { from, why } => write!(
                 f,
                 "a bad frame from {}: {why}",

@@ -9,6 +9,7 @@
 //! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views; seals and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
+//! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
@@ -32,6 +33,7 @@ mod links;
 mod looks;
 mod moving;
 mod replication;
+mod retirement;
 mod serving;
 mod views;
 
@@ -58,6 +60,7 @@ use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
 use replication::CatchUp;
+use retirement::Retirement;
 use serving::{Asker, Served};
 
 /// The whole mind of one nest.
@@ -100,6 +103,8 @@ pub struct Nest {
     skewed: BTreeSet<NestId>,
     leave: Option<Leave>,
     told_alone: Option<Time>,
+    /// A nest that keeps this one from coming up, or did when last looked at.
+    waits_for: Option<NestId>,
 
     // The view, and what the others have sealed for it.
     view: Arc<View>,
@@ -109,6 +114,8 @@ pub struct Nest {
     /// When the members were last looked through.
     refreshed_at: Time,
     seals: BTreeMap<NestId, Seal>,
+    /// Nests whose seal names operations that are not known here.
+    demanding: BTreeSet<NestId>,
     seal_seq: u64,
     /// A digest of what each nest knew when it last said so.
     knowledge: BTreeMap<NestId, u64>,
@@ -135,6 +142,7 @@ pub struct Nest {
     // The registry.
     registry: Registry,
     catch_up: CatchUp,
+    retirement: Retirement,
     pushed: u64,
     /// The last of our operations that each nest is known to hold.
     acked: BTreeMap<NestId, u64>,
@@ -156,6 +164,8 @@ pub struct Nest {
     contested: BTreeMap<BirdName, Time>,
     /// Lives that ended here because another goes on.
     lost: BTreeMap<BirdName, Lost>,
+    /// Its incarnation before was forgotten while it lived.
+    renewed: bool,
     /// Birds that may depart as soon as the window to their owner has room.
     queue: BTreeMap<NestId, BTreeSet<BirdName>>,
     in_flight: BTreeMap<NestId, BTreeSet<BirdName>>,
@@ -245,12 +255,14 @@ impl Nest {
             skewed: BTreeSet::new(),
             leave: None,
             told_alone: None,
+            waits_for: None,
             view: Arc::new(View::new(id, Vec::new())),
             members_changed: true,
             links_changed: false,
             view_at: Time::NEVER,
             refreshed_at: Time::default(),
             seals: BTreeMap::new(),
+            demanding: BTreeSet::new(),
             seal_seq: 0,
             knowledge: BTreeMap::new(),
             seal_changes: 0,
@@ -263,6 +275,7 @@ impl Nest {
             ready: BTreeMap::new(),
             readied: BTreeMap::new(),
             catch_up: CatchUp::default(),
+            retirement: Retirement::default(),
             pushed: 0,
             acked: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -276,6 +289,7 @@ impl Nest {
             fences: BTreeMap::new(),
             contested: BTreeMap::new(),
             lost: BTreeMap::new(),
+            renewed: false,
             queue: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             wanted: BTreeSet::new(),
@@ -468,6 +482,7 @@ impl Nest {
     /// What follows every input: views, then seals, then names, then answers. Each step looks at
     /// the state as it is, not at what happened; so none can be forgotten in some handler.
     fn round(&mut self) {
+        self.follow_horizon();
         self.try_up();
         self.refresh_view();
         self.check_settled();

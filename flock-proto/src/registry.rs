@@ -15,6 +15,7 @@
 //! - `delta`: what a peer lacks, by log; and joining it.
 //! - `ranges`: the same without a log, told by ranges of hashes: digests and records.
 //! - `comparison`: taking that in.
+//! - `retirement`: how dead incarnations are forgotten.
 //! - `codec`: the bytes of all three.
 //!
 //! Sources: Bieniusa et al., "An Optimized Conflict-free Replicated Set", 2012; Almeida, Shoker,
@@ -26,6 +27,7 @@ mod comparison;
 mod delta;
 mod origins;
 mod ranges;
+mod retirement;
 mod slots;
 mod status;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use comparison::Comparison;
 pub use delta::{Delta, Joined};
 use origins::{Logged, Origins};
 pub use ranges::{Opening, Ranges, RangesWanted};
+use retirement::Outdone;
 use slots::{Slot, Slots};
 pub use status::{Standing, Status};
 pub use vector::Vector;
@@ -71,6 +74,9 @@ pub struct Record {
     pub token: u64,
     /// It crashed too often and must not be hatched.
     pub grounded: Option<Grounding>,
+    /// It was written anew as it was, in place of a record of a nest that is gone: whatever removes
+    /// that one removes it.
+    pub anew: bool,
 }
 
 /// Why a bird is not hatched any more.
@@ -94,6 +100,8 @@ pub struct Registry {
     /// The last own operation handed out by [`Registry::take_delta`].
     taken: u64,
     diverged: u64,
+    /// Records that others removed as they were before they were written anew.
+    outdone: Vec<Outdone>,
     /// Grows with every change.
     revision: u64,
 }
@@ -102,7 +110,17 @@ impl Registry {
     /// An empty replica.
     pub fn new(me: NestId, config: RegistryConfig) -> Self {
         let (slots, origins) = (Slots::new(config), Origins::new(config.log_len));
-        Self { me, config, slots, origins, comparison: None, taken: 0, diverged: 0, revision: 0 }
+        Self {
+            me,
+            config,
+            slots,
+            origins,
+            comparison: None,
+            taken: 0,
+            diverged: 0,
+            outdone: Vec::new(),
+            revision: 0,
+        }
     }
 
     /// Goes on under another incarnation. `false`, and nothing is changed, if this one has issued
@@ -111,6 +129,17 @@ impl Registry {
         let unused = self.origins.seq(self.me) == 0 && self.origins.seq(me) == 0;
         if unused {
             self.me = me;
+        }
+        unused
+    }
+
+    /// Goes on under another incarnation, though this one has issued operations: what they did stays,
+    /// as if another nest had done it. `false`, and nothing is changed, if others issued some under
+    /// the new one.
+    pub fn renew(&mut self, me: NestId) -> bool {
+        let unused = self.origins.seq(me) == 0;
+        if unused {
+            (self.me, self.taken) = (me, 0);
         }
         unused
     }
@@ -137,7 +166,7 @@ impl Registry {
 
     /// Does it know this operation and all before it of the same incarnation?
     pub fn covers(&self, dot: Dot) -> bool {
-        self.origins.seq(dot.origin) >= dot.seq
+        self.origins.covers(dot)
     }
 
     /// The last operation issued here; its `seq` is 0 before the first.
@@ -153,6 +182,11 @@ impl Registry {
     /// A digest of the vector: equal digests go with equal vectors.
     pub const fn vector_digest(&self) -> u64 {
         self.origins.vector_digest()
+    }
+
+    /// Is this operation known for certain? Of those of a retired incarnation it can't be said.
+    pub fn remembers(&self, dot: Dot) -> bool {
+        self.origins.seq(dot.origin) >= dot.seq
     }
 
     /// The record that is read under this name.
@@ -197,6 +231,16 @@ impl Registry {
         names.filter_map(|name| self.winner(&name)).take(limit).collect()
     }
 
+    /// An operation that does nothing, if none was issued here before: for a nest to stand in the
+    /// vectors as soon as it is part of the flock.
+    pub fn arrive(&mut self) {
+        if self.last_dot().seq == 0 {
+            let mut touched = Touched::default();
+            self.apply(self.next_dot(), 0, std::iter::empty(), Op::Void, &mut touched);
+            let _nothing = self.finish(touched);
+        }
+    }
+
     /// Starts a bird under a name of which the caller knows that nobody lives there. (A record
     /// that lives all the same is superseded.)
     pub fn start(
@@ -215,6 +259,7 @@ impl Registry {
             species,
             token,
             grounded: None,
+            anew: false,
             name: name.as_str().as_bytes(),
             args,
         };
@@ -229,7 +274,10 @@ impl Registry {
         hlc: Hlc,
         grounded: Option<Grounding>,
     ) -> Option<Change> {
-        let mut record = Record { dot: self.next_dot(), hlc, grounded, ..self.winner(name)? };
+        let winner = self.winner(name)?;
+        // Siblings that are made one say nothing new: what removes one removes what they become.
+        let anew = winner.anew && winner.grounded == grounded;
+        let mut record = Record { dot: self.next_dot(), hlc, grounded, anew, ..winner };
         if planted(Bug::NewBirth) {
             record.birth = record.dot;
         }
@@ -240,7 +288,7 @@ impl Registry {
     /// supersedes records of the same birth; one of another birth stays, as a sibling.
     pub fn re_add(&mut self, record: &Record, hlc: Hlc) -> Change {
         let dot = self.next_dot();
-        let entry = Entry { dot, hlc, ..record.entry() };
+        let entry = Entry { dot, hlc, anew: false, ..record.entry() };
         self.write(&record.name, &entry, |birth| birth == record.birth)
     }
 
@@ -258,10 +306,16 @@ impl Registry {
 
     fn remove_all(&mut self, name: &BirdName, removal: Removal) -> Option<Change> {
         let hash = name.hash64();
-        let covers = self.dots_of(name, hash, |_| true);
+        let mut covers = self.dots_of(name, hash, |_| true);
         if covers.is_empty() {
             return None;
         }
+        // Nests that have not seen what became of the birds since they were started shall end them,
+        // too, if they write their records anew.
+        let siblings = self.slots.siblings(hash, name.as_str().as_bytes());
+        covers.extend(siblings.map(|slot| self.birth(slot).0));
+        covers.sort_unstable();
+        covers.dedup();
         let mut touched = Touched::default();
         let op = Op::Remove(removal);
         self.apply(self.next_dot(), hash, covers.iter().copied(), op, &mut touched);
@@ -311,8 +365,11 @@ impl Registry {
             Op::Add(entry) => self.unseen_sibling(hash, entry, covers.clone()),
             Op::Remove(_) | Op::Void => None,
         };
+        if let Op::Add(entry) = &op {
+            self.note_late(hash, entry);
+        }
         let mut superseded = Vec::new();
-        for covered in covers {
+        for covered in covers.clone() {
             if planted(Bug::DroppedRemove) && matches!(op, Op::Remove(_)) && dot.origin != self.me {
                 continue;
             }
@@ -325,8 +382,11 @@ impl Registry {
                 touched.met_elsewhere(hash, entry.name, entry.birth, loser);
             }
         }
-        let number = self.origins.number_or_new(dot.origin);
         let removal = if let Op::Remove(removal) = op { Some(removal) } else { None };
+        if let Some(removal) = removal {
+            self.note_outdone(hash, covers, removal);
+        }
+        let number = self.origins.number_or_new(dot.origin);
         self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 
@@ -420,6 +480,7 @@ impl Registry {
             grounded: entry
                 .grounded
                 .map(|(reason, crashes)| Grounding { reason: reason.into(), crashes }),
+            anew: entry.anew,
         })
     }
 }

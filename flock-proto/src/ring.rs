@@ -1,5 +1,6 @@
 //! The consistent hash ring: which nest owns a name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -28,31 +29,72 @@ pub struct Ring {
     circle: Option<HashRing<Point, Xxh3V1>>,
     /// The same points, sorted: `hashring` keeps its own to itself, and [`gained`] compares arcs.
     points: Vec<(u64, NestId)>,
+    /// The nests that have points, and how many.
+    counts: BTreeMap<NestId, u32>,
+    /// Two points lay in one place, and one of them counts for nothing while the other is there.
+    crowded: bool,
 }
+
+/// Where more nests come and go at once than this, a ring is built from the beginning.
+const FEW: usize = 8;
 
 impl Ring {
     /// A ring over these nests. The order in which they are given doesn't matter; a weight of 0
     /// gives a nest no points.
     pub fn new<'a>(nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>) -> Self {
-        let mut nests: Vec<_> = nests.into_iter().collect();
-        // Sorted by name, the stable identity: incarnations differ after every restart.
-        nests.sort_unstable_by(|a, b| a.1.cmp(b.1));
-        nests.dedup_by(|a, b| a.1 == b.1);
-        let mut points = Vec::new();
-        for (nest, name, weight) in nests {
-            let mut position = Position::of(name);
-            let count = weight.min(MAX_WEIGHT) * POINTS_PER_WEIGHT;
-            points.extend((0..count).map(|index| (position.at(index), nest)));
+        Self::of(&counted(nests))
+    }
+
+    /// The ring over other nests, most of which are the same: made from this one. What it is like
+    /// doesn't depend on what there was before.
+    #[must_use]
+    pub fn revised<'a>(
+        &self,
+        nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>,
+    ) -> Self {
+        let nests = counted(nests);
+        let counts: BTreeMap<_, _> = nests.iter().map(|&(nest, _, count)| (nest, count)).collect();
+        let gone = self.counts.iter().filter(|(nest, count)| counts.get(nest) != Some(count));
+        let gone: Vec<NestId> = gone.map(|(nest, _)| *nest).collect();
+        let came = nests.iter().filter(|(nest, _, count)| self.counts.get(nest) != Some(count));
+        let came: Vec<_> = came.copied().collect();
+        if self.crowded || gone.len() + came.len() > FEW {
+            return Self::of(&nests);
         }
-        let mut points = sorted(points);
+        let new = points_of(&came);
+        let mut new = new.into_iter().peekable();
+        let mut points = Vec::with_capacity(self.points.len() + new.len());
+        for &point in self.points.iter().filter(|(_, nest)| !gone.contains(nest)) {
+            while let Some(before) = new.next_if(|new| new.0 < point.0) {
+                points.push(before);
+            }
+            points.push(point);
+        }
+        points.extend(new);
+        if points.windows(2).any(|pair| matches!(pair, [a, b] if a.0 >= b.0)) {
+            return Self::of(&nests);
+        }
+        Self::with(points, counts, false)
+    }
+
+    /// A ring over nests in the order of their names.
+    fn of(nests: &[(NestId, &NestName, u32)]) -> Self {
+        let mut points = points_of(nests);
+        let all = points.len();
         // Of two points in one place the first by name counts, whatever the order in which they came.
         points.dedup_by_key(|(at, _)| *at);
+        let crowded = points.len() < all;
+        let counts = nests.iter().map(|&(nest, _, count)| (nest, count)).collect();
+        Self::with(points, counts, crowded)
+    }
+
+    fn with(points: Vec<(u64, NestId)>, counts: BTreeMap<NestId, u32>, crowded: bool) -> Self {
         let circle = (!points.is_empty()).then(|| {
             let mut circle = HashRing::with_hasher(Xxh3V1);
             circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
             circle
         });
-        Self { circle, points }
+        Self { circle, points, counts, crowded }
     }
 
     /// The owner of a name with this hash; none on an empty ring.
@@ -102,31 +144,73 @@ impl Ring {
         if before.is_empty() {
             return self.arcs(nest).collect();
         }
-        // The points of both rings in one round, from the last one to itself. Between two neighbours
-        // neither ring has a point, so the end speaks for all: each ring's owner there is its next
-        // point's.
-        let (mut now, mut then) = (self.points.iter().peekable(), before.points.iter().peekable());
-        let first_then = before.points.first().map_or(owner, |&(_, owner)| owner);
-        let last =
-            [&self.points, &before.points].map(|points| points.last().map_or(first, |p| p.0));
-        let mut from = last[0].max(last[1]);
+        // Only own arcs can be gained. Between two points of the earlier ring it had one owner: that of
+        // the point behind. So each own arc is cut where that ring had points.
+        let then = &before.points;
+        let first_then = then.first().map_or(owner, |&(_, owner)| owner);
+        let [last, last_then] =
+            [&self.points, then].map(|points| points.last().map_or(first, |p| p.0));
         let mut gained: Vec<Arc> = Vec::new();
-        loop {
-            let next = [now.peek(), then.peek()].map(|point| point.map(|(at, _)| *at));
-            let Some(to) = next.into_iter().flatten().min() else { return gained };
-            let owns_now = now.peek().map_or(owner, |(_, owner)| *owner) == nest;
-            let owned_then = then.peek().map_or(first_then, |(_, owner)| *owner) == nest;
-            now.next_if(|(at, _)| *at == to);
-            then.next_if(|(at, _)| *at == to);
-            if owns_now && !owned_then {
+        let mut take = |from: u64, to: u64, owner_then: NestId| {
+            if owner_then != nest {
                 match gained.last_mut() {
                     Some(open) if open.to == from => open.to = to,
                     _ => gained.push(Arc { after: from, to }),
                 }
             }
-            from = to;
+        };
+        for (at, &(to, _)) in self.points.iter().enumerate().filter(|(_, (_, own))| *own == nest) {
+            let before = at.checked_sub(1).and_then(|at| self.points.get(at));
+            // The first arc comes round the end of the circle, from where both rings end.
+            let (mut from, cut) = before.map_or((last.max(last_then), 0), |&(from, _)| {
+                (from, then.partition_point(|&(at, _)| at <= from))
+            });
+            let mut cuts = then.get(cut..).unwrap_or_default().iter();
+            let behind = loop {
+                match cuts.next() {
+                    Some(&(at, owner)) if at < to => {
+                        take(from, at, owner);
+                        from = at;
+                    }
+                    point => break point.map_or(first_then, |&(_, owner)| owner),
+                }
+            };
+            take(from, to, behind);
         }
+        if owner == nest {
+            // What lies behind this ring's last point and before the other's belongs to the first.
+            let mut from = last;
+            let cut = then.partition_point(|&(at, _)| at <= last);
+            for &(at, owner) in then.get(cut..).unwrap_or_default() {
+                take(from, at, owner);
+                from = at;
+            }
+        }
+        gained
     }
+}
+
+/// Nests with how many points each has, in the order of their names, the stable identity: incarnations
+/// differ after every restart.
+fn counted<'a>(
+    nests: impl IntoIterator<Item = (NestId, &'a NestName, u32)>,
+) -> Vec<(NestId, &'a NestName, u32)> {
+    let count = |weight: u32| weight.min(MAX_WEIGHT) * POINTS_PER_WEIGHT;
+    let nests = nests.into_iter().map(|(nest, name, weight)| (nest, name, count(weight)));
+    let mut nests: Vec<_> = nests.collect();
+    nests.sort_unstable_by(|a, b| a.1.cmp(b.1));
+    nests.dedup_by(|a, b| a.1 == b.1);
+    nests
+}
+
+/// The points of these nests, sorted; those of one place in the order of the nests.
+fn points_of(nests: &[(NestId, &NestName, u32)]) -> Vec<(u64, NestId)> {
+    let mut points = Vec::new();
+    for &(nest, name, count) in nests {
+        let mut position = Position::of(name);
+        points.extend((0..count).map(|index| (position.at(index), nest)));
+    }
+    sorted(points)
 }
 
 /// Sorts points by place; those of one place stay in their order. Places are spread evenly, so as
@@ -347,6 +431,79 @@ mod tests {
         }
         assert_eq!(four.gained(&four, NestId(1)), []);
         assert!(four.gained(&Ring::default(), NestId(1)).into_iter().eq(four.arcs(NestId(1))));
+    }
+
+    /// The same by the points of both rings, one after the other.
+    fn gained_by_all_points(now: &Ring, before: &Ring, nest: NestId) -> Vec<Arc> {
+        let mut places: Vec<u64> = now.points.iter().chain(&before.points).map(|p| p.0).collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut from = places.last().copied().unwrap_or_default();
+        let mut gained: Vec<Arc> = Vec::new();
+        for to in places {
+            if now.owner(to) == Some(nest) && before.owner(to) != Some(nest) {
+                match gained.last_mut() {
+                    Some(open) if open.to == from => open.to = to,
+                    _ => gained.push(Arc { after: from, to }),
+                }
+            }
+            from = to;
+        }
+        gained
+    }
+
+    #[test]
+    fn the_arcs_gained_are_those_that_a_look_at_every_point_finds() {
+        let mut rng = crate::Rng::new(11);
+        // Few points for few nests: so the ends of the circle are anybody's.
+        let small = |rng: &mut crate::Rng, nests: u64| {
+            let count = 1 + rng.below(12);
+            let points: BTreeMap<u64, NestId> =
+                (0..count).map(|_| (rng.below(40), NestId(1 + rng.below(nests)))).collect();
+            let points: Vec<_> = points.into_iter().collect();
+            let mut circle = HashRing::with_hasher(Xxh3V1);
+            circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
+            Ring { circle: Some(circle), points, ..Ring::default() }
+        };
+        let mut found = 0;
+        for _ in 0..3_000 {
+            let (now, before) = (small(&mut rng, 3), small(&mut rng, 3));
+            let gained = now.gained(&before, NestId(1));
+            assert_eq!(gained, gained_by_all_points(&now, &before, NestId(1)), "{:?}", now.points);
+            found += gained.len();
+        }
+        assert!(found > 1_000, "{found}");
+        let names = names(9);
+        for (now, before) in [(5, 9), (9, 5), (8, 9)] {
+            let (now, before) = (ring(&names[..now]), ring(&names[..before]));
+            for nest in (1..=9).map(NestId) {
+                assert_eq!(now.gained(&before, nest), gained_by_all_points(&now, &before, nest));
+            }
+        }
+    }
+
+    #[test]
+    fn a_ring_made_from_another_is_as_if_made_from_nothing() {
+        let names = names(14);
+        let mut rng = crate::Rng::new(5);
+        let mut last = Ring::default();
+        let mut present: Vec<(u64, u32)> = (0..9).map(|at| (at, 1)).collect();
+        for _ in 0..60 {
+            for _ in 0..=rng.below(3) {
+                let nest = rng.below(14);
+                let weight = rng.below(3) as u32;
+                present.retain(|(other, _)| *other != nest);
+                present.push((nest, weight));
+            }
+            let nests = || {
+                present.iter().map(|&(at, weight)| (NestId(at + 1), &names[at as usize], weight))
+            };
+            let (made, revised) = (Ring::new(nests()), last.revised(nests()));
+            assert_eq!(revised.points, made.points);
+            assert_eq!((&revised.counts, revised.crowded), (&made.counts, made.crowded));
+            assert!(hashes(100).into_iter().all(|h| revised.owner(h) == made.owner(h)));
+            last = revised;
+        }
     }
 
     #[test]

@@ -65,22 +65,23 @@ impl View {
         members.sort_unstable_by_key(|m| m.id);
         members.dedup_by_key(|m| m.id);
         let fingerprint = fingerprint(&members);
-        let up = members.iter().filter(|m| m.state == NestState::Up);
-        let ring = shared(fingerprint, || Ring::new(up.map(|m| (m.id, &m.name, m.weight))));
+        let ring = shared(fingerprint, || Ring::new(up(&members)));
         Self { me, members, ring, fingerprint }
     }
 
-    /// The same nest's next view. The ring is built anew only if it can differ: it costs
-    /// milliseconds where there are many nests.
+    /// The same nest's next view. Its ring is another only if it can differ, and is made from this
+    /// one's: from the beginning it costs milliseconds where there are many nests.
     #[must_use]
     pub fn revised(&self, mut members: Vec<Member>) -> Self {
         members.sort_unstable_by_key(|m| m.id);
         members.dedup_by_key(|m| m.id);
-        if fingerprint(&members) != self.fingerprint {
-            return Self::new(self.me, members);
-        }
-        let ring = self.ring.clone();
-        Self { me: self.me, members, ring, fingerprint: self.fingerprint }
+        let fingerprint = fingerprint(&members);
+        let ring = if fingerprint == self.fingerprint {
+            self.ring.clone()
+        } else {
+            shared(fingerprint, || self.ring.revised(up(&members)))
+        };
+        Self { me: self.me, members, ring, fingerprint }
     }
 
     /// The fingerprint of a view over these members, which are in order.
@@ -131,6 +132,12 @@ impl View {
     pub fn via(&self, id: NestId) -> Via {
         self.member(id).map_or(Via::Nothing, |m| m.via)
     }
+}
+
+/// Those of which the ring is made.
+fn up(members: &[Member]) -> impl Iterator<Item = (NestId, &NestName, u32)> {
+    let up = members.iter().filter(|m| m.state == NestState::Up);
+    up.map(|m| (m.id, &m.name, m.weight))
 }
 
 /// The ring of this view. In a simulation a hundred nests enter one view, one after the other: there

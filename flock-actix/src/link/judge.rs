@@ -23,7 +23,7 @@ impl Links {
             return Err(Refuse::new(Reason::Myself, "this is the nest that dialled"));
         }
         if hello.id == me.id {
-            let why = "this nest drew the same number in the same microsecond";
+            let why = "this nest drew the same number";
             return Err(Refuse { code: Reason::Outdated, why: why.into(), above: me.id });
         }
         if let Some(ahead_ms) = self.skew(hello) {
@@ -45,7 +45,7 @@ impl Links {
         }
         let other = |link: &&Arc<Pipe>| link.peer.name != hello.nest;
         if hello.link == LinkKind::Control && open.control.get(&hello.id).filter(other).is_some() {
-            let why = "another nest drew the same number in the same microsecond";
+            let why = "another nest drew the same number";
             return Err(Refuse { code: Reason::Outdated, why: why.into(), above: hello.id });
         }
         if let Some(&above) = open.known.get(&hello.nest).filter(|&&known| known > hello.id) {

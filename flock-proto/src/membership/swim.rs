@@ -12,6 +12,8 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes};
 use foca::{Foca, Identity, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime};
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::bugs::{Bug, planted};
 use crate::{NestId, NestName, Rng, SwimConfig, Time};
 
@@ -24,19 +26,30 @@ const MAX_PACKET: usize = 60 * 1024;
 struct SwimId {
     id: NestId,
     name: NestName,
+    /// Of the name, by which foca tells members apart. It looks for one by a walk over all of them:
+    /// numbers are compared where they lie.
+    key: u128,
     /// Raised by a nest that was wrongly declared down: foca takes no identity back.
     bump: u32,
 }
 
+impl SwimId {
+    fn new(id: NestId, name: NestName, bump: u32) -> Self {
+        // Of so many bits that no two names ever made have one key.
+        let key = xxh3_128(name.as_str().as_bytes());
+        Self { id, name, key, bump }
+    }
+}
+
 impl Identity for SwimId {
-    type Addr = NestName;
+    type Addr = u128;
 
     fn renew(&self) -> Option<Self> {
         Some(Self { bump: self.bump.checked_add(1)?, ..self.clone() })
     }
 
-    fn addr(&self) -> NestName {
-        self.name.clone()
+    fn addr(&self) -> u128 {
+        self.key
     }
 
     fn win_addr_conflict(&self, other: &Self) -> bool {
@@ -72,7 +85,7 @@ const PING_REQ: u8 = 2;
 
 impl Swim {
     pub(crate) fn new(id: NestId, name: NestName, config: SwimConfig, seed: u64) -> Self {
-        let identity = SwimId { id, name, bump: 0 };
+        let identity = SwimId::new(id, name, 0);
         let foca = Foca::new(identity, for_foca(&config, 8), SwimRng(Rng::new(seed)), Codec);
         Self {
             foca,
@@ -158,7 +171,7 @@ impl Swim {
 
     /// Says hello to a nest that a link was opened to.
     pub(crate) fn announce(&mut self, now: Time, id: NestId, name: &NestName, out: &mut SwimOut) {
-        let to = SwimId { id, name: name.clone(), bump: 0 };
+        let to = SwimId::new(id, name.clone(), 0);
         self.with(now, out, |foca, run| drop(foca.announce(to, run)));
     }
 
@@ -382,11 +395,12 @@ fn id(mut from: impl Buf) -> Result<SwimId, BadPacket> {
     if from.remaining() < len {
         return Err(SHORT);
     }
-    let mut name = vec![0; len];
-    from.copy_to_slice(&mut name);
-    let name = String::from_utf8(name).map_err(|_| BadPacket("a name that is not UTF-8"))?;
-    let name = NestName::try_from(name).map_err(|_| BadPacket("a name that is none"))?;
-    Ok(SwimId { id, name, bump })
+    let mut room = [0; u8::MAX as usize];
+    let name = room.get_mut(..len).ok_or(SHORT)?;
+    from.copy_to_slice(name);
+    let name = str::from_utf8(name).map_err(|_| BadPacket("a name that is not UTF-8"))?;
+    let name = NestName::new(name).map_err(|_| BadPacket("a name that is none"))?;
+    Ok(SwimId::new(id, name, bump))
 }
 
 fn byte(mut from: impl Buf) -> Result<u8, BadPacket> {

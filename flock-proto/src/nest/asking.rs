@@ -157,6 +157,29 @@ impl Nest {
         }
     }
 
+    /// This nest goes on as another: what its users asked is asked anew, and what others asked of it
+    /// they ask others.
+    pub(super) fn forget_requests(&mut self) {
+        let reqs: Vec<ReqId> = self.asks.keys().copied().collect();
+        for req in reqs {
+            self.leave_lane(req);
+            self.take_pending(req);
+            if let Some(ask) = self.asks.get_mut(&req) {
+                (ask.to, ask.decider) = (None, None);
+            }
+        }
+        self.lanes.clear();
+        self.served.clear();
+        self.served_names.clear();
+        self.askers.clear();
+        self.claims.clear();
+        self.forwards.clear();
+        self.responses.clear();
+        self.holding.clear();
+        (self.pushed, self.confirming) = (0, 0);
+        self.timers.ack = Time::NEVER;
+    }
+
     /// Repeats what wasn't answered, and gives up what is past its deadline.
     pub(super) fn on_ask_times(&mut self) {
         while let Some(&(due, req)) = self.ask_times.first() {

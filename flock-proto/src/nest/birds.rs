@@ -404,7 +404,14 @@ impl Nest {
     pub(super) fn on_change(&mut self, change: Change, own: bool) {
         let Change { name, hash, before, after, cause, fence, conflict } = change;
         match (before, after) {
-            (None, Some(_)) if self.audience => self.tell(Event::Started(name.clone())),
+            (None, Some(_)) => {
+                if self.audience {
+                    self.tell(Event::Started(name.clone()));
+                }
+                if !own {
+                    self.tell_lost_life(&name);
+                }
+            }
             (Some((birth, _)), None) => {
                 if cause == Some(Cause::HatchFailed) && !own {
                     // Its start may have been asked here since: the name was another's until now.
@@ -413,6 +420,9 @@ impl Nest {
                 // A comparison doesn't say why a record is gone.
                 let cause = cause.unwrap_or(Cause::Stopped);
                 if own || !self.outlives(&name, &cause, fence) {
+                    if !own {
+                        self.on_removed(&name, birth);
+                    }
                     self.tell(Event::Ended(name.clone(), cause));
                 }
             }
@@ -446,6 +456,7 @@ impl Nest {
             || self.wanted.contains(name)
             || self.routed.contains_key(name)
             || self.served_names.contains_key(name)
+            || self.lost.contains_key(name)
     }
 
     /// The bird ended of itself on another nest, but another life of it runs here: after a

@@ -70,6 +70,10 @@ impl Nest {
         for card in roster.cards {
             // What a nest says of itself nobody else may say.
             if card.name == self.me.name {
+                if card.id > self.id {
+                    // An earlier run of this nest, which had a clock further ahead.
+                    self.on_outdated(card.id);
+                }
                 continue;
             }
             if card.id == self.id {

@@ -7,7 +7,7 @@
 use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
-use crate::{BirdName, Dot, Effect, Fence, Time};
+use crate::{BirdName, Dot, Effect, Fence, NestId, Time};
 
 /// A life that ended here because another goes on.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +29,18 @@ impl Nest {
     /// A life ended here; if the bird, or another of its name, goes on elsewhere, whoever owns it in
     /// the views to come must hear of its fence.
     pub(super) fn note_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
-        if self.registry.winner_birth(name).is_some() {
+        if self.registry.winner_birth(name).is_some() || self.lost.contains_key(name) {
             let until = self.now + self.config.aftermath;
             self.lost.insert(name.clone(), Lost { birth, fence, until });
+        }
+    }
+
+    /// Somebody else removed a bird that lives here: he may not have seen this life, and have started
+    /// another since.
+    pub(super) fn on_removed(&mut self, name: &BirdName, birth: Dot) {
+        if let Some(bird) = self.birds.get(name).filter(|bird| bird.record.birth == birth) {
+            let until = self.now + self.config.aftermath;
+            self.lost.insert(name.clone(), Lost { birth, fence: bird.fence, until });
         }
     }
 
@@ -49,8 +58,28 @@ impl Nest {
         for name in names {
             self.surpass_all(&name);
         }
-        for (name, Lost { birth, fence, .. }) in self.lost.clone() {
-            self.tell_ended(&name, birth, fence);
+        self.tell_lost(|_| true);
+    }
+
+    /// A link to this nest opened: what was told before may have been lost where it was relayed.
+    pub(super) fn tell_lost_to(&mut self, id: NestId) {
+        self.tell_lost(|owner| owner == Some(id));
+    }
+
+    /// Tells the owners of these names which lives of theirs ended here. One that has yet to end tells
+    /// when it does.
+    fn tell_lost(&mut self, is_due: impl Fn(Option<NestId>) -> bool) {
+        let names = self.lost.keys().filter(|name| is_due(self.view.owner(name.hash64())));
+        for name in names.cloned().collect::<Vec<_>>() {
+            self.tell_lost_life(&name);
+        }
+    }
+
+    /// The same for one name: a bird of that name was started since, maybe.
+    pub(super) fn tell_lost_life(&mut self, name: &BirdName) {
+        let over = !self.birds.contains_key(name) && !self.snaps.contains_key(name);
+        if let Some(&Lost { birth, fence, .. }) = self.lost.get(name).filter(|_| over) {
+            self.tell_ended(name, birth, fence);
         }
     }
 

@@ -1,14 +1,13 @@
 //! From `Joining` to `Up` to `Leaving`: what a nest says of itself, and when it may say it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{Nest, incarnation};
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::registry::Vector;
 use crate::wire::{Card, Frame, Held};
-use crate::{Answer, Effect, NestId, NestState, ReqId, Time, View};
+use crate::{Answer, Effect, NestId, NestState, ReqId, Time};
 
 /// A leave under way, or done.
 #[derive(Debug)]
@@ -51,6 +50,7 @@ impl Nest {
             weight: self.me.weight,
             unlinked,
             left: self.has_left(),
+            renewed: self.renewed,
             version: self.card_version,
         });
         self.members_changed = true;
@@ -77,19 +77,15 @@ impl Nest {
         if self.state != NestState::Joining || self.registry.last_dot().seq > 0 {
             return;
         }
+        let id = self.draw_above(above);
+        self.registry.rename(id);
+        self.become_another(id);
+    }
+
+    /// Draws an incarnation that is later than this one.
+    pub(super) fn draw_above(&mut self, above: NestId) -> NestId {
         let drawn = incarnation(&mut self.rng, self.now);
-        self.id = drawn.max(NestId(above.0.saturating_add(1 + self.rng.below(1 << 12))));
-        self.roster.forget(&self.me.name);
-        self.registry.rename(self.id);
-        self.view = Arc::new(View::new(self.id, Vec::new()));
-        self.swim = Swim::new(self.id, self.me.name.clone(), self.config.swim, self.rng.next_u64());
-        self.links.clear();
-        // Those who hold the former incarnation in their view don't hold this one.
-        self.held.clear();
-        self.out.push(Effect::Renamed { id: self.id });
-        self.write_card();
-        self.dialing.clear();
-        self.dial_seeds();
+        drawn.max(NestId(above.0.saturating_add(1 + self.rng.below(1 << 12))))
     }
 
     /// Whether this nest may be part of a flock that joiners form among themselves: not while a seed
@@ -123,6 +119,7 @@ impl Nest {
             if !self.registry.vector().covers_all(&held.vector) {
                 self.send_status(from, true);
             }
+            self.note_horizon(from, Some(&held.vector));
             self.held.insert(from, held);
         }
     }
@@ -137,15 +134,37 @@ impl Nest {
             self.send_held_to_joiners();
         }
         self.may_form_before = may_form;
-        if self.may_be_up() {
-            self.state = NestState::Up;
+        if self.may_be_up() && self.try_follow() {
+            self.registry.arrive();
+            self.state = if self.leave.is_some() { NestState::Leaving } else { NestState::Up };
             self.held.clear();
             self.write_card();
         }
     }
 
+    /// Whether this nest is known to keep us from coming up: it is alive, and has told no card, or is
+    /// Up and doesn't hold us in its view, as far as we know.
+    fn is_kept_back_by(&self, id: NestId) -> bool {
+        let up = |state| state == NestState::Up && !planted(Bug::UnheldJoiner);
+        self.swim.alive().contains(&id)
+            && self.roster.card(id).is_none_or(|card| up(card.state) && !self.is_held_by(id))
+    }
+
+    /// Whether a nest holds us in its view, and we know what it knows.
+    fn is_held_by(&self, id: NestId) -> bool {
+        let held = self.held.get(&id);
+        held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
+    }
+
     fn may_be_up(&mut self) -> bool {
-        if self.swim.alive().iter().any(|&id| self.roster.card(id).is_none()) {
+        // Asked after each frame while a hundred nests join: mostly the answer is the same, for the
+        // same reason.
+        if self.waits_for.is_some_and(|id| self.is_kept_back_by(id)) {
+            return false;
+        }
+        self.waits_for =
+            self.swim.alive().iter().copied().find(|&id| self.roster.card(id).is_none());
+        if self.waits_for.is_some() {
             // It may be Up for all we know.
             return false;
         }
@@ -155,16 +174,14 @@ impl Nest {
             .iter()
             .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
             .collect();
-        let holds_me = |id: &NestId| {
-            let held = self.held.get(id);
-            held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
-        };
         if others.iter().any(|(_, state)| *state == NestState::Up) {
             let ups = || others.iter().filter(|(_, state)| *state == NestState::Up);
             // A joiner that met one nest of many may not have heard of the rest yet: that one has.
             let theirs = || ups().filter_map(|(id, _)| self.held.get(id)).flat_map(|held| &held.up);
             let mut all = ups().map(|(id, _)| id).chain(theirs()).filter(|id| **id != self.id);
-            return planted(Bug::UnheldJoiner) || all.all(holds_me);
+            let waits_for = all.find(|id| !self.is_held_by(**id)).copied();
+            self.waits_for = waits_for;
+            return planted(Bug::UnheldJoiner) || waits_for.is_none();
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
@@ -177,12 +194,12 @@ impl Nest {
             if self.now < form_at {
                 self.timers.join = self.timers.join.min(form_at);
             }
-            let held = others.iter().all(|(id, _)| holds_me(id));
+            let held = others.iter().all(|(id, _)| self.is_held_by(*id));
             return first && self.now >= form_at && self.may_form() && held;
         }
         if !others.is_empty() {
             // All that are left are leaving: they hand over to this nest, and wait for it.
-            return others.iter().all(|(id, _)| holds_me(id));
+            return others.iter().all(|(id, _)| self.is_held_by(*id));
         }
         let alone_at =
             if self.me.seeds.is_empty() { self.born } else { self.born + self.config.form_after };

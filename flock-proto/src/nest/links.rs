@@ -93,6 +93,7 @@ impl Nest {
             self.send_seal(id);
         }
         self.resend_departs(id);
+        self.tell_lost_to(id);
         self.resend_asks(id);
     }
 
@@ -257,7 +258,6 @@ impl Nest {
     /// Looks for those that should be linked and aren't: every member, and one or two of the
     /// addresses where a lost part of the flock may be. Stock SWIM never goes back to those.
     pub(super) fn redial(&mut self) {
-        let linked: BTreeSet<&str> = self.links.values().map(|l| l.address.as_str()).collect();
         let alive = self.swim.alive();
         let mut wanted: Vec<String> = Vec::new();
         let mut missing: Vec<String> = Vec::new();
@@ -270,7 +270,8 @@ impl Nest {
         }
         let is_linked = |seed: &str| {
             let found = self.found_at.get(seed);
-            linked.contains(seed) || self.links.values().any(|link| Some(&link.name) == found)
+            // Of seeds there are few: no set of all links' addresses is made for them.
+            self.links.values().any(|link| link.address == seed || Some(&link.name) == found)
         };
         missing.extend(self.me.seeds.iter().filter(|seed| !is_linked(seed)).cloned());
         for _ in 0..2 {
@@ -320,27 +321,41 @@ impl Nest {
 
     /// Says over idle links that this nest lives, and hangs up on links that say nothing.
     pub(super) fn heartbeat(&mut self) {
-        let (every, silence) = self.heartbeat_times();
-        let now = self.now;
-        let silent: Vec<NestId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.heard + silence <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for peer in silent {
-            let why = "it has been silent for too long".to_owned();
-            self.out.push(Effect::HangUp { peer, why });
-            self.on_link_closed(peer);
-        }
-        let idle = self.links.iter().filter(|(_, link)| link.said + every <= now);
-        let idle: Vec<NestId> = idle.map(|(id, _)| *id).collect();
+        let times = self.heartbeat_times();
+        let (idle, next) = self.idle_links(times).unwrap_or_else(|silent| {
+            for peer in silent {
+                let why = "it has been silent for too long".to_owned();
+                self.out.push(Effect::HangUp { peer, why });
+                self.on_link_closed(peer);
+            }
+            self.idle_links(times).unwrap_or_default()
+        });
         let beat = self.beat();
         self.send_to_all(idle, &beat);
-        let next = self.links.values().map(|link| (link.said + every).min(link.heard + silence));
         // The flock may shrink meanwhile, and heartbeats be due sooner.
-        let look_again = now + self.config.link_silence / 2;
-        self.timers.heartbeat = next.min().map_or(look_again, |next| next.min(look_again));
+        self.timers.heartbeat = next.min(self.now + self.config.link_silence / 2);
+    }
+
+    /// The links over which something must be said now, and when it is time to look again. An error
+    /// names those that say nothing themselves.
+    fn idle_links(
+        &self,
+        (every, silence): (Duration, Duration),
+    ) -> Result<(Vec<NestId>, Time), Vec<NestId>> {
+        let (mut idle, mut next) = (Vec::new(), Time::NEVER);
+        for (id, link) in &self.links {
+            if link.heard + silence <= self.now {
+                let silent = self.links.iter().filter(|(_, link)| link.heard + silence <= self.now);
+                return Err(silent.map(|(id, _)| *id).collect());
+            }
+            let mut due = link.said + every;
+            if due <= self.now {
+                idle.push(*id);
+                due = self.now + every;
+            }
+            next = next.min(due).min(link.heard + silence);
+        }
+        Ok((idle, next))
     }
 
     /// How long a link may be idle, and how long it may bring nothing. Both ends must go by the same

@@ -25,6 +25,8 @@ pub struct Counters {
     pub hatches: u64,
     /// Birds handed over to others.
     pub moves: u64,
+    /// Dead incarnations that were retired.
+    pub retired: u64,
     /// Registries that differed though their vectors were equal.
     pub repairs: u64,
 }
@@ -108,6 +110,12 @@ impl Nest {
     /// How far it is on its way into the flock, or out of it.
     pub const fn state(&self) -> NestState {
         self.state
+    }
+
+    /// How many incarnations its register still tells apart: the living ones, and those that died and
+    /// aren't retired yet.
+    pub fn incarnations(&self) -> usize {
+        self.registry.vector().len()
     }
 
     /// The present view.

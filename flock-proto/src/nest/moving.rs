@@ -40,6 +40,9 @@ impl Nest {
     /// Takes a bird out of service that belongs to another nest, once that one is ready for it.
     pub(super) fn depart_when_ready(&mut self, name: &BirdName, hash: u64) {
         let Some(owner) = self.view.owner(hash) else { return };
+        if self.is_ahead(owner) {
+            return;
+        }
         let ready = self
             .ready
             .get(&owner)
@@ -93,7 +96,8 @@ impl Nest {
         }
         // Only to an owner that sees the view as we do: else the two would go back and forth.
         let agrees =
-            self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint());
+            self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint())
+                && !self.is_ahead(owner);
         if agrees || planted(Bug::EagerOffers) {
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);
@@ -127,6 +131,11 @@ impl Nest {
         for name in names {
             self.send_depart(&name, to);
         }
+    }
+
+    /// To whom snaps were offered that weren't answered.
+    pub(super) fn offered_to(&self) -> BTreeSet<NestId> {
+        self.snaps.values().filter_map(|snap| snap.sent_to).collect()
     }
 
     /// The nest to which snaps were offered is gone: they are ours to offer again, or to hatch.
@@ -200,6 +209,10 @@ impl Nest {
         let Depart { life, crashes } = depart;
         if self.was_accepted(&life.name, life.fence) {
             return self.send(from, &Frame::Hatched(life));
+        }
+        if !self.is_known(&life.name, life.birth, from) && self.registry.covers(life.birth) {
+            // Its giver is to follow our horizon, and offers it again when it has.
+            return self.send_seal(from);
         }
         if self.registry.vector().covers(life.birth)
             && !self.registry.is_alive(&life.name, life.birth)

@@ -97,6 +97,7 @@ impl Nest {
         if let Some(leave) = &mut self.leave {
             leave.note_known(nest, vector);
         }
+        self.note_horizon(nest, vector);
         let mine = vector.map_or(self.registry.last_dot().seq, |vector| vector.seq(self.id));
         self.on_acked(nest, mine);
     }
@@ -158,6 +159,7 @@ impl Nest {
         if let Some(with) = with {
             self.look_at(with);
         }
+        self.retire_dead();
     }
 
     /// Mostly the member to which nothing was said for longest, as that saves a heartbeat; now and
@@ -166,8 +168,13 @@ impl Nest {
         if self.rng.one_in(4) {
             return self.rng.pick(members).copied();
         }
-        let said = |id: &NestId| self.links.get(id).map(|link| link.said);
-        members.iter().filter_map(|id| Some((said(id)?, *id))).min().map(|(_, id)| id)
+        // Both are in order: one walk along the two.
+        let mut members = members.iter().peekable();
+        let linked = self.links.iter().filter(|(id, _)| {
+            while members.next_if(|member| member < id).is_some() {}
+            members.peek() == Some(id)
+        });
+        linked.map(|(id, link)| (link.said, *id)).min().map(|(_, id)| id)
     }
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {
@@ -253,6 +260,7 @@ impl Nest {
                 self.catch_up.asked = None;
                 self.catch_up.gaps.remove(&from);
                 self.on_changes(changes);
+                self.remove_outdone();
                 self.finish_early_ends();
                 true
             }
@@ -264,6 +272,13 @@ impl Nest {
                 self.on_bad_ops(from, &error.to_string());
                 false
             }
+        }
+    }
+
+    fn remove_outdone(&mut self) {
+        for change in self.registry.remove_outdone() {
+            // Not as our own: of a bird that ended of itself another life may be here.
+            self.on_change(change, false);
         }
     }
 
@@ -310,6 +325,7 @@ impl Nest {
             Some(None) => {}
             None => self.on_comparison_done(from),
         }
+        self.remove_outdone();
         self.finish_early_ends();
     }
 

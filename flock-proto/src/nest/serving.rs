@@ -168,10 +168,10 @@ impl Nest {
     /// Whether the births that others run under this name are known here. Where one isn't, its
     /// operations are still on the way, and to decide now would be to deny a living bird.
     fn knows_listed(&self, name: &BirdName) -> bool {
-        let known = |listed: &Listed| {
-            self.registry.vector().covers(listed.birth) || planted(Bug::DeniedBirths)
+        let known = |(&by, listed): (&NestId, &Listed)| {
+            self.is_known(name, listed.birth, by) || planted(Bug::DeniedBirths)
         };
-        self.listed.get(name).is_none_or(|by| by.values().all(known))
+        self.listed.get(name).is_none_or(|by| by.iter().all(known))
     }
 
     pub(super) fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {

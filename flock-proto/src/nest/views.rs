@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Ended, Frame, Listed, Ready, Seal};
+use crate::wire::{Card, Ended, Frame, Listed, Ready, Seal};
 use crate::{Effect, Event, Fingerprint, Member, NestId, NestState, Time, Via, View};
 
 impl Nest {
@@ -125,11 +125,14 @@ impl Nest {
             }
         }
         for gone in before.members().iter().filter(|m| view.member(m.id).is_none()) {
+            self.note_gone(gone.id, &gone.name);
             self.forget_member(gone.id);
         }
         for new in view.members().iter().filter(|m| before.member(m.id).is_none()) {
             // As its card says: in the view it may be shown as joining at first.
-            if self.roster.card(new.id).is_some_and(|card| card.state != NestState::Joining) {
+            let comes_back = self.renewed && self.state == NestState::Joining;
+            let lived = |card: &Card| card.state != NestState::Joining || card.renewed;
+            if comes_back || self.roster.card(new.id).is_some_and(lived) {
                 self.strangers.insert(new.id);
             }
         }
@@ -203,10 +206,32 @@ impl Nest {
         self.resend_all_asks();
     }
 
+    /// Forgets all that has to do with the view: this nest is no part of it any more.
+    pub(super) fn forget_view(&mut self) {
+        let members: Vec<NestId> = self.view.members().iter().map(|m| m.id).collect();
+        for id in members {
+            self.forget_member(id);
+        }
+        self.gained.clear();
+        self.newcomers.clear();
+        self.strangers.clear();
+        self.listed.clear();
+        self.in_flight.clear();
+        self.queue.clear();
+        self.away.clear();
+        self.acked.clear();
+        self.told.clear();
+        self.accepted.clear();
+        self.deaths.clear();
+        self.probing.clear();
+        self.members_changed = true;
+    }
+
     /// Forgets what a nest that is gone has sealed, listed and promised. What it sent for good
     /// (a bird that departed from there) stays.
     fn forget_member(&mut self, id: NestId) {
         self.seals.remove(&id);
+        self.demanding.remove(&id);
         self.seal_changes += 1;
         self.knowledge.remove(&id);
         self.ready.remove(&id);
@@ -259,8 +284,7 @@ impl Nest {
     }
 
     pub(super) fn send_seal(&mut self, to: NestId) {
-        let view = self.view.fingerprint();
-        let wanted = self.seals.get(&to).is_none_or(|seal| seal.view != view);
+        let wanted = self.is_seal_wanted(to);
         self.send_seal_and(to, wanted);
     }
 
@@ -298,12 +322,18 @@ impl Nest {
     pub(super) fn ask_missing_seals(&mut self) {
         let view = self.view.clone();
         for member in view.members() {
-            let missing =
-                self.seals.get(&member.id).is_none_or(|seal| seal.view != view.fingerprint());
-            if missing && member.state != NestState::Joining {
+            if self.is_seal_wanted(member.id) && member.state != NestState::Joining {
                 self.send_seal(member.id);
             }
         }
+    }
+
+    /// Whether its seal is missing, or it must follow our horizon before it can be settled by.
+    fn is_seal_wanted(&self, of: NestId) -> bool {
+        let settled = self.newcomers.is_empty() && self.gained.is_empty();
+        self.seals.get(&of).is_none_or(|seal| {
+            seal.view != self.view.fingerprint() || (!settled && self.is_behind(of))
+        })
     }
 
     pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
@@ -317,12 +347,17 @@ impl Nest {
             // if it had been lost on the way; the answer to ours will say all.
             return self.send_seal_and(from, true);
         }
-        self.note_known(from, seal.vector.as_ref());
+        self.note_known(from, seal.vector.as_ref().filter(|_| !same));
         if same {
             seal.vector = None;
         }
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
+        if seal.vector.is_some() {
+            self.demanding.insert(from);
+        } else {
+            self.demanding.remove(&from);
+        }
         self.seals.insert(from, seal);
         self.seal_changes += 1;
         // It says what is listed, and what must be known before that counts.
@@ -377,19 +412,23 @@ impl Nest {
     pub(super) fn check_settled(&mut self) {
         // Between two changes of these nothing can come of it, and it looks at every seal.
         let by = (self.view.fingerprint(), self.registry.vector_digest(), self.seal_changes);
-        if self.checked_by.replace(by) == Some(by) {
+        let last = self.checked_by.replace(by);
+        if last == Some(by) {
             return;
         }
-        // What is known once is known for good.
-        let known = self.registry.vector();
-        for seal in self.seals.values_mut() {
-            seal.vector.take_if(|vector| known.covers_all(vector));
+        let covered = self.drop_covered();
+        let same = last.is_some_and(|last| (last.0, last.2) == (by.0, by.2));
+        if same && !covered && self.newcomers.is_empty() && self.gained.is_empty() {
+            // Some operation came, as happens all the time: no seal is another for that.
+            return;
         }
         let view = self.view.clone();
         let waits = |nest: &Self, id: &NestId| {
             nest.seals.get(id).is_none_or(|seal| {
                 (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
                     || (seal.vector.is_some() && !planted(Bug::BlindSettling))
+                    // It holds what is retired here, and will write that anew.
+                    || nest.is_behind(*id)
             })
         };
         if !self.newcomers.is_empty() {
@@ -414,6 +453,20 @@ impl Nest {
         if self.newcomers.is_empty() && self.gained.is_empty() {
             self.tell_ready(view.fingerprint());
         }
+    }
+
+    /// Drops what seals require and is known by now, which it is for good. Whether there was any.
+    fn drop_covered(&mut self) -> bool {
+        let known = self.registry.vector();
+        let (seals, before) = (&mut self.seals, self.demanding.len());
+        self.demanding.retain(|id| {
+            let vector = seals.get_mut(id).map(|seal| &mut seal.vector);
+            vector.is_some_and(|vector| {
+                drop(vector.take_if(|vector| known.covers_all(vector)));
+                vector.is_some()
+            })
+        });
+        self.demanding.len() < before
     }
 
     /// Looks at some names of the arcs gained: birds may be due here that nobody asks for. A nest that

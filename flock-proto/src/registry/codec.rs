@@ -56,7 +56,7 @@ const IS_GROUNDED: u8 = 0b0010_0000;
 const FOLLOWS: u8 = 0b0100_0000;
 /// Of a range: it is about digests, not about records.
 const IN_PARTS: u8 = 0b0000_1000;
-const UNUSED: u8 = 0b1000_0000;
+const IS_ANEW: u8 = 0b1000_0000;
 
 /// Sequence numbers stay below this, so that counting on can't overflow.
 pub(super) const MAX_SEQ: u64 = 1 << 62;
@@ -103,6 +103,8 @@ pub(super) struct Entry<'a> {
     pub(super) species: SpeciesId,
     pub(super) token: u64,
     pub(super) grounded: Option<(&'a str, u32)>,
+    /// It was written anew as it was before, in place of one of a dead incarnation.
+    pub(super) anew: bool,
     /// In a blob from a peer it may be no name: see [`Entry::check`]. Everywhere else it is one.
     pub(super) name: &'a [u8],
     pub(super) args: &'a [u8],
@@ -141,6 +143,7 @@ impl Record {
             species: self.species,
             token: self.token,
             grounded: self.grounded.as_ref().map(|g| (g.reason.as_str(), g.crashes)),
+            anew: self.anew,
             name: self.name.as_str().as_bytes(),
             args: &self.args,
         }
@@ -353,7 +356,8 @@ impl Table {
 
 fn flags(entry: &Entry<'_>) -> u8 {
     let birth = if entry.birth == entry.dot { 0 } else { HAS_BIRTH };
-    birth | if entry.grounded.is_some() { IS_GROUNDED } else { 0 }
+    let grounded = if entry.grounded.is_some() { IS_GROUNDED } else { 0 };
+    birth | grounded | if entry.anew { IS_ANEW } else { 0 }
 }
 
 pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {

@@ -87,7 +87,8 @@ impl Comparison {
     }
 
     fn knew(&self, dot: Dot) -> bool {
-        self.vector.covers(dot) || self.cloud.contains(&dot)
+        // Not what is merely retired there: that never kills.
+        self.vector.seq(dot.origin) >= dot.seq || self.cloud.contains(&dot)
     }
 
     fn is_open(&self, hash: u64) -> bool {
@@ -283,6 +284,7 @@ impl Registry {
                     && let hash = entry.hash()
                     && open.contains(&hash)
                 {
+                    self.note_late(hash, &entry);
                     self.put(hash, &entry, touched);
                 }
             }

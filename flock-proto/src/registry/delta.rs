@@ -64,7 +64,8 @@ impl Registry {
     /// The operations that a peer with this vector lacks, of all origins. `None`: the log doesn't
     /// reach back so far; open a comparison.
     pub fn delta_since(&self, peer: &Vector) -> Option<Delta> {
-        self.encode(|origin| Some(peer.seq(origin)), self.config.delta_bytes)
+        let lacks = |origin| (!peer.is_retired(origin)).then(|| peer.seq(origin));
+        self.encode(lacks, self.config.delta_bytes)
     }
 
     /// The operations of these incarnations after these numbers. `None`: the log doesn't reach back
@@ -75,8 +76,8 @@ impl Registry {
 
     /// What this replica lacks of what a peer knows, as [`Registry::delta_after`] takes it.
     pub fn lacking(&self, peer: &Vector) -> BTreeMap<NestId, u64> {
-        let known = peer.iter().map(|dot| (dot, self.origins.seq(dot.origin)));
-        known.filter(|(dot, seq)| dot.seq > *seq).map(|(dot, seq)| (dot.origin, seq)).collect()
+        let lacking = peer.iter().filter(|&dot| !self.covers(dot));
+        lacking.map(|dot| (dot.origin, self.origins.seq(dot.origin))).collect()
     }
 
     /// Our own operations after number `seq`, up to the last one, without a gap. `None`: the log
@@ -143,7 +144,11 @@ impl Registry {
                     };
                     self.apply(dot, body.hash(), covers, op, &mut touched);
                 }
-                Item::Slot(entry) => self.put(entry.hash(), &entry, &mut touched),
+                Item::Slot(entry) => {
+                    let hash = entry.hash();
+                    self.note_late(hash, &entry);
+                    self.put(hash, &entry, &mut touched);
+                }
                 _ => {}
             }
         }

@@ -13,6 +13,8 @@ use crate::{Dot, NestId};
 pub(super) struct Origins {
     list: Vec<Origin>,
     index: BTreeMap<NestId, u32>,
+    /// Numbers of incarnations that are retired, and that nothing refers to any more.
+    free: Vec<u32>,
     /// The last one that was looked up: operations come by the hundred from one incarnation.
     last: Option<(NestId, u32)>,
     vector: Vector,
@@ -95,6 +97,7 @@ impl Origins {
         Self {
             list: Vec::new(),
             index: BTreeMap::new(),
+            free: Vec::new(),
             last: None,
             vector: Vector::new(),
             vector_digest: 0,
@@ -127,9 +130,12 @@ impl Origins {
 
     pub(super) fn number_or_new(&mut self, id: NestId) -> u32 {
         let number = self.number(id).unwrap_or_else(|| {
-            let number = self.list.len() as u32;
-            let (cloud, log) = (BTreeSet::new(), VecDeque::new());
-            self.list.push(Origin { id, seq: 0, live: 0, cloud, log });
+            let origin = Origin::new(id);
+            let number = self.free.pop().unwrap_or(self.list.len() as u32);
+            match self.list.get_mut(number as usize) {
+                Some(free) => *free = origin,
+                None => self.list.push(origin),
+            }
             self.index.insert(id, number);
             number
         });
@@ -151,17 +157,31 @@ impl Origins {
         number.and_then(|number| self.list.get(number as usize)).map_or(0, |origin| origin.seq)
     }
 
-    /// Is this dot known, in order or out of it? (Live slots out of order don't count.)
+    /// Are this operation and all before it of the same incarnation known, or that retired?
+    pub(super) fn covers(&self, dot: Dot) -> bool {
+        self.seq(dot.origin) >= dot.seq || self.is_retired(dot.origin)
+    }
+
+    /// Is this incarnation retired?
+    pub(super) fn is_retired(&self, id: NestId) -> bool {
+        // Asked for each operation that comes: mostly of incarnations beyond the horizon.
+        id <= self.vector.horizon() && self.seq(id) == 0
+    }
+
+    /// Is this dot known, in order or out of it, or its incarnation retired? (Live slots out of order
+    /// don't count.)
     pub(super) fn knows(&self, number: u32, seq: u64) -> bool {
-        self.list
-            .get(number as usize)
-            .is_some_and(|origin| origin.seq >= seq || origin.cloud.contains(&seq))
+        self.list.get(number as usize).is_some_and(|origin| {
+            origin.seq >= seq || origin.cloud.contains(&seq) || self.is_retired(origin.id)
+        })
     }
 
     /// Notes that the record of this dot is dead, though the operation may not have come yet.
     pub(super) fn note_dead(&mut self, number: u32, seq: u64) {
+        let retired = self.is_retired(self.id(number));
         if let Some(origin) = self.list.get_mut(number as usize)
             && seq > origin.seq
+            && !retired
         {
             origin.cloud.insert(seq);
         }
@@ -220,7 +240,7 @@ impl Origins {
     pub(super) fn adopt(&mut self, vector: &Vector) {
         let mut skipped = BTreeSet::new();
         for dot in vector.iter() {
-            if self.seq(dot.origin) >= dot.seq {
+            if self.covers(dot) {
                 continue;
             }
             let number = self.number_or_new(dot.origin);
@@ -237,6 +257,72 @@ impl Origins {
         }
     }
 
+    /// What the log holds of these incarnations that superseded records of others: of each operation
+    /// the name's hash, those records, and what removed them.
+    pub(super) fn logged(&self, ids: &[NestId]) -> Vec<(u64, Vec<Dot>, Option<Removal>)> {
+        let numbers = ids.iter().filter_map(|&id| self.number(id));
+        let origins = numbers.filter_map(|number| self.list.get(number as usize));
+        let entries = origins.flat_map(|origin| origin.log.iter()).filter_map(|logged| {
+            let covers = logged.covers().map(|(number, seq)| self.dot(number, seq));
+            let others: Vec<Dot> = covers.filter(|dot| !ids.contains(&dot.origin)).collect();
+            (!others.is_empty()).then(|| (logged.hash, others, logged.removal()))
+        });
+        entries.collect()
+    }
+
+    /// What the logs hold of records that were removed.
+    pub(super) fn removals(&self) -> impl Iterator<Item = (Dot, Removal)> + '_ {
+        let logged = self.list.iter().flat_map(|origin| &origin.log);
+        let removals = logged.filter_map(|logged| Some((logged, logged.removal()?)));
+        removals.flat_map(move |(logged, removal)| {
+            logged.covers().map(move |(number, seq)| (self.dot(number, seq), removal))
+        })
+    }
+
+    /// How many live slots this incarnation has.
+    pub(super) fn live(&self, id: NestId) -> u64 {
+        let number = self.number(id);
+        number.and_then(|number| self.list.get(number as usize)).map_or(0, |origin| origin.live)
+    }
+
+    /// Retires incarnations that have no live record, and raises the horizon.
+    pub(super) fn retire(&mut self, horizon: NestId, gone: &[NestId]) {
+        let mut retired = BTreeSet::new();
+        for &id in gone {
+            let Some(number) = self.number(id) else { continue };
+            let Some(origin) = self.list.get_mut(number as usize) else { continue };
+            self.vector_digest = self.vector_digest.wrapping_sub(digest(id, origin.seq));
+            self.vector.retire(id);
+            *origin = Origin { live: origin.live, ..Origin::new(id) };
+            retired.insert(number);
+        }
+        self.arrivals.retain(|number| !retired.contains(number));
+        let horizon = self.vector.horizon().max(horizon);
+        self.vector_digest = (self.vector_digest)
+            .wrapping_sub(far(self.vector.horizon()))
+            .wrapping_add(far(horizon));
+        self.vector.raise_horizon(horizon);
+        self.sweep();
+    }
+
+    /// Frees the numbers of incarnations of which nothing is left.
+    fn sweep(&mut self) {
+        let logs = self.list.iter().flat_map(|origin| &origin.log);
+        let named: BTreeSet<u32> =
+            logs.flat_map(Logged::covers).map(|(number, _)| number).collect();
+        let (list, free) = (&mut self.list, &mut self.free);
+        self.index.retain(|_, &mut number| {
+            let Some(origin) = list.get(number as usize) else { return false };
+            let is_used = origin.seq > 0 || origin.live > 0 || !origin.cloud.is_empty();
+            if !is_used && !named.contains(&number) {
+                free.push(number);
+                return false;
+            }
+            true
+        });
+        self.last = None;
+    }
+
     /// Dots known out of order whose records are dead.
     pub(super) fn cloud(&self) -> impl Iterator<Item = Dot> + '_ {
         self.iter()
@@ -245,6 +331,10 @@ impl Origins {
 }
 
 impl Origin {
+    const fn new(id: NestId) -> Self {
+        Self { id, seq: 0, live: 0, cloud: BTreeSet::new(), log: VecDeque::new() }
+    }
+
     /// The operations after this one, oldest first, each with its number; none if the log doesn't
     /// reach back so far.
     pub(super) fn since(&self, seq: u64) -> Option<impl Iterator<Item = (u64, &Logged)>> {
@@ -261,6 +351,11 @@ impl Origin {
             self.cloud = self.cloud.split_off(&(seq + 1));
         }
     }
+}
+
+/// What a horizon adds to the digest.
+fn far(horizon: NestId) -> u64 {
+    digest(horizon, u64::from(horizon.0 > 0))
 }
 
 /// An incarnation of which nothing is known adds nothing: it stands in no vector.

@@ -26,8 +26,8 @@ pub enum Standing {
 /// A register in short.
 ///
 /// Every nest says this once a second, so it is laid by hand: a byte of flags, the two digests, and
-/// the vector, if it is there (count; of each incarnation its id and number). What follows was added
-/// later, and is passed over.
+/// the vector, if it is there (horizon; count; of each incarnation its id and number). What follows
+/// was added later, and is passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// A digest of the vector.
@@ -79,6 +79,7 @@ impl Status {
         bytes.extend_from_slice(&self.known.to_le_bytes());
         bytes.extend_from_slice(&self.digest.to_le_bytes());
         if let Some(vector) = &self.vector {
+            bytes.extend_from_slice(&vector.horizon().0.to_le_bytes());
             put(&mut bytes, vector.len() as u64);
             for dot in vector.iter() {
                 bytes.extend_from_slice(&dot.origin.0.to_le_bytes());
@@ -95,11 +96,15 @@ impl Status {
         let vector = if flags & VECTOR == 0 {
             None
         } else {
+            let horizon = NestId(rest.u64()?);
             let count = rest.varint()?;
             let dot = |rest: &mut Reader<'_>| {
                 Ok(Dot { origin: NestId(rest.u64()?), seq: rest.varint()? })
             };
-            Some((0..count).map(|_| dot(&mut rest)).collect::<Result<Vector, DecodeError>>()?)
+            let dots = (0..count).map(|_| dot(&mut rest));
+            let mut vector = dots.collect::<Result<Vector, DecodeError>>()?;
+            vector.raise_horizon(horizon);
+            Some(vector)
         };
         let (answer, wants) = (flags & ANSWER != 0, flags & WANTS != 0);
         Ok(Self { known, digest, vector, answer, wants })
@@ -143,7 +148,8 @@ mod tests {
         assert_eq!(Status::decode(&status.encode()), Ok(status.clone()));
         status.vector = Some([Dot { origin: NestId(7), seq: 300 }].into_iter().collect());
         let bytes = status.encode();
-        assert_eq!(bytes[17..], [1, 7, 0, 0, 0, 0, 0, 0, 0, 0xac, 0x02]);
+        let vector = [0, 0, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0xac, 0x02];
+        assert_eq!(bytes[17..], vector);
         assert_eq!(Status::decode(&bytes), Ok(status.clone()));
         for len in 0..bytes.len() {
             assert_eq!(Status::decode(&bytes[..len]), Err(DecodeError::Short));

@@ -4,6 +4,7 @@ mod comparison;
 mod converge;
 mod laws;
 mod ops;
+mod retirement;
 mod wire;
 
 use std::collections::BTreeSet;

@@ -55,6 +55,8 @@ pub(super) struct Checks {
     thawed: BTreeMap<usize, Time>,
     /// Clocks differ by more than they should: fences don't grow across a crash.
     pub(super) skewed: bool,
+    /// A nest was forgotten by others, and came back.
+    pub(super) renewed: bool,
 
     /// Where each name has lives.
     lives: BTreeMap<BirdName, Vec<Life>>,
@@ -64,6 +66,7 @@ pub(super) struct Checks {
     /// The crashes of each name's bird, which has this birth.
     crashes: BTreeMap<BirdName, (Dot, Vec<Time>)>,
     births: BTreeMap<Dot, BirdName>,
+    births_of: BTreeMap<BirdName, BTreeSet<Dot>>,
     /// Births known to be dead everywhere.
     buried: BTreeSet<Dot>,
     /// Births whose life is over for good, though others may have yet to hear of that.
@@ -89,6 +92,8 @@ pub(super) struct Checks {
     up: BTreeMap<usize, Time>,
     /// When each nest was last seen settled in a view.
     settled: BTreeMap<(NestId, Fingerprint), Time>,
+    /// The same of the view in which each host's nest was settled last: looked at after every event.
+    settled_now: BTreeMap<usize, ((NestId, Fingerprint), Time)>,
     refused: BTreeMap<(BirdName, Fence), u32>,
 }
 
@@ -102,11 +107,13 @@ impl Default for Checks {
             died: Time::default(),
             thawed: BTreeMap::new(),
             skewed: false,
+            renewed: false,
             lives: BTreeMap::new(),
             doubled: BTreeSet::new(),
             fences: BTreeMap::new(),
             crashes: BTreeMap::new(),
             births: BTreeMap::new(),
+            births_of: BTreeMap::new(),
             buried: BTreeSet::new(),
             ended: BTreeSet::new(),
             at_rest: BTreeMap::new(),
@@ -120,6 +127,7 @@ impl Default for Checks {
             sees: BTreeMap::new(),
             up: BTreeMap::new(),
             settled: BTreeMap::new(),
+            settled_now: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -195,5 +203,6 @@ impl Checks {
         }
         self.refused.clear();
         self.settled.retain(|_, at| self.now < *at + Duration::from_secs(60));
+        self.settled_now.retain(|_, (_, at)| self.now < *at + Duration::from_secs(60));
     }
 }

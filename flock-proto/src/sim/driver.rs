@@ -31,7 +31,7 @@ impl World {
         nest.handle(now, input);
         if nest.is_settled_everywhere() {
             let (id, view) = (nest.id(), nest.view().fingerprint());
-            self.checks.on_settled(id, view);
+            self.checks.on_settled(host, id, view);
         }
         self.carry_out(host);
         if let Some((alive, suspects)) = before {
@@ -132,6 +132,11 @@ impl World {
                 "merged"
             }
             Event::Started(name) => return self.check_denied(host, name),
+            Event::Renewed => {
+                self.checks.on_renewed();
+                self.facts.on_renewed();
+                "renewed"
+            }
             Event::NestDown(name) => {
                 self.downs.push((host, name.clone()));
                 "down"
@@ -176,7 +181,9 @@ impl World {
         }
         it.boots += 1;
         it.armed = Time::NEVER;
+        it.timers.clear();
         it.control.clear();
+        it.known.clear();
         let body = std::mem::take(&mut it.body);
         for (name, entry) in &body.table {
             if entry.state.lives() {

@@ -166,6 +166,17 @@ impl Facts {
         }
     }
 
+    /// A nest was forgotten by others, and lives: it was cut off for longer than the dead are
+    /// remembered. A bird that was stopped on one side meanwhile may live on, by a record that the
+    /// other side wrote anew and that the stop has not seen.
+    pub(super) fn on_renewed(&mut self) {
+        for about in self.names.values_mut() {
+            about.certain = about.certain.filter(|&lives| lives);
+            about.before = about.before.filter(|&lived| lived);
+            about.fresh = true;
+        }
+    }
+
     /// A nest is gone, with what it alone knew. `known`: whether some other nest knows of the name
     /// what users were told.
     pub(super) fn on_gone(&mut self, host: usize, known: impl Fn(&BirdName, bool) -> bool) {

@@ -1,6 +1,6 @@
 //! One host, and its body: what a driver keeps of birds and calls beside the core.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,12 @@ pub(super) struct Host {
     pub(super) boots: u32,
     /// When its core's tick is planned.
     pub(super) armed: Time,
+    /// When others are, that were planned before.
+    pub(super) timers: BTreeSet<Time>,
     /// Control links that it knows as open.
     pub(super) control: BTreeMap<NestId, LinkId>,
+    /// The last incarnation of each other host that was linked with this one's process.
+    pub(super) known: BTreeMap<usize, NestId>,
 }
 
 impl Host {
@@ -34,7 +38,9 @@ impl Host {
             frozen_until: now,
             boots: 0,
             armed: Time::NEVER,
+            timers: BTreeSet::new(),
             control: BTreeMap::new(),
+            known: BTreeMap::new(),
         }
     }
 

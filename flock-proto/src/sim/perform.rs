@@ -129,20 +129,25 @@ const fn is_seed(host: usize) -> bool {
 /// Where the log is short, whoever was away for a while compares registers, and then in messages of
 /// a few records each, lest two dozen names be told in one; and names gained are looked at a few at a
 /// time, as they are where there are many.
-fn config(log_len: usize) -> Config {
-    if log_len >= 1000 {
-        let registry = RegistryConfig { log_len, ..RegistryConfig::default() };
-        return Config { registry, ..Config::default() };
+fn config(script: &Script) -> Config {
+    let log_len = script.log_len;
+    let mut config = Config::default();
+    config.registry.log_len = log_len;
+    if log_len < 1000 {
+        config.registry = RegistryConfig {
+            log_len,
+            message_bytes: 300,
+            window_bytes: 900,
+            fan_out: 4,
+            leaf_records: 3,
+            ..RegistryConfig::default()
+        };
+        config.gained_at_once = 2;
     }
-    let registry = RegistryConfig {
-        log_len,
-        message_bytes: 300,
-        window_bytes: 900,
-        fan_out: 4,
-        leaf_records: 3,
-        ..RegistryConfig::default()
-    };
-    Config { registry, gained_at_once: 2, ..Config::default() }
+    if script.retire_ms > 0 {
+        config.retire_after = Duration::from_millis(script.retire_ms);
+    }
+    config
 }
 
 struct Teller<'a> {
@@ -159,7 +164,7 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(script: &'a Script) -> Self {
-        let world = World::with(script.seed, config(script.log_len));
+        let world = World::with(script.seed, config(script));
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,

@@ -51,7 +51,7 @@ impl World {
         self.now = self.now.max(at);
         self.checks.on_time(self.now);
         match what {
-            Happening::Timer { host, boot } => self.on_timer(host, boot),
+            Happening::Timer { host, boot } => self.on_timer(at, host, boot),
             Happening::Arrival { link, side } => self.on_arrival(link, side),
             Happening::Later { host, boot, what } => self.on_later(host, boot, what),
         }
@@ -69,18 +69,28 @@ impl World {
         let at = it.world(deadline);
         if at < it.armed {
             it.armed = at;
-            let boot = it.boots;
-            self.queue.plan(at.max(self.now), Happening::Timer { host, boot });
+            self.plan_timer(host, at.max(self.now));
         }
     }
 
-    fn on_timer(&mut self, host: usize, boot: u32) {
+    /// One at a moment will do: a tick that was put forward leaves the later one planned, and each
+    /// that comes too early plans the next.
+    fn plan_timer(&mut self, host: usize, at: Time) {
+        let it = &mut self.hosts[host];
+        if it.timers.insert(at) {
+            self.queue.plan(at, Happening::Timer { host, boot: it.boots });
+        }
+    }
+
+    fn on_timer(&mut self, at: Time, host: usize, boot: u32) {
         let it = &mut self.hosts[host];
         if it.boots != boot || it.nest.is_none() {
             return;
         }
+        it.timers.remove(&at);
         if it.frozen_until > self.now {
-            return self.queue.plan(it.frozen_until, Happening::Timer { host, boot });
+            let until = it.frozen_until;
+            return self.plan_timer(host, until);
         }
         it.armed = Time::NEVER;
         let local = it.local(self.now);

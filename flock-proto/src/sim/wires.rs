@@ -77,6 +77,10 @@ impl World {
             self.feed(host, fail(false, "it has our number", address));
             return self.feed(host, Input::Outdated { above: id });
         }
+        if let Some(&above) = self.hosts[target].known.get(&host).filter(|&&known| known > id) {
+            self.feed(host, fail(false, "a later incarnation is known", address));
+            return self.feed(host, Input::Outdated { above });
+        }
         for known in self.net.between(LinkKind::Control, host, target) {
             let Some(link) = self.net.link(known) else { continue };
             let same = link.ends.iter().all(|end| end.1 == id || end.1 == other);
@@ -93,6 +97,7 @@ impl World {
             link.open[1] = true;
         }
         self.hosts[target].control.insert(id, link);
+        self.hosts[target].known.insert(host, id);
         self.later(delay, host, Later::Welcome(link));
         let peer = self.peer(host, id);
         self.feed(target, Input::LinkOpened { peer, dialled: None });
@@ -111,6 +116,7 @@ impl World {
         }
         link.open[0] = true;
         self.hosts[host].control.insert(other, id);
+        self.hosts[host].known.insert(target, other);
         let peer = self.peer(target, other);
         self.feed(host, Input::LinkOpened { peer, dialled: Some(Self::address(target)) });
     }

@@ -152,6 +152,7 @@ impl World {
         let it = &mut self.hosts[host];
         it.boots += 1;
         it.armed = Time::NEVER;
+        it.timers.clear();
         it.nest = Some(nest);
         self.checks.on_boot(host, self.now);
         self.carry_out(host);

@@ -264,6 +264,9 @@ pub struct Card {
     pub unlinked: Vec<NestId>,
     /// It has left in good order.
     pub left: bool,
+    /// The incarnation before it was forgotten while it lived: this one joins with birds.
+    #[serde(default)]
+    pub renewed: bool,
     /// Counts its changes.
     pub version: u64,
 }

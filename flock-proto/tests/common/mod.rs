@@ -1,5 +1,8 @@
 //! A flock to begin a scenario with.
 
+// Each test program takes what it needs.
+#![allow(dead_code)]
+
 use std::time::Duration;
 
 use flock_proto::sim::World;

@@ -2,9 +2,8 @@
 //! count that was merely read.
 
 use super::{
-    ADD, DecodeError, Entry, FOLLOWS, HAS_BIRTH, HAS_COVERS, HAS_FENCE, HAVE, IN_PARTS,
-    IS_GROUNDED, KIND, MAX_SEQ, MORE, RANGE, REMOVE, Removal, SEEN, SLOT, SUM, Span, UNUSED,
-    VERSION, VOID,
+    ADD, DecodeError, Entry, FOLLOWS, HAS_BIRTH, HAS_COVERS, HAS_FENCE, HAVE, IN_PARTS, IS_ANEW,
+    IS_GROUNDED, KIND, MAX_SEQ, MORE, RANGE, REMOVE, Removal, SEEN, SLOT, SUM, Span, VERSION, VOID,
 };
 use crate::registry::slots::Sum;
 use crate::{Dot, Hlc, NestId, SpeciesId};
@@ -167,13 +166,13 @@ impl<'a> Items<'a> {
         let allowed = match kind {
             VOID => FOLLOWS | HAS_COVERS,
             REMOVE => FOLLOWS | HAS_COVERS | HAS_FENCE,
-            ADD => FOLLOWS | HAS_COVERS | HAS_BIRTH | IS_GROUNDED,
-            SLOT => FOLLOWS | HAS_BIRTH | IS_GROUNDED,
+            ADD => FOLLOWS | HAS_COVERS | HAS_BIRTH | IS_GROUNDED | IS_ANEW,
+            SLOT => FOLLOWS | HAS_BIRTH | IS_GROUNDED | IS_ANEW,
             SEEN | HAVE => FOLLOWS,
             RANGE => IN_PARTS,
             _ => 0,
         };
-        if head & (UNUSED | !(KIND | allowed)) != 0 {
+        if head & !(KIND | allowed) != 0 {
             return Err(DecodeError::Kind(head));
         }
         match kind {
@@ -247,7 +246,8 @@ impl<'a> Items<'a> {
         let len = self.rest.varint()?;
         let args = self.rest.take(len)?;
         let (hlc, species) = (Hlc(self.last_hlc), SpeciesId(species));
-        Ok(Entry { dot, birth, hlc, species, token, grounded, name, args })
+        let anew = head & IS_ANEW != 0;
+        Ok(Entry { dot, birth, hlc, species, token, grounded, anew, name, args })
     }
 }
 

@@ -1,13 +1,13 @@
 //! A bucket: the records whose hashes begin with the same bits, and their digest.
 //!
-//! Mostly it is one run of bytes, its records one after the other. But hashes of names have no key, so
+//! Mostly it is one list, sorted by hash. But hashes of names have no key, so
 //! that every nest ranks names alike, and whoever likes can find names by the hundred thousand whose
 //! hashes begin alike. So one that is far too full is parted by the bits that follow, and each part in
 //! its turn: a search goes through few records whatever the names are.
 
 use std::ops::RangeInclusive;
 
-use super::slot::{Run, Slot, digest, pack, packed_len};
+use super::slot::{Held, Run, digest, pack};
 use super::{Packed, Sum};
 use crate::Dot;
 use crate::registry::origins::Origins;
@@ -19,8 +19,8 @@ const CROWDED: u32 = 64;
 const QUIET: u32 = CROWDED / 4;
 /// A part is told by so many bits more.
 const PART_BITS: u32 = 4;
-/// What a processor fetches at a time.
-const LINE: usize = 64;
+/// So many of a list's items lie in one line of memory, which is what a processor fetches at a time.
+const IN_A_LINE: usize = 64 / size_of::<Held>();
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bucket {
@@ -32,7 +32,7 @@ pub(super) struct Bucket {
 #[derive(Clone, Debug)]
 enum Body {
     /// Records, sorted by hash and name, so that siblings are neighbours.
-    Run(Vec<u8>),
+    Run(Vec<Held>),
     /// In the order of their hashes.
     Parts(Box<[Bucket; 1 << PART_BITS]>),
 }
@@ -52,6 +52,11 @@ impl Span {
 
     const fn last(self) -> u64 {
         self.first | (u64::MAX >> self.bits)
+    }
+
+    /// The first of the upper half.
+    const fn middle(self) -> u64 {
+        self.first | (1 << (u64::BITS - 1 - self.bits))
     }
 
     /// A bucket of these hashes can be parted.
@@ -89,21 +94,19 @@ impl Default for Body {
 
 impl Bucket {
     /// One of these records, which are sorted.
-    fn of(run: Run<'_>, span: Span, origins: &Origins) -> Self {
-        let mut bucket = Self::default();
-        for slot in run.clone() {
-            bucket.records += 1;
-            bucket.digest = bucket.digest.wrapping_add(slot.digest(origins.id(slot.origin)));
+    fn of(held: Vec<Held>, span: Span, origins: &Origins) -> Self {
+        let digest = digest_of(&held, origins);
+        Self::summed(held, digest, span, origins)
+    }
+
+    /// The same of records whose digest is known.
+    fn summed(mut held: Vec<Held>, digest: u64, span: Span, origins: &Origins) -> Self {
+        let records = held.len() as u32;
+        if records > CROWDED && span.is_wide() {
+            return Self { body: Body::parts(held, span, origins), records, digest };
         }
-        if bucket.records > CROWDED && span.is_wide() {
-            bucket.body = Body::parts(run, span, origins);
-        } else {
-            let mut bytes = Vec::new();
-            make_room(&mut bytes, run.len());
-            bytes.extend_from_slice(run.bytes());
-            bucket.body = Body::Run(bytes);
-        }
-        bucket
+        held.shrink_to(held.len() + room(held.len()));
+        Self { body: Body::Run(held), records, digest }
     }
 
     /// What it holds, in two numbers.
@@ -123,8 +126,8 @@ impl Bucket {
         }
         let mut sum = Sum::default();
         match &self.body {
-            Body::Run(bytes) => {
-                for slot in Run::new(bytes).filter(|slot| hashes.contains(&slot.hash)) {
+            Body::Run(held) => {
+                for slot in Run::new(held).within(hashes) {
                     sum.add(Sum { digest: slot.digest(origins.id(slot.origin)), records: 1 });
                 }
             }
@@ -140,7 +143,7 @@ impl Bucket {
     #[inline]
     pub(super) fn run(&self, hash: u64, span: Span) -> Run<'_> {
         match &self.body {
-            Body::Run(bytes) => Run::new(bytes),
+            Body::Run(held) => Run::new(held),
             Body::Parts(parts) => Self::run_of_part(parts, hash, span),
         }
     }
@@ -151,10 +154,10 @@ impl Bucket {
         part.map(|part| part.run(hash, span.part(hash))).unwrap_or_default()
     }
 
-    /// All runs that may hold hashes of this range, in their order.
+    /// All runs of hashes of this range, in their order.
     pub(super) fn runs(&self, hashes: &RangeInclusive<u64>, span: Span) -> Runs<'_> {
         match &self.body {
-            Body::Run(bytes) => Runs::One(Some(Run::new(bytes))),
+            Body::Run(held) => Runs::One(Some(Run::new(held).within(hashes))),
             Body::Parts(_) => {
                 let mut runs = Vec::new();
                 self.gather(hashes, span, &mut runs);
@@ -165,7 +168,7 @@ impl Bucket {
 
     fn gather<'a>(&'a self, hashes: &RangeInclusive<u64>, span: Span, into: &mut Vec<Run<'a>>) {
         match &self.body {
-            Body::Run(bytes) => into.push(Run::new(bytes)),
+            Body::Run(held) => into.push(Run::new(held).within(hashes)),
             Body::Parts(parts) => {
                 let inside = parts.iter().zip(span.parts()).filter(|(_, part)| part.meets(hashes));
                 inside.for_each(|(part, span)| part.gather(hashes, span, into));
@@ -173,23 +176,30 @@ impl Bucket {
         }
     }
 
-    /// Looks at what must be looked at before its bytes can be.
+    /// Looks at what must be looked at before its list can be.
     #[inline]
     pub(super) const fn approach(&self) -> u64 {
         self.digest
     }
 
-    /// Looks at every line of it. From record to record each look would wait for the last.
+    /// Looks at every line of the list.
     #[inline]
-    pub(super) fn fetch(&self) -> u8 {
-        let Body::Run(bytes) = &self.body else { return 0 };
-        bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte)
+    pub(super) fn fetch(&self) -> u64 {
+        let Body::Run(held) = &self.body else { return 0 };
+        held.iter().step_by(IN_A_LINE).fold(0, |sum, held| sum ^ held.hash)
+    }
+
+    /// Looks at each record of the lower half, for halving.
+    #[inline]
+    pub(super) fn fetch_low(&self, span: Span) -> u8 {
+        let Body::Run(held) = &self.body else { return 0 };
+        Run::new(held).before(span.middle()).fetch()
     }
 
     /// Takes in a record. True: its name has others.
     pub(super) fn insert(&mut self, packed: &Packed<'_>, span: Span, origins: &Origins) -> bool {
         let known = match &mut self.body {
-            Body::Run(bytes) => insert(bytes, packed),
+            Body::Run(held) => insert(held, packed),
             Body::Parts(parts) => {
                 let part = parts.get_mut(span.part_of(packed.hash));
                 part.is_some_and(|part| part.insert(packed, span.part(packed.hash), origins))
@@ -199,9 +209,9 @@ impl Bucket {
         self.digest = self.digest.wrapping_add(digest(packed.hash, packed.entry.dot));
         if self.records > CROWDED
             && span.is_wide()
-            && let Body::Run(bytes) = &self.body
+            && let Body::Run(held) = &mut self.body
         {
-            self.body = Body::parts(Run::new(bytes), span, origins);
+            self.body = Body::parts(std::mem::take(held), span, origins);
         }
         known
     }
@@ -209,7 +219,7 @@ impl Bucket {
     /// Takes out a record. `None`: it isn't here. True: its name has others.
     pub(super) fn remove(&mut self, hash: u64, dot: Dot, origin: u32, span: Span) -> Option<bool> {
         let others = match &mut self.body {
-            Body::Run(bytes) => remove(bytes, |slot| slot.hash == hash && slot.is(origin, dot.seq)),
+            Body::Run(held) => remove(held, hash, origin, dot.seq),
             Body::Parts(parts) => {
                 let part = parts.get_mut(span.part_of(hash))?;
                 part.remove(hash, dot, origin, span.part(hash))
@@ -218,71 +228,72 @@ impl Bucket {
         self.records -= 1;
         self.digest = self.digest.wrapping_sub(digest(hash, dot));
         if self.records < QUIET && matches!(self.body, Body::Parts(_)) {
-            let mut bytes = Vec::new();
-            std::mem::take(&mut self.body).give(&mut bytes);
-            self.body = Body::Run(bytes);
+            self.body = Body::Run(std::mem::take(&mut self.body).into_list());
         }
         Some(others)
     }
 
     /// Its two halves.
     pub(super) fn halves(self, span: Span, origins: &Origins) -> [Self; 2] {
-        let bytes = self.body.into_bytes();
-        let bit = u64::BITS - span.bits - 1;
-        let whole = Run::new(&bytes);
-        let high = whole.clone().past(|slot| (slot.hash >> bit) & 1 == 0);
+        let mut low = self.body.into_list();
         let [low_span, high_span] =
-            [span.first, span.last()].map(|hash| Span::of(hash, span.bits + 1));
-        [Self::of(whole.before(&high), low_span, origins), Self::of(high, high_span, origins)]
+            [span.first, span.middle()].map(|hash| Span::of(hash, span.bits + 1));
+        let high = low.split_off(low.partition_point(|held| held.hash < high_span.first));
+        // Records lie where the processor's caches don't reach, so only those of one half are read.
+        let low_digest = digest_of(&low, origins);
+        let high_digest = self.digest.wrapping_sub(low_digest);
+        [
+            Self::summed(low, low_digest, low_span, origins),
+            Self::summed(high, high_digest, high_span, origins),
+        ]
     }
 
     /// One of what both hold; the other's hashes follow this one's. It has these hashes.
     pub(super) fn joined(self, other: Self, span: Span, origins: &Origins) -> Self {
         let (records, digest) =
             (self.records + other.records, self.digest.wrapping_add(other.digest));
-        let mut bytes = self.body.into_bytes();
-        other.body.give(&mut bytes);
+        let mut held = self.body.into_list();
+        other.body.give(&mut held);
         if records > CROWDED && span.is_wide() {
-            return Self { body: Body::parts(Run::new(&bytes), span, origins), records, digest };
+            return Self { body: Body::parts(held, span, origins), records, digest };
         }
-        Self { body: Body::Run(bytes), records, digest }
+        Self { body: Body::Run(held), records, digest }
     }
 
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        if let Body::Run(bytes) = &self.body { bytes.capacity() } else { usize::MAX }
+        if let Body::Run(held) = &self.body { held.capacity() } else { usize::MAX }
     }
 }
 
 impl Body {
-    fn parts(run: Run<'_>, span: Span, origins: &Origins) -> Self {
-        let mut rest = run;
+    fn parts(held: Vec<Held>, span: Span, origins: &Origins) -> Self {
+        let mut rest = held.into_iter().peekable();
         let parts = span.parts().map(|part| {
-            let whole = rest.clone();
-            rest = whole.clone().past(|slot| slot.hash <= part.last());
-            Bucket::of(whole.before(&rest), part, origins)
+            let inside = std::iter::from_fn(|| rest.next_if(|held| held.hash <= part.last()));
+            Bucket::of(inside.collect(), part, origins)
         });
         let parts: Vec<_> = parts.collect();
         let parts = <[Bucket; 1 << PART_BITS]>::try_from(parts);
         Self::Parts(Box::new(parts.unwrap_or_default()))
     }
 
-    fn into_bytes(self) -> Vec<u8> {
+    fn into_list(self) -> Vec<Held> {
         match self {
-            Self::Run(bytes) => bytes,
+            Self::Run(held) => held,
             parts @ Self::Parts(_) => {
-                let mut bytes = Vec::new();
-                parts.give(&mut bytes);
-                bytes
+                let mut held = Vec::new();
+                parts.give(&mut held);
+                held
             }
         }
     }
 
-    fn give(self, into: &mut Vec<u8>) {
+    fn give(self, into: &mut Vec<Held>) {
         match self {
-            Self::Run(bytes) => {
-                into.reserve_exact(bytes.len());
-                into.extend_from_slice(&bytes);
+            Self::Run(mut held) => {
+                into.reserve_exact(held.len());
+                into.append(&mut held);
             }
             Self::Parts(parts) => parts.into_iter().for_each(|part| part.body.give(into)),
         }
@@ -307,41 +318,42 @@ impl<'a> Iterator for Runs<'a> {
     }
 }
 
-/// Lays a record in its place. True: its name has others.
-fn insert(bytes: &mut Vec<u8>, packed: &Packed<'_>) -> bool {
-    let Packed { entry, hash, origin, species } = *packed;
-    let (run, key) = (Run::new(bytes), (hash, entry.name));
-    let rest = run.past(|slot| (slot.hash, slot.name()) < key);
-    let known = rest.clone().next().is_some_and(|slot| (slot.hash, slot.name()) == key);
-    let (at, len) = (bytes.len() - rest.len(), packed_len(entry, species));
-    make_room(bytes, len);
-    pack(entry, hash, origin, species, bytes);
-    if let Some(rest) = bytes.get_mut(at..) {
-        rest.rotate_right(len);
+fn digest_of(held: &[Held], origins: &Origins) -> u64 {
+    let digests = Run::new(held).map(|slot| slot.digest(origins.id(slot.origin)));
+    digests.fold(0, u64::wrapping_add)
+}
+
+/// Lays a record in its place, by hash and name. True: its name has others.
+fn insert(held: &mut Vec<Held>, packed: &Packed<'_>) -> bool {
+    let Packed { entry, hash, .. } = *packed;
+    // Records are looked at only where there are some of this hash already.
+    let group = Run::new(held).of(hash);
+    let known = group.clone().any(|slot| slot.name() == entry.name);
+    let before = group.take_while(|slot| slot.name() < entry.name).count();
+    let at = held.partition_point(|held| held.hash < hash) + before;
+    if held.len() == held.capacity() {
+        held.reserve_exact(1 + room(held.len()));
     }
+    held.insert(at, pack(packed));
     known
 }
 
 /// Takes a record out. `None`: there is none. True: its name has others.
-fn remove(bytes: &mut Vec<u8>, is_it: impl Fn(&Slot<'_>) -> bool) -> Option<bool> {
-    let mut rest = Run::new(bytes).past(|slot| !is_it(slot));
-    let start = bytes.len() - rest.len();
-    let slot = rest.next()?;
-    let end = bytes.len() - rest.len();
-    let same_name = |s: &Slot<'_>| s.hash == slot.hash && s.name() == slot.name();
-    let others = Run::new(bytes).filter(same_name).count() > 1;
-    bytes.drain(start..end);
-    if bytes.len() <= bytes.capacity() / 2 {
-        bytes.shrink_to_fit();
+fn remove(held: &mut Vec<Held>, hash: u64, origin: u32, seq: u64) -> Option<bool> {
+    let group = Run::new(held).of(hash);
+    let within = group.clone().position(|slot| slot.is(origin, seq))?;
+    let slot = group.clone().nth(within)?;
+    let others = group.filter(|other| other.name() == slot.name()).count() > 1;
+    let at = held.partition_point(|held| held.hash < hash) + within;
+    held.remove(at);
+    if held.len() <= held.capacity() / 2 {
+        held.shrink_to_fit();
     }
     Some(others)
 }
 
-/// Makes room for so many bytes more, and for a third: doubling would leave a third of the memory
-/// unused, and less would have a bucket copied with every other record.
-fn make_room(bytes: &mut Vec<u8>, more: usize) {
-    let needed = bytes.len() + more;
-    if needed > bytes.capacity() {
-        bytes.reserve_exact(more + needed / 3);
-    }
+/// Room for so many more. Doubling would leave a third of the memory unused, and much less would have
+/// a list copied with every other record.
+const fn room(held: usize) -> usize {
+    held / 2
 }

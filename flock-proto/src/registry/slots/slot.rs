@@ -1,18 +1,54 @@
 //! One record, packed.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
+use super::Packed;
 use crate::registry::codec::{Entry, Reader};
 use crate::{Dot, Hlc, NestId, SpeciesId};
 
 const HAS_BIRTH: u8 = 1;
 const IS_GROUNDED: u8 = 2;
+const IS_ANEW: u8 = 4;
 
-/// What each record begins with: hash, seq, hlc, number of the origin, length of the data, number of
-/// the species, length of the name, flags.
-const HEAD: usize = 36;
+/// What each record begins with: seq, hlc, number of the origin, number of the species, length of the
+/// name, flags.
+const HEAD: usize = 24;
 
-/// One live record, where it lies in its bucket: 36 bytes, and what varies in length.
+/// One live record, in a bucket's list. Its hash stands here, and not in the record: a search goes
+/// through the list alone, and looks at a record only where the hash is the right one.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) hash: u64,
+    record: Box<[u8]>,
+}
+
+impl Held {
+    /// Looks at the record, that it be near when it is read.
+    #[inline]
+    pub(super) fn fetch(&self) -> u8 {
+        self.record.first().copied().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> Option<Slot<'_>> {
+        let (head, data) = self.record.split_first_chunk::<HEAD>()?;
+        let (&[seq, hlc, rest], &[]) = head.as_chunks::<8>() else { return None };
+        let [o0, o1, o2, o3, s0, s1, name_len, flags] = rest;
+        Some(Slot {
+            hash: self.hash,
+            seq: u64::from_le_bytes(seq),
+            hlc: Hlc(u64::from_le_bytes(hlc)),
+            origin: u32::from_le_bytes([o0, o1, o2, o3]),
+            species: u16::from_le_bytes([s0, s1]),
+            name_len,
+            flags,
+            data,
+        })
+    }
+}
+
+/// One live record, read where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::registry) struct Slot<'a> {
     pub(in crate::registry) hash: u64,
@@ -27,42 +63,51 @@ pub(in crate::registry) struct Slot<'a> {
     data: &'a [u8],
 }
 
-/// Records, one right after the other.
+/// Records that follow each other in a bucket.
 #[derive(Clone, Debug, Default)]
-pub(in crate::registry) struct Run<'a>(&'a [u8]);
+pub(in crate::registry) struct Run<'a>(&'a [Held]);
 
 impl<'a> Run<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    pub(super) const fn new(held: &'a [Held]) -> Self {
+        Self(held)
     }
 
     pub(in crate::registry) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many bytes it takes.
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) const fn bytes(&self) -> &'a [u8] {
-        self.0
-    }
-
-    /// What is left from the first record on that isn't one of those.
+    /// Those of one hash.
     #[inline]
-    pub(super) fn past(mut self, those: impl Fn(&Slot<'_>) -> bool) -> Self {
-        let mut rest = self.clone();
-        while rest.next().is_some_and(|slot| those(&slot)) {
-            self = rest.clone();
-        }
-        self
+    pub(super) fn of(&self, hash: u64) -> Self {
+        let start = self.0.partition_point(|held| held.hash < hash);
+        let rest = self.0.get(start..).unwrap_or_default();
+        // Mostly there is none, or one.
+        let len = rest.iter().take_while(|held| held.hash == hash).count();
+        Self(rest.get(..len).unwrap_or_default())
     }
 
-    /// What comes before the rest of it.
-    pub(super) fn before(&self, rest: &Self) -> Self {
-        let len = self.0.len() - rest.0.len();
-        Self(self.0.get(..len).unwrap_or_default())
+    /// Those whose hashes come before this one.
+    #[inline]
+    pub(super) fn before(&self, hash: u64) -> Self {
+        let end = self.0.partition_point(|held| held.hash < hash);
+        Self(self.0.get(..end).unwrap_or_default())
+    }
+
+    /// Those whose hashes lie in a range, and that are about to be read: records lie apart, and asked
+    /// for together they are fetched side by side.
+    #[inline]
+    pub(super) fn within(&self, hashes: &RangeInclusive<u64>) -> Self {
+        let start = self.0.partition_point(|held| held.hash < *hashes.start());
+        let end = self.0.partition_point(|held| held.hash <= *hashes.end());
+        let inside = Self(self.0.get(start..end).unwrap_or_default());
+        std::hint::black_box(inside.fetch());
+        inside
+    }
+
+    /// Looks at each record, that it be near when it is read.
+    #[inline]
+    pub(super) fn fetch(&self) -> u8 {
+        self.0.iter().fold(0, |sum, held| sum ^ held.fetch())
     }
 }
 
@@ -71,19 +116,10 @@ impl<'a> Iterator for Run<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Slot<'a>> {
-        let (head, rest) = self.0.split_first_chunk::<HEAD>()?;
-        let (&[hash, seq, hlc, origin_and_len], &[low, high, name_len, flags]) =
-            head.as_chunks::<8>()
-        else {
-            return None;
-        };
-        let [hash, seq, hlc, origin_and_len] =
-            [hash, seq, hlc, origin_and_len].map(u64::from_le_bytes);
-        // Only `pack` lays these bytes, so they can be read back.
-        let (data, rest) = rest.split_at_checked((origin_and_len >> 32) as usize)?;
+        let (first, rest) = self.0.split_first()?;
         self.0 = rest;
-        let (origin, species) = (origin_and_len as u32, u16::from_le_bytes([low, high]));
-        Some(Slot { hash, seq, hlc: Hlc(hlc), origin, species, name_len, flags, data })
+        // Only `pack` lays these bytes, so they can be read back.
+        first.slot()
     }
 }
 
@@ -113,28 +149,32 @@ impl Species {
 }
 
 /// How many bytes a record takes.
-pub(super) const fn packed_len(entry: &Entry<'_>, species: u16) -> usize {
+const fn packed_len(entry: &Entry<'_>, species: u16) -> usize {
     let id = if species == UNNUMBERED { 8 } else { 0 };
     let birth = if has_birth(entry) { 16 } else { 0 };
     let grounded = if let Some((reason, _)) = entry.grounded { 8 + reason.len() } else { 0 };
     HEAD + entry.name.len() + 8 + id + birth + grounded + entry.args.len()
 }
 
-/// Lays a record under its hash and the numbers of its origin and species.
-pub(super) fn pack(entry: &Entry<'_>, hash: u64, origin: u32, species: u16, out: &mut Vec<u8>) {
-    let data_len = (packed_len(entry, species) - HEAD) as u64;
+/// Lays a record, under the numbers of its origin and species.
+pub(super) fn pack(packed: &Packed<'_>) -> Held {
+    let Packed { entry, hash, origin, species } = *packed;
+    // Just so much, that the box be made of it as it is.
+    let mut out = Vec::with_capacity(packed_len(entry, species));
     let mut flags = 0;
-    out.extend_from_slice(&hash.to_le_bytes());
-    out.extend_from_slice(&entry.dot.seq.to_le_bytes());
-    out.extend_from_slice(&entry.hlc.0.to_le_bytes());
-    out.extend_from_slice(&(u64::from(origin) | data_len << 32).to_le_bytes());
-    out.extend_from_slice(&species.to_le_bytes());
     if has_birth(entry) {
         flags |= HAS_BIRTH;
     }
     if entry.grounded.is_some() {
         flags |= IS_GROUNDED;
     }
+    if entry.anew {
+        flags |= IS_ANEW;
+    }
+    out.extend_from_slice(&entry.dot.seq.to_le_bytes());
+    out.extend_from_slice(&entry.hlc.0.to_le_bytes());
+    out.extend_from_slice(&origin.to_le_bytes());
+    out.extend_from_slice(&species.to_le_bytes());
     out.extend_from_slice(&[entry.name.len() as u8, flags]);
     out.extend_from_slice(entry.name);
     out.extend_from_slice(&entry.token.to_le_bytes());
@@ -151,6 +191,7 @@ pub(super) fn pack(entry: &Entry<'_>, hash: u64, origin: u32, species: u16, out:
         out.extend_from_slice(reason.as_bytes());
     }
     out.extend_from_slice(entry.args);
+    Held { hash, record: out.into_boxed_slice() }
 }
 
 const fn has_birth(entry: &Entry<'_>) -> bool {
@@ -169,6 +210,10 @@ impl<'a> Slot<'a> {
 
     pub(in crate::registry) const fn is_grounded(&self) -> bool {
         self.flags & IS_GROUNDED != 0
+    }
+
+    pub(in crate::registry) const fn is_anew(&self) -> bool {
+        self.flags & IS_ANEW != 0
     }
 
     /// The dot of the start; cheaper than the whole record. `origin` is the id behind the number.
@@ -195,6 +240,7 @@ impl<'a> Slot<'a> {
             species: SpeciesId(0),
             token: 0,
             grounded: None,
+            anew: self.is_anew(),
             name: &[],
             args: &[],
         };
@@ -261,22 +307,21 @@ mod tests {
                     species: SpeciesId(species),
                     token: u64::MAX,
                     grounded,
+                    anew: grounded.is_none(),
                     name: b"robin",
                     args: b"args",
                 };
                 let number = known.number(entry.species);
-                let mut bytes = vec![];
-                // Two, one after the other: each must end where the next begins.
-                pack(&entry, 1, 2, number, &mut bytes);
-                pack(&entry, 3, 2, number, &mut bytes);
-                assert_eq!(bytes.len(), 2 * packed_len(&entry, number));
-                let slots: Vec<_> = Run::new(&bytes).collect();
-                assert_eq!(slots.iter().map(|slot| slot.hash).collect::<Vec<_>>(), [1, 3]);
-                let slot = slots[1];
+                let packed = Packed { entry: &entry, hash: 1, origin: 2, species: number };
+                let held = pack(&packed);
+                assert_eq!(held.record.len(), packed_len(&entry, number));
+                let slot = held.slot().expect("it was packed");
+                assert_eq!(slot.hash, 1);
                 assert!(slot.is(2, 5) && slot.hlc == Hlc(9));
                 assert_eq!(slot.entry(dot.origin, &known), entry);
                 let short = (slot.birth(dot.origin), slot.is_grounded(), slot.name());
                 assert_eq!(short, (birth, grounded.is_some(), &b"robin"[..]));
+                assert_eq!(slot.is_anew(), grounded.is_none());
             }
         }
         assert_eq!(known.list.len(), usize::from(u16::MAX));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Checks;
 use crate::sim::host::{CRASH_WINDOW, MAX_CRASHES};
-use crate::{BirdName, Dot, Fence, Time, Why};
+use crate::{BirdName, Dot, Fence, Hlc, Time, Why};
 
 /// A life that began and isn't over.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,9 @@ impl Checks {
         if self.buried.contains(&birth) {
             self.fail("I5", format!("{name} of birth {birth:?} hatches, and was dead everywhere"));
         }
-        self.births.insert(birth, name.clone());
+        if self.births.insert(birth, name.clone()).as_ref() != Some(name) {
+            self.births_of.entry(name.clone()).or_default().insert(birth);
+        }
         self.on_fence(name, birth, fence, host, whole);
         let lives = self.lives.entry(name.clone()).or_default();
         lives.push(Life { host, since: self.now });
@@ -130,7 +132,11 @@ impl Checks {
     /// of the same name knows nothing of the one before.
     pub(super) fn last_fence(&self, name: &BirdName, birth: Dot) -> Fence {
         let last = self.fences.get(name).filter(|(of, ..)| *of == birth || !self.skewed);
-        last.map_or(Fence(0), |(_, fence, _)| *fence)
+        let last = last.map_or(Fence(0), |(_, fence, _)| *fence);
+        // A bird that was stopped where a clock is far ahead, and lives on by a record that was written
+        // anew elsewhere, meanwhile: nobody was there to tell its owner, nor does a clock.
+        let far = Hlc::at(self.now + Duration::from_secs(60)).0;
+        if self.renewed && self.skewed && last.0 > far { Fence(0) } else { last }
     }
 
     /// I1: whoever holds other nests in its view hears of their lives before it begins one, also
@@ -210,8 +216,10 @@ impl Checks {
 
     /// A name was stopped, and with it all births that it had.
     pub(in crate::sim) fn on_stopped(&mut self, name: &BirdName) {
-        let of_name = self.births.iter().filter(|(_, of)| *of == name);
-        let births: Vec<Dot> = of_name.map(|(birth, _)| *birth).collect();
+        let of_name = self.births_of.get(name).into_iter().flatten().copied();
+        // A birth that another name had since is that one's.
+        let births: Vec<Dot> =
+            of_name.filter(|birth| self.births.get(birth) == Some(name)).collect();
         births.into_iter().for_each(|birth| self.on_end_for_good(birth));
     }
 
@@ -248,7 +256,11 @@ impl Checks {
             .map(|(birth, _)| *birth)
             .collect();
         for birth in dead {
-            self.births.remove(&birth);
+            if let Some(name) = self.births.remove(&birth)
+                && let Some(births) = self.births_of.get_mut(&name)
+            {
+                births.remove(&birth);
+            }
             self.buried.insert(birth);
         }
     }

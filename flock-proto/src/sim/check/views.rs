@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Checks;
 use crate::sim::world::World;
-use crate::{BirdName, Fence, Fingerprint, NestId, NestName, NestState, View};
+use crate::{BirdName, Fence, Fingerprint, NestId, NestName, NestState, Time, View};
 
 /// Places on the circle at which rings are compared.
 const PROBES: u64 = 16;
@@ -71,9 +71,30 @@ impl Checks {
         }
     }
 
+    /// L1: a nest that was never away for long is not forgotten.
+    pub(in crate::sim) fn on_renewed(&mut self) {
+        self.renewed = true;
+        if !self.rough {
+            self.fail("L1", "a nest found itself forgotten, and was never away".to_owned());
+        }
+    }
+
     /// A nest is settled in its view at this moment.
-    pub(in crate::sim) fn on_settled(&mut self, nest: NestId, view: Fingerprint) {
-        self.settled.insert((nest, view), self.now);
+    pub(in crate::sim) fn on_settled(&mut self, host: usize, nest: NestId, view: Fingerprint) {
+        let now = self.now;
+        let last = self.settled_now.entry(host).or_insert(((nest, view), now));
+        if last.0 != (nest, view) {
+            let (was, at) = std::mem::replace(last, ((nest, view), now));
+            self.settled.insert(was, at);
+        }
+        last.1 = now;
+    }
+
+    /// When a nest was last seen settled in a view.
+    fn settled_at(&self, nest: NestId, view: Fingerprint) -> Option<Time> {
+        let now = self.settled_now.values().filter(|(of, _)| *of == (nest, view));
+        let before = self.settled.get(&(nest, view));
+        now.map(|(_, at)| at).chain(before).max().copied()
     }
 
     /// I15: a bird leaves service only for an owner that was ready to take over, in the view by
@@ -84,7 +105,7 @@ impl Checks {
         };
         let entered = self.entered.get(&host);
         let since = entered.filter(|(of, _)| *of == view.fingerprint()).map(|(_, at)| *at);
-        let settled = self.settled.get(&(owner, view.fingerprint())).copied();
+        let settled = self.settled_at(owner, view.fingerprint());
         if settled < since || settled.is_none() {
             let what = format!("{name} leaves host {host} for {owner}, which was not settled");
             self.fail("I15", what);
@@ -113,6 +134,14 @@ impl World {
         }
         let now = self.checks.now;
         self.checks.up.insert(host, now);
+        let knows = |other: usize| {
+            let id = self.hosts[other].nest.as_ref().map(crate::Nest::id);
+            id.is_some_and(|id| after.member(id).is_some())
+        };
+        if self.checks.rough && self.up().into_iter().any(|other| other != host && !knows(other)) {
+            // All seeds are gone, and it forms a flock of its own: as if the network were cut.
+            self.facts.on_torn(now);
+        }
         if self.checks.rough || !self.net.is_whole() {
             return;
         }

@@ -41,7 +41,7 @@ pub(super) use hunt::run;
 mod hunt {
     use std::collections::BTreeMap;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::Mutex;
+    use std::sync::{Mutex, PoisonError};
 
     use anyhow::Context as _;
     use flock_proto::sim::{Broken, Kind};
@@ -95,20 +95,16 @@ mod hunt {
         let seeds = if options.is_given("--seeds") { options.get("--seeds")? } else { STORIES };
         let last = first.checked_add(seeds).context("--first is too great")?;
         let of = bugs.len();
-        let hunted = Mutex::new(BTreeMap::new());
-        // Each mistake on one core, from the first story on: so the same seeds tell of it each time.
-        for_each(0..of as u64, |at| {
-            let Some(&bug) = bugs.get(at as usize) else { return false };
+        let mut hunted = Vec::new();
+        // One after the other, each on all cores: no core is left alone with the rarest.
+        for bug in bugs {
             let kind = plot.kind.unwrap_or_else(|| fit_for(bug));
             let seconds = seconds.unwrap_or_else(|| length_of(kind));
-            let found = hunt(bug, &Plot { kind: Some(kind), seconds, ..plot }, first..last);
-            let mut hunted = lock(&hunted);
-            hunted.insert(at, found);
-            progress.now(format_args!("{} of {of} mistakes, last {}", hunted.len(), bug.name()));
-            true
-        });
-        let hunted = hunted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(report(hunted.into_values().collect(), of))
+            hunted.push(hunt(bug, &Plot { kind: Some(kind), seconds, ..plot }, first..last));
+            let (done, name) = (hunted.len(), bug.name());
+            progress.now(format_args!("{done} of {of} mistakes, last {name}"));
+        }
+        Ok(report(hunted, of))
     }
 
     /// The kind of stories that bring a mistake to light: most where much moves; some only where
@@ -122,6 +118,8 @@ mod hunt {
             | Bug::LivingLosers
             | Bug::UnansweredUsers
             | Bug::LostNests
+            | Bug::UnwrittenHorizon
+            | Bug::UntoldEnds
             | Bug::ForgottenCalls => Kind::Rough,
             Bug::DeniedBirths => Kind::Thawing,
             _ => Kind::Restless,
@@ -137,21 +135,39 @@ mod hunt {
         }
     }
 
+    /// Looks for the first story in which the right thing breaks.
     fn hunt(bug: Bug, plot: &Plot, seeds: std::ops::Range<u64>) -> Hunted {
-        let mut others = BTreeMap::new();
-        let mut stories = 0;
-        let caught = seeds.into_iter().find(|&seed| {
-            stories += 1;
+        let first = seeds.start;
+        let found = Mutex::new((None, BTreeMap::new()));
+        // Seeds are handed out in order, and all before the first good one are told to their ends: so
+        // it is the same one each time, however many cores there are.
+        for_each(seeds.clone(), |seed| {
             let broken = broken(bug, plot, seed);
             let caught = broken.as_ref().is_some_and(|b| b.invariant == bug.invariant());
-            if !caught && let Some(Broken { invariant, what, .. }) = broken {
-                others.entry(invariant).or_insert((seed, what));
+            let (least, others) = &mut *lock(&found);
+            if caught {
+                *least = Some(least.map_or(seed, |least: u64| least.min(seed)));
+            } else if let Some(Broken { invariant, what, .. }) = broken {
+                note_least(others, invariant, seed, what);
             }
-            caught
+            !caught
         });
+        let (caught, others) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let stories = caught.map_or(seeds.end, |seed| seed + 1) - first;
         let (name, invariant) = (bug.name(), bug.invariant());
         let kind = name_of(plot.kind_of(0));
         Hunted { name, invariant, caught: caught.is_some(), seed: caught, kind, stories, others }
+    }
+
+    fn note_least(
+        others: &mut BTreeMap<&'static str, (u64, String)>,
+        invariant: &'static str,
+        seed: u64,
+        what: String,
+    ) {
+        if others.get(invariant).is_none_or(|(least, _)| seed < *least) {
+            others.insert(invariant, (seed, what));
+        }
     }
 
     /// What the mistake breaks in this story, of which all holds without it. A mistake that makes
