@@ -120,6 +120,7 @@ mod hunt {
             | Bug::LostNests
             | Bug::UnwrittenHorizon
             | Bug::UntoldEnds
+            | Bug::OutdoneRemovals
             | Bug::ForgottenCalls => Kind::Rough,
             Bug::DeniedBirths => Kind::Thawing,
             _ => Kind::Restless,
