@@ -30,17 +30,21 @@ impl Nest {
     /// the views to come must hear of its fence.
     pub(super) fn note_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
         if self.registry.winner_birth(name).is_some() || self.lost.contains_key(name) {
-            let until = self.now + self.config.aftermath;
-            self.lost.insert(name.clone(), Lost { birth, fence, until });
+            self.remember_lost(name, birth, fence);
         }
+    }
+
+    fn remember_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
+        let until = self.now + self.config.aftermath;
+        self.lost.insert(name.clone(), Lost { birth, fence, until });
     }
 
     /// Somebody else removed a bird that lives here: he may not have seen this life, and have started
     /// another since.
     pub(super) fn on_removed(&mut self, name: &BirdName, birth: Dot) {
-        if let Some(bird) = self.birds.get(name).filter(|bird| bird.record.birth == birth) {
-            let until = self.now + self.config.aftermath;
-            self.lost.insert(name.clone(), Lost { birth, fence: bird.fence, until });
+        let bird = self.birds.get(name).filter(|bird| bird.record.birth == birth);
+        if let Some(fence) = bird.map(|bird| bird.fence) {
+            self.remember_lost(name, birth, fence);
         }
     }
 

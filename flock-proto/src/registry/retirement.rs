@@ -105,14 +105,13 @@ impl Registry {
         let mut outdone = std::mem::take(&mut self.outdone);
         self.find_removals(&mut outdone);
         let mut changes = Vec::new();
-        for Outdone { name, dot, removal, .. } in outdone {
+        for Outdone { name, dot, birth, removal } in outdone {
             let Some(removal) = removal else { continue };
-            let Some(record) = self.siblings(&name).into_iter().find(|record| record.dot == dot)
-            else {
+            if !self.siblings(&name).iter().any(|record| record.dot == dot) {
                 continue;
-            };
+            }
             let mut touched = Touched::default();
-            let covers = [dot, record.birth].into_iter();
+            let covers = [dot, birth].into_iter();
             self.apply(self.next_dot(), name.hash64(), covers, Op::Remove(removal), &mut touched);
             changes.extend(self.finish(touched));
         }
