@@ -60,14 +60,14 @@ bugs! {
     BlindSettling "blind-settling" "I15",
     /// A seal counts in a view that it does not name.
     ForeignSeals "foreign-seals" "I1",
-    /// A seal that names a digest of what its author knows is taken though ours is another.
-    BelievedSeals "believed-seals" "I1",
+    /// A seal names what its author knows by a digest alone, and is taken though ours is another.
+    BelievedSeals "believed-seals" "I15",
     /// A nest that is new in the view needs no seal for arcs whose owner stays.
     UnsealedNewcomers "unsealed-newcomers" "I1",
     /// A seal does not list what its author holds for moving on.
     UnlistedSnaps "unlisted-snaps" "I15",
     /// A link that opens anew brings no seal.
-    UnsealedLinks "unsealed-links" "I6",
+    UnsealedLinks "unsealed-links" "L4",
     /// A bird leaves service before its new owner is ready.
     EarlyDeparts "early-departs" "I15",
     /// What a nest was ready for in a view before counts in the next.

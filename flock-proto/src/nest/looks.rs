@@ -170,6 +170,12 @@ impl Nest {
         self.registry.covers(other.registry.last_dot())
     }
 
+    /// Whether this nest has heard of the start of this birth.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_heard_of(&self, birth: Dot) -> bool {
+        self.registry.covers(birth)
+    }
+
     /// Whether this nest has just started a bird of this name, though it has heard of another one of
     /// which it knows nothing yet.
     #[cfg(feature = "sim")]

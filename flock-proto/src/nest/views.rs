@@ -294,7 +294,7 @@ impl Nest {
         }
         self.seal_seq += 1;
         let known = self.registry.vector_digest();
-        let same = self.knowledge.get(&to) == Some(&known);
+        let same = self.knowledge.get(&to) == Some(&known) || planted(Bug::BelievedSeals);
         let seal = Seal {
             view: self.view.fingerprint(),
             seq: self.seal_seq,

@@ -152,7 +152,11 @@ impl World {
     }
 
     fn on_answer(&mut self, host: usize, req: ReqId, answer: Answer) {
-        if let Some(verdict) = self.facts.on_answer(req, &answer) {
+        let (nest, checks) = (self.hosts[host].nest.as_ref(), &self.checks);
+        let heard = |name: &BirdName| {
+            nest.is_some_and(|nest| checks.births_of(name).all(|birth| nest.has_heard_of(birth)))
+        };
+        if let Some(verdict) = self.facts.on_answer(req, &answer, heard) {
             self.check_answer(&verdict, &answer);
         }
         if answer == Answer::Left {

@@ -89,7 +89,14 @@ impl Facts {
         about.open.insert(req);
     }
 
-    pub(super) fn on_answer(&mut self, req: ReqId, answer: &Answer) -> Option<Verdict> {
+    /// A request was answered. `heard`: whether the nest that asked has heard of every bird that had
+    /// this name.
+    pub(super) fn on_answer(
+        &mut self,
+        req: ReqId,
+        answer: &Answer,
+        heard: impl Fn(&BirdName) -> bool,
+    ) -> Option<Verdict> {
         let asked = self.asked.remove(&req)?;
         let about = self.names.get_mut(&asked.name)?;
         about.open.remove(&req);
@@ -108,6 +115,9 @@ impl Facts {
             // One side of a cut may not have heard of the bird that the other side has.
             Answer::NoSuchBird | Answer::HatchFailed { .. } if self.torn => about.certain = None,
             Answer::Stopped if about.fresh => about.certain = None,
+            // The nest that was asked first died, and the next one found nothing to stop: on this side
+            // of a cut. It can't stop what it never heard of.
+            Answer::Stopped if self.torn && !heard(&asked.name) => about.certain = None,
             Answer::Stopped | Answer::NoSuchBird | Answer::HatchFailed { .. } if alone => {
                 about.certain = Some(false);
             }

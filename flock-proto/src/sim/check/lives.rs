@@ -214,9 +214,14 @@ impl Checks {
         }
     }
 
+    /// The births that this name had since the last rest, or has.
+    pub(in crate::sim) fn births_of(&self, name: &BirdName) -> impl Iterator<Item = Dot> + '_ {
+        self.births_of.get(name).into_iter().flatten().copied()
+    }
+
     /// A name was stopped, and with it all births that it had.
     pub(in crate::sim) fn on_stopped(&mut self, name: &BirdName) {
-        let of_name = self.births_of.get(name).into_iter().flatten().copied();
+        let of_name = self.births_of(name);
         // A birth that another name had since is that one's.
         let births: Vec<Dot> =
             of_name.filter(|birth| self.births.get(birth) == Some(name)).collect();
