@@ -147,6 +147,8 @@ bugs! {
     SingleJoins "single-joins" "a mass join changes the ring a few times",
     /// News of members is passed on twice.
     FewTransmissions "few-transmissions" "a silent host is known to all within seven seconds",
+    /// Who is refused asks nobody else, and holds the nest for dead.
+    HastyVerdicts "hasty-verdicts" "a nest that others reach is not declared dead",
     /// Nobody asks others to ping a nest that doesn't answer.
     NoIndirectPings "no-indirect-pings" "a nest that others hear is not suspected",
     /// A neighbour whose cards differ is sent none.

@@ -171,7 +171,7 @@ impl Nest {
             .collect();
         let Some(death) = self.deaths.get_mut(&id) else { return };
         death.refusals += 1;
-        if witnesses.is_empty() {
+        if witnesses.is_empty() || planted(Bug::HastyVerdicts) {
             if death.refusals >= self.config.lone_refusals {
                 self.declare_down(id);
             }

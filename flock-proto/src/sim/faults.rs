@@ -62,6 +62,13 @@ impl World {
         self.checks.on_disturbance();
     }
 
+    /// A firewall that comes up between two hosts: it breaks their links and refuses new ones. Others
+    /// reach both.
+    pub fn wall_pair(&mut self, a: usize, b: usize) {
+        self.net.wall(a, b);
+        self.break_link(a, b);
+    }
+
     /// Nothing arrives any more at `to` that `from` sends; the other way all does.
     pub fn cut_one_way(&mut self, from: usize, to: usize) {
         self.net.cut(from, to);

@@ -62,6 +62,8 @@ pub(super) struct Net {
     by_host: Vec<Vec<LinkId>>,
     /// From, to: nothing arrives in this direction.
     cuts: BTreeSet<(usize, usize)>,
+    /// Pairs of which neither lets the other connect.
+    walls: BTreeSet<[usize; 2]>,
 }
 
 impl Net {
@@ -80,7 +82,16 @@ impl Net {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        self.cuts.is_empty()
+        self.cuts.is_empty() && self.walls.is_empty()
+    }
+
+    /// Are connections between these two refused, though both are there?
+    pub(super) fn is_walled(&self, a: usize, b: usize) -> bool {
+        self.walls.contains(&[a.min(b), a.max(b)])
+    }
+
+    pub(super) fn wall(&mut self, a: usize, b: usize) {
+        self.walls.insert([a.min(b), a.max(b)]);
     }
 
     pub(super) fn cut(&mut self, from: usize, to: usize) {
@@ -92,10 +103,12 @@ impl Net {
     pub(super) fn mend(&mut self, a: usize, b: usize) {
         self.cuts.remove(&(a, b));
         self.cuts.remove(&(b, a));
+        self.walls.remove(&[a.min(b), a.max(b)]);
     }
 
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
+        self.walls.clear();
     }
 
     pub(super) fn add(&mut self, kind: LinkKind, ends: [End; 2], from: Time) -> LinkId {

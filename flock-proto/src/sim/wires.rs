@@ -43,7 +43,7 @@ impl World {
             return None;
         }
         let it = &self.hosts[target];
-        if it.nest.is_none() {
+        if it.nest.is_none() || self.net.is_walled(host, target) {
             return Some(false);
         }
         // The system accepts for a frozen process, which doesn't say hello.
