@@ -204,11 +204,11 @@ pub struct SwimConfig {
     /// How often each update is passed on. foca's default of 10 leaves some nests of a hundred unaware
     /// when frames stall.
     pub transmissions: u8,
-    /// How often a nest announces itself to another, and to two that it holds to be dead: so a
-    /// partition ends that nobody notices otherwise.
+    /// How often a nest announces itself to another, which answers with all members that it knows:
+    /// so one that missed news hears of them.
     pub announce_every: Duration,
-    /// An announcement to the living is answered with all members, so it is made less often where
-    /// there are more: the answers are two hundred bytes a second, however large the flock.
+    /// Where there are more members the answers are longer, so announcements are made less often: the
+    /// answers are two hundred bytes a second, however large the flock.
     pub announce_for_each: Duration,
     /// A nest that knows us by a former identity is told of the present one so often.
     pub introduce_every: Duration,

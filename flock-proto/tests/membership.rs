@@ -212,6 +212,28 @@ fn who_goes_back_to_lost_nests_heals_a_long_cut() {
     });
 }
 
+#[test]
+fn a_nest_that_starts_anew_takes_its_former_place_at_once() {
+    without(Bug::OlderIncarnations, 1..=5, |seed| {
+        let mut world = flock(seed, 4, &[]);
+        // Its host loses power: nobody hears that its links closed.
+        world.cut(&[3], &[0, 1, 2]);
+        world.kill(3);
+        world.heal();
+        world.boot(3);
+        let replaced = |world: &World| {
+            let id = world.nest(3).map(flock_proto::Nest::id);
+            know(world, 3, 4)
+                && world.up().contains(&3)
+                && (0..3).filter_map(|host| world.nest(host)).all(|nest| {
+                    let named = nest.view();
+                    named.members().iter().any(|member| Some(member.id) == id)
+                })
+        };
+        world.run_until(Duration::from_secs(1), replaced)
+    });
+}
+
 /// L5: on heal each name has a life too many, beyond the cut from its owner. That one moves, once.
 #[test]
 fn a_heal_moves_no_bird_twice() {

@@ -297,7 +297,8 @@ fn for_foca(ours: &SwimConfig, size: u32) -> foca::Config {
     };
     let announce_every = ours.announce_every.max(ours.announce_for_each * size);
     config.periodic_announce = every(announce_every, 1);
-    config.periodic_announce_to_down_members = every(ours.announce_every, 2);
+    // The nest itself dials the dead again, and announces itself over a link to one that isn't.
+    config.periodic_announce_to_down_members = None;
     config
 }
 
