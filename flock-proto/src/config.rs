@@ -123,6 +123,9 @@ pub struct Config {
     /// A nest that has been gone for so long is forgotten, and joins as a new one should it come back:
     /// longer than cuts last. Meanwhile each vector names it, and is 14 bytes longer.
     pub retire_after: Duration,
+    /// Of nests that were forgotten and didn't leave, so many are still looked for: the last ones, by
+    /// the addresses that they had.
+    pub lost_nests: usize,
     /// Of records whose authors are to be forgotten, so many are looked at every
     /// [`sync_every`](Self::sync_every), and written anew where they are ours: a million in four
     /// minutes, in half a millisecond each.
@@ -176,6 +179,7 @@ impl Default for Config {
             max_clock_skew: Duration::from_secs(10),
             retry_every: Duration::from_millis(500),
             retire_after: Duration::from_secs(3600),
+            lost_nests: 32,
             retire_looks: 4096,
             depart_window: 256,
             gained_at_once: 4096,

@@ -9,6 +9,9 @@ use flock_proto::{Answer, BirdName, Config, ReqId};
 
 use common::{flock_on, names};
 
+/// The kind of frame that brings cards.
+const ROSTER: u8 = 12;
+
 const AFTER: Duration = Duration::from_secs(12);
 
 fn world(seed: u64, hosts: usize) -> World {
@@ -78,6 +81,33 @@ fn a_nest_that_crashed_for_good_is_forgotten_after_its_time_and_its_birds_are_no
         assert!(incarnations(&world).contains(&4), "seed {seed}: it may yet come back");
         run_until_few(&mut world, 3, seed);
         assert_eq!(world.perches().len(), birds.len(), "seed {seed}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn of_nests_that_never_come_back_the_last_few_are_looked_for() {
+    for seed in 1..=5 {
+        let config = Config { retire_after: AFTER, lost_nests: 2, ..Config::default() };
+        let mut world = flock_on(World::with(seed, config), 10, &[]);
+        (4..7).for_each(|host| drop(world.leave(host)));
+        (7..10).for_each(|host| world.kill(host));
+        let acquaintances = |world: &World| -> Vec<usize> {
+            let nests = world.running().into_iter().filter_map(|host| world.nest(host));
+            nests.map(flock_proto::Nest::acquaintances).collect()
+        };
+        world.run(AFTER - Duration::from_secs(4));
+        assert_eq!(acquaintances(&world), [10; 4], "seed {seed}: they may yet come back");
+        // One stands still while the others forget, and then tells of what it knows.
+        world.freeze_long(3, Duration::from_secs(9));
+        run_until_few(&mut world, 4, seed);
+        world.run(Duration::from_secs(20));
+        assert_eq!(acquaintances(&world), [6; 4], "seed {seed}");
+        // All agree on which they are: nobody sends cards to and fro.
+        let rosters = |world: &World| world.kinds.get(&ROSTER).map(|(frames, _)| *frames);
+        let before = rosters(&world);
+        world.run(Duration::from_secs(20));
+        assert_eq!(rosters(&world), before, "seed {seed}");
         assert_eq!(world.broken(), None, "seed {seed}");
     }
 }

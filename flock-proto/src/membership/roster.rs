@@ -94,10 +94,27 @@ impl Roster {
 
     /// Takes a card back that nothing came of: an incarnation that was renewed before it was known.
     pub(crate) fn forget(&mut self, name: &NestName) {
-        let Some(id) = self.ids.remove(name) else { return };
-        if let Some(card) = self.cards.remove(&id) {
-            self.digest ^= digest(&card);
+        if let Some(&id) = self.ids.get(name) {
+            self.remove(id);
         }
+    }
+
+    /// Of nests that are no part of the flock any more, keeps the cards of the last few: they may come
+    /// back, and it takes their addresses to look for them. Those that left won't.
+    pub(crate) fn forget_lost(&mut self, keep: usize, is_lost: impl Fn(NestId) -> bool) {
+        let lost = self.cards.values().filter(|card| is_lost(card.id));
+        let (left, lost): (Vec<_>, Vec<_>) = lost.partition(|card| card.left);
+        let too_many = lost.len().saturating_sub(keep);
+        let over = left.iter().chain(lost.iter().take(too_many)).map(|card| card.id);
+        for id in over.collect::<Vec<_>>() {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: NestId) {
+        let Some(card) = self.cards.remove(&id) else { return };
+        self.digest ^= digest(&card);
+        self.ids.remove(&card.name);
         self.news.remove(&id);
     }
 }

@@ -67,6 +67,7 @@ impl Nest {
     }
 
     pub(super) fn on_roster(&mut self, roster: Roster) {
+        let mut of_lost = false;
         for card in roster.cards {
             // What a nest says of itself nobody else may say.
             if card.name == self.me.name {
@@ -80,8 +81,23 @@ impl Nest {
                 // Another nest drew the same number at the same moment.
                 self.on_outdated(card.id);
             }
-            self.members_changed |= self.roster.put(card);
+            let id = card.id;
+            let is_new = self.roster.put(card);
+            self.members_changed |= is_new;
+            of_lost |= is_new && self.registry.vector().is_retired(id);
         }
+        if of_lost {
+            self.forget_lost_cards();
+        }
+    }
+
+    /// Forgets cards of the dead, all nests the same: so by what all retire, and the latest stay.
+    pub(super) fn forget_lost_cards(&mut self) {
+        let (vector, alive, links) = (self.registry.vector(), self.swim.alive(), &self.links);
+        // One that has yet to find out that it was retired is heard until then.
+        let is_lost =
+            |id| vector.is_retired(id) && !alive.contains(&id) && !links.contains_key(&id);
+        self.roster.forget_lost(self.config.lost_nests, is_lost);
     }
 
     /// Says to a new neighbour what this nest is, and how to find out what else it knows.

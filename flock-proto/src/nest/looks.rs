@@ -118,6 +118,12 @@ impl Nest {
         self.registry.vector().len()
     }
 
+    /// How many nests it has heard of and not forgotten: the living ones, and the dead that it may look
+    /// for.
+    pub fn acquaintances(&self) -> usize {
+        self.roster.cards().count()
+    }
+
     /// The present view.
     pub fn view(&self) -> Arc<View> {
         self.view.clone()

@@ -131,6 +131,7 @@ impl Nest {
             return;
         }
         self.counters.retired += gone.len() as u64;
+        self.forget_lost_cards();
         let retirement = &mut self.retirement;
         retirement.gone.retain(|id, _| !gone.contains(id));
         retirement.ahead.clear();
