@@ -42,6 +42,7 @@ mod event;
 mod ids;
 mod membership;
 mod nest;
+mod nest_map;
 mod pending;
 mod registry;
 mod ring;

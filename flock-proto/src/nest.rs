@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
+use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
 use crate::wire::{Ended, Held, Listed, Request, Response, Seal};
@@ -87,7 +88,7 @@ pub struct Nest {
     swim: Swim,
     roster: Roster,
     owed: Owed,
-    links: BTreeMap<NestId, Link>,
+    links: NestMap<Link>,
     dialing: BTreeMap<String, Time>,
     /// The nest that was found at an address. A seed may be written otherwise than its nest
     /// advertises itself.
@@ -113,14 +114,16 @@ pub struct Nest {
     view_at: Time,
     /// When the members were last looked through.
     refreshed_at: Time,
-    seals: BTreeMap<NestId, Seal>,
+    seals: NestMap<Seal>,
     /// Nests whose seal names operations that are not known here.
     demanding: BTreeSet<NestId>,
     seal_seq: u64,
     /// A digest of what each nest knew when it last said so.
-    knowledge: BTreeMap<NestId, u64>,
+    knowledge: NestMap<u64>,
     /// Counts changes of `seals` and `newcomers`.
     seal_changes: u64,
+    /// View and seals in which none was missing when last looked for.
+    all_sealed: Option<(Fingerprint, u64)>,
     /// View, vector and seals by which it was last looked who is settled.
     checked_by: Option<(Fingerprint, u64, u64)>,
     /// The last seal before this nest entered the view.
@@ -145,9 +148,9 @@ pub struct Nest {
     retirement: Retirement,
     pushed: u64,
     /// The last of our operations that each nest is known to hold.
-    acked: BTreeMap<NestId, u64>,
+    acked: NestMap<u64>,
     /// The last of our operations sent to each nest since its link opened.
-    told: BTreeMap<NestId, u64>,
+    told: NestMap<u64>,
     ack_turn: u64,
 
     // Birds.
@@ -244,7 +247,7 @@ impl Nest {
             swim,
             roster: Roster::default(),
             owed: Owed::default(),
-            links: BTreeMap::new(),
+            links: NestMap::new(),
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
             unheard: BTreeSet::new(),
@@ -261,11 +264,12 @@ impl Nest {
             links_changed: false,
             view_at: Time::NEVER,
             refreshed_at: Time::default(),
-            seals: BTreeMap::new(),
+            seals: NestMap::new(),
             demanding: BTreeSet::new(),
             seal_seq: 0,
-            knowledge: BTreeMap::new(),
+            knowledge: NestMap::new(),
             seal_changes: 0,
+            all_sealed: None,
             checked_by: None,
             entered: 0,
             gained: Vec::new(),
@@ -277,8 +281,8 @@ impl Nest {
             catch_up: CatchUp::default(),
             retirement: Retirement::default(),
             pushed: 0,
-            acked: BTreeMap::new(),
-            told: BTreeMap::new(),
+            acked: NestMap::new(),
+            told: NestMap::new(),
             ack_turn: 0,
             birds: BTreeMap::new(),
             snaps: BTreeMap::new(),

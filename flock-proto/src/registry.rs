@@ -92,6 +92,8 @@ pub struct Grounding {
 #[derive(Clone, Debug)]
 pub struct Registry {
     me: NestId,
+    /// Among the origins, as it was at the last own operation.
+    my_number: u32,
     config: RegistryConfig,
     slots: Slots,
     origins: Origins,
@@ -112,6 +114,7 @@ impl Registry {
         let (slots, origins) = (Slots::new(config), Origins::new(config.log_len));
         Self {
             me,
+            my_number: 0,
             config,
             slots,
             origins,
@@ -171,7 +174,7 @@ impl Registry {
 
     /// The last operation issued here; its `seq` is 0 before the first.
     pub fn last_dot(&self) -> Dot {
-        Dot { origin: self.me, seq: self.origins.seq(self.me) }
+        Dot { origin: self.me, seq: self.origins.seq_near(self.my_number, self.me) }
     }
 
     /// A digest of all live records: equal vectors must go with equal digests.
@@ -387,6 +390,9 @@ impl Registry {
             self.note_outdone(hash, covers, removal);
         }
         let number = self.origins.number_or_new(dot.origin);
+        if dot.origin == self.me {
+            self.my_number = number;
+        }
         self.origins.append(number, Logged::new(hash, superseded, removal));
     }
 

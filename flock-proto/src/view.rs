@@ -54,7 +54,10 @@ pub struct Member {
 #[derive(Clone, Debug)]
 pub struct View {
     me: NestId,
+    /// Of the members, in order: to find one among them alone touches less memory.
+    ids: Vec<NestId>,
     members: Vec<Member>,
+    joining: Vec<NestId>,
     ring: Arc<Ring>,
     fingerprint: Fingerprint,
 }
@@ -66,7 +69,14 @@ impl View {
         members.dedup_by_key(|m| m.id);
         let fingerprint = fingerprint(&members);
         let ring = shared(fingerprint, || Ring::new(up(&members)));
-        Self { me, members, ring, fingerprint }
+        Self::with(me, members, ring, fingerprint)
+    }
+
+    fn with(me: NestId, members: Vec<Member>, ring: Arc<Ring>, fingerprint: Fingerprint) -> Self {
+        let ids = members.iter().map(|m| m.id).collect();
+        let joining = members.iter().filter(|m| m.state == NestState::Joining);
+        let joining = joining.map(|m| m.id).collect();
+        Self { me, ids, members, joining, ring, fingerprint }
     }
 
     /// The same nest's next view. Its ring is another only if it can differ, and is made from this
@@ -81,7 +91,7 @@ impl View {
         } else {
             shared(fingerprint, || self.ring.revised(up(&members)))
         };
-        Self { me: self.me, members, ring, fingerprint }
+        Self::with(self.me, members, ring, fingerprint)
     }
 
     /// The fingerprint of a view over these members, which are in order.
@@ -99,9 +109,19 @@ impl View {
         &self.members
     }
 
+    /// Their incarnations, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NestId> + '_ {
+        self.ids.iter().copied()
+    }
+
+    /// Those that join.
+    pub(crate) fn joining(&self) -> &[NestId] {
+        &self.joining
+    }
+
     /// The member of this incarnation.
     pub fn member(&self, id: NestId) -> Option<&Member> {
-        let at = self.members.binary_search_by_key(&id, |m| m.id).ok()?;
+        let at = self.ids.binary_search(&id).ok()?;
         self.members.get(at)
     }
 

@@ -66,6 +66,11 @@ impl Roster {
         self.cards.get(self.ids.get(name)?)
     }
 
+    /// The incarnations of all cards, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NestId> + '_ {
+        self.cards.keys().copied()
+    }
+
     /// All cards, by incarnation.
     pub(crate) fn cards(&self) -> impl Iterator<Item = &Card> {
         self.cards.values()

@@ -71,6 +71,8 @@ pub(crate) struct Swim {
     /// Keyed by when, then by the order of asking.
     timers: BTreeMap<(Time, u64), foca::Timer<SwimId>>,
     asked: u64,
+    /// When the first timer is due: asked for after all that happens.
+    due: Time,
     alive: BTreeSet<NestId>,
     changed: bool,
     /// When each nest was last told of our renewed identity.
@@ -92,6 +94,7 @@ impl Swim {
             config,
             timers: BTreeMap::new(),
             asked: 0,
+            due: Time::NEVER,
             alive: BTreeSet::new(),
             changed: false,
             introduced: BTreeMap::new(),
@@ -109,8 +112,12 @@ impl Swim {
     }
 
     /// When to call [`Swim::on_time`].
-    pub(crate) fn deadline(&self) -> Time {
-        self.timers.keys().next().map_or(Time::NEVER, |&(at, _)| at)
+    pub(crate) const fn deadline(&self) -> Time {
+        self.due
+    }
+
+    fn note_due(&mut self) {
+        self.due = self.timers.keys().next().map_or(Time::NEVER, |&(at, _)| at);
     }
 
     /// Lets foca's due timers run.
@@ -120,6 +127,7 @@ impl Swim {
             // An error here says that the timer came late or its member is gone; foca has moved on.
             self.with(now, out, |foca, run| drop(foca.handle_timer(timer, run)));
         }
+        self.note_due();
     }
 
     /// Hands foca a packet. An error says what is wrong with it.
@@ -204,6 +212,7 @@ impl Swim {
     pub(crate) fn leave(&mut self, now: Time, out: &mut SwimOut) {
         self.with(now, out, |foca, run| drop(foca.leave_cluster(run)));
         self.timers.clear();
+        self.note_due();
     }
 
     fn with(
@@ -217,6 +226,7 @@ impl Swim {
             Run { now, timers: &mut self.timers, asked: &mut self.asked, out, moved: false };
         act(&mut self.foca, &mut run);
         let moved = run.moved;
+        self.note_due();
         self.drop_false_verdicts(before, out);
         if moved {
             let alive: BTreeSet<NestId> = self.foca.iter_members().map(|m| m.id().id).collect();

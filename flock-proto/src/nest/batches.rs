@@ -128,7 +128,7 @@ impl Nest {
     fn send_responses(&mut self, to: NestId, responses: Vec<Response>) {
         let mine = responses.iter().filter_map(|r| r.op).filter(|op| op.origin == self.id);
         let last = mine.map(|op| op.seq).max().unwrap_or(0);
-        let told = self.told.get(&to).copied().unwrap_or(0);
+        let told = self.told.get(to).copied().unwrap_or(0);
         let known = self.acked_by(to).max(told);
         let mut delta = if last > known { self.registry.delta_of_mine(known) } else { None };
         if let Some(delta) = &delta {

@@ -290,6 +290,9 @@ impl Nest {
 
     /// Operations have come: ends that came before them may be accounted for now.
     pub(super) fn finish_early_ends(&mut self) {
+        if self.early_ends.is_empty() {
+            return;
+        }
         for (from, ends) in std::mem::take(&mut self.early_ends) {
             for ended in ends {
                 if self.registry.covers(Dot { origin: from, seq: ended.after }) {
@@ -306,7 +309,7 @@ impl Nest {
         if self.listed.get(&ended.name).and_then(|by| by.get(&from)).is_some_and(is_that) {
             self.unlist(&ended.name, from);
         }
-        if let Some(seal) = self.seals.get_mut(&from) {
+        if let Some(seal) = self.seals.get_mut(from) {
             // The seal may be for a view that we enter later: its listing is outdated, too.
             seal.listing.retain(|listed| listed.name != ended.name || !is_that(listed));
         }

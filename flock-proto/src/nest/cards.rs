@@ -28,7 +28,7 @@ impl Nest {
     /// Has new cards told: the own one at once, all others with what else comes.
     pub(super) fn tell_news(&mut self) {
         if let Some(card) = self.roster.take_news_of(self.id) {
-            let all: Vec<_> = self.links.keys().copied().collect();
+            let all: Vec<_> = self.links.ids().collect();
             self.send_to_all(all, &Frame::Roster(Roster { cards: vec![card] }));
         }
         if planted(Bug::FloodedCards) {
@@ -49,7 +49,7 @@ impl Nest {
         }
         let missed: BTreeSet<NestId> = cards.iter().flat_map(|c| &c.unlinked).copied().collect();
         let (missed, others): (Vec<_>, Vec<_>) =
-            self.links.keys().copied().partition(|id| missed.contains(id));
+            self.links.ids().partition(|id| missed.contains(id));
         let mut to = self.some_of(missed);
         to.extend(self.some_of(others));
         self.send_to_all(to, &Frame::Roster(Roster { cards }));
@@ -96,7 +96,7 @@ impl Nest {
         let (vector, alive, links) = (self.registry.vector(), self.swim.alive(), &self.links);
         // One that has yet to find out that it was retired is heard until then.
         let is_lost =
-            |id| vector.is_retired(id) && !alive.contains(&id) && !links.contains_key(&id);
+            |id| vector.is_retired(id) && !alive.contains(&id) && !links.contains(id);
         self.roster.forget_lost(self.config.lost_nests, is_lost);
     }
 
@@ -118,7 +118,7 @@ impl Nest {
             return;
         }
         let now = self.now;
-        let told = self.links.get(&from).and_then(|link| link.cards_at);
+        let told = self.links.get(from).and_then(|link| link.cards_at);
         let again = told.is_none_or(|at| now >= at + AGAIN_AFTER);
         if again && now >= self.owed.free_at {
             self.send_all_cards(from);
@@ -129,7 +129,7 @@ impl Nest {
     }
 
     fn send_all_cards(&mut self, to: NestId) {
-        let Some(link) = self.links.get_mut(&to) else { return };
+        let Some(link) = self.links.get_mut(to) else { return };
         link.cards_at = Some(self.now);
         let cards: Vec<Card> = self.roster.cards().cloned().collect();
         let each = Duration::from_secs(1) / self.config.cards_per_second.max(1);
@@ -144,10 +144,10 @@ impl Nest {
     pub(super) fn ask_owed(&mut self) {
         self.timers.owed = Time::NEVER;
         let links = &self.links;
-        self.owed.to.retain(|id| links.contains_key(id));
+        self.owed.to.retain(|id| links.contains(*id));
         let now = self.now;
         let fresh = |id: &NestId| {
-            let told = links.get(id).and_then(|link| link.cards_at);
+            let told = links.get(*id).and_then(|link| link.cards_at);
             told.is_some_and(|at| now < at + AGAIN_AFTER)
         };
         let next = self.owed.to.iter().copied().find(|id| !fresh(id));

@@ -81,8 +81,9 @@ impl Nest {
 
     /// The same for one name: a bird of that name was started since, maybe.
     pub(super) fn tell_lost_life(&mut self, name: &BirdName) {
-        let over = !self.birds.contains_key(name) && !self.snaps.contains_key(name);
-        if let Some(&Lost { birth, fence, .. }) = self.lost.get(name).filter(|_| over) {
+        // Asked of each bird that is started anywhere, and hardly ever is any lost.
+        let Some(&Lost { birth, fence, .. }) = self.lost.get(name) else { return };
+        if !self.birds.contains_key(name) && !self.snaps.contains_key(name) {
             self.tell_ended(name, birth, fence);
         }
     }

@@ -34,16 +34,17 @@ impl Nest {
         if dest == self.id {
             return None;
         }
-        let over = if self.links.contains_key(&dest) { dest } else { self.relay_to(dest)? };
-        self.note_said(over);
+        let over = if self.note_said(dest) { dest } else { self.relay_to(dest)? };
+        if over != dest {
+            self.note_said(over);
+        }
         Some((over, Header { hops: 0, stamp: self.stamp(), author: self.id, dest }))
     }
 
-    /// Something goes over this link: it needs no heartbeat for a while.
-    fn note_said(&mut self, over: NestId) {
-        if let Some(link) = self.links.get_mut(&over) {
-            link.said = self.now;
-        }
+    /// Something goes over this link, if there is one: it needs no heartbeat for a while.
+    fn note_said(&mut self, over: NestId) -> bool {
+        let link = self.links.get_mut(over);
+        link.map(|link| link.said = self.now).is_some()
     }
 
     /// The neighbour that passes frames on to a nest without a link: the first one, so that frames
@@ -52,7 +53,7 @@ impl Nest {
         if !self.swim.alive().contains(&to) {
             return None;
         }
-        self.links.keys().copied().find(|&over| {
+        self.links.ids().find(|&over| {
             over != to
                 && self.swim.alive().contains(&over)
                 && self.roster.card(over).is_some_and(|card| !card.unlinked.contains(&to))
@@ -77,7 +78,7 @@ impl Nest {
     }
 
     pub(super) fn on_frame(&mut self, from: NestId, bytes: &Bytes) {
-        let Some(link) = self.links.get_mut(&from) else { return };
+        let Some(link) = self.links.get_mut(from) else { return };
         link.heard = self.now;
         let header = match Header::decode(bytes) {
             Ok(header) => header,
@@ -162,7 +163,7 @@ impl Nest {
     }
 
     fn pass_on(&mut self, from: NestId, dest: NestId, bytes: &[u8]) {
-        if dest == from || !self.links.contains_key(&dest) || planted(Bug::NoRelays) {
+        if dest == from || !self.links.contains(dest) || planted(Bug::NoRelays) {
             self.counters.undeliverable_frames += 1;
             return;
         }
@@ -181,7 +182,7 @@ impl Nest {
         }
         // Its first frames may come before its card.
         let card = self.roster.card(author).map(|card| card.name.clone());
-        let nest = card.or_else(|| self.links.get(&author).map(|link| link.name.clone()));
+        let nest = card.or_else(|| self.links.get(author).map(|link| link.peer.name.clone()));
         if let Some(nest) = nest
             && self.skewed.insert(author)
         {
@@ -192,7 +193,7 @@ impl Nest {
 
     fn on_bad_frame(&mut self, from: NestId, error: &FrameError) {
         self.counters.bad_frames += 1;
-        let name = self.links.get(&from).map(|link| link.name.clone());
+        let name = self.links.get(from).map(|link| link.peer.name.clone());
         self.tell(Event::BadFrame { from: name, why: error.to_string() });
     }
 }

@@ -44,7 +44,7 @@ impl Nest {
 
     /// The last of our operations that this nest is known to hold.
     pub(super) fn acked_by(&self, id: NestId) -> u64 {
-        self.acked.get(&id).copied().unwrap_or(0)
+        self.acked.get(id).copied().unwrap_or(0)
     }
 
     /// Members that may hold for us. One that leaves takes what it holds along.
@@ -91,7 +91,7 @@ impl Nest {
     }
 
     pub(super) fn on_acked(&mut self, from: NestId, seq: u64) {
-        let acked = self.acked.entry(from).or_default();
+        let acked = self.acked.get_or_default(from);
         *acked = seq.max(*acked);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Nest, incarnation};
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
+use crate::nest_map::without;
 use crate::registry::Vector;
 use crate::wire::{Card, Frame, Held};
 use crate::{Answer, Effect, NestId, NestState, ReqId, Time};
@@ -58,8 +59,8 @@ impl Nest {
 
     /// Publishes which members this nest has no link to, so that nobody picks it to relay there.
     pub(super) fn note_unlinked(&mut self) {
-        let unlinked: Vec<NestId> =
-            self.swim.alive().iter().copied().filter(|id| !self.links.contains_key(id)).collect();
+        let alive = self.swim.alive().iter().copied();
+        let unlinked: Vec<NestId> = without(alive, self.links.ids()).collect();
         let Some(card) = self.roster.card(self.id) else { return };
         if card.unlinked == unlinked {
             return;
@@ -93,13 +94,13 @@ impl Nest {
     /// which nothing is known yet. Two joiners that found each other first would be a second flock.
     fn may_form(&self) -> bool {
         let patient = self.unheard.is_empty() || self.now >= self.born + self.config.form_after;
-        patient && self.links.keys().all(|id| self.swim.alive().contains(id))
+        patient && without(self.links.ids(), self.swim.alive().iter().copied()).next().is_none()
     }
 
     pub(super) fn send_held_to_joiners(&mut self) {
         let view = self.view.clone();
-        for member in view.members().iter().filter(|m| m.state == NestState::Joining) {
-            self.send_held(member.id);
+        for &id in view.joining() {
+            self.send_held(id);
         }
     }
 
@@ -242,7 +243,7 @@ impl Nest {
         self.write_card();
         self.tell_news();
         self.with_swim(Swim::leave);
-        let all: Vec<_> = self.links.keys().copied().collect();
+        let all: Vec<_> = self.links.ids().collect();
         if !planted(Bug::NoGoodbye) {
             self.send_to_all(all, &Frame::Goodbye(()));
         }
@@ -273,7 +274,7 @@ impl Nest {
         }
         let view = self.view.fingerprint();
         let agreed =
-            others.iter().all(|id| self.seals.get(id).is_some_and(|seal| seal.view == view));
+            others.iter().all(|id| self.seals.get(*id).is_some_and(|seal| seal.view == view));
         if !agreed {
             return false;
         }
@@ -297,7 +298,7 @@ impl Nest {
     }
 
     pub(super) fn on_goodbye(&mut self, from: NestId) {
-        if self.links.remove(&from).is_some() {
+        if self.links.remove(from).is_some() {
             self.links_changed = true;
             self.out.push(Effect::Release { peer: from });
         }

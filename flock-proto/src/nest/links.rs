@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
+use crate::nest_map::without;
 use crate::wire::{Frame, Probe, Probed};
 use crate::{Config, Effect, Event, NestId, NestName, NestState, Peer, Time};
 
 /// An open control link.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) name: NestName,
-    pub(super) address: String,
+    /// Apart from the times, which are looked through again and again.
+    pub(super) peer: Box<Peer>,
     /// When the last frame came.
     pub(super) heard: Time,
     /// When the last frame went.
@@ -52,7 +53,7 @@ impl Nest {
     }
 
     pub(super) fn on_link_opened(&mut self, peer: Peer, dialled: Option<String>) {
-        let Peer { id, name, address } = peer;
+        let Peer { id, name, address } = peer.clone();
         if id == self.id {
             // Two nests drew one number at the same moment: whoever still can draws anew.
             if name != self.me.name {
@@ -73,13 +74,13 @@ impl Nest {
         self.first_contact.get_or_insert(self.now);
         self.links_changed = true;
         self.deaths.remove(&id);
-        self.told.remove(&id);
+        self.told.remove(id);
         for asker in self.probing.remove(&id).unwrap_or_default() {
             self.send(asker, &Frame::Probed(Probed { target: id, refused: false }));
         }
         self.drop_earlier_incarnations(id, &name);
         let (heard, said) = (self.now, self.now);
-        self.links.insert(id, Link { name: name.clone(), address, heard, said, cards_at: None });
+        self.links.insert(id, Link { peer: Box::new(peer), heard, said, cards_at: None });
         self.greet(id);
         if !self.swim.alive().contains(&id) {
             self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
@@ -102,11 +103,11 @@ impl Nest {
         let earlier: Vec<_> = self
             .links
             .iter()
-            .filter(|(other, link)| link.name == *name && **other < id)
-            .map(|(other, _)| *other)
+            .filter(|(other, link)| link.peer.name == *name && *other < id)
+            .map(|(other, _)| other)
             .collect();
         for old in earlier {
-            self.links.remove(&old);
+            self.links.remove(old);
             let why = format!("{name} runs anew");
             self.out.push(Effect::HangUp { peer: old, why });
             self.declare_down(old);
@@ -114,7 +115,7 @@ impl Nest {
     }
 
     pub(super) fn on_link_closed(&mut self, id: NestId) {
-        let Some(link) = self.links.remove(&id) else { return };
+        let Some(link) = self.links.remove(id) else { return };
         self.links_changed = true;
         if self.swim.alive().contains(&id) && !planted(Bug::NoProbes) {
             self.deaths.insert(
@@ -128,7 +129,7 @@ impl Nest {
                 },
             );
             self.timers.death = self.timers.death.min(self.now + self.config.probe_every);
-            self.dial(link.address);
+            self.dial(link.peer.address);
         }
     }
 
@@ -165,8 +166,7 @@ impl Nest {
     fn on_refusal(&mut self, id: NestId) {
         let witnesses: Vec<NestId> = self
             .links
-            .keys()
-            .copied()
+            .ids()
             .filter(|&other| other != id && self.swim.alive().contains(&other))
             .collect();
         let Some(death) = self.deaths.get_mut(&id) else { return };
@@ -193,7 +193,7 @@ impl Nest {
     }
 
     pub(super) fn on_probe(&mut self, from: NestId, target: NestId) {
-        let answer = if self.links.contains_key(&target) {
+        let answer = if self.links.contains(target) {
             Some(false)
         } else if self.roster.card(target).is_none() {
             // Never heard of: that is no word on its death.
@@ -261,17 +261,21 @@ impl Nest {
         let alive = self.swim.alive();
         let mut wanted: Vec<String> = Vec::new();
         let mut missing: Vec<String> = Vec::new();
-        for card in self.roster.cards() {
-            if card.id == self.id || self.links.contains_key(&card.id) || card.left {
-                continue;
-            }
+        let unlinked = without(self.roster.ids(), self.links.ids()).filter(|&id| id != self.id);
+        for card in unlinked.filter_map(|id| self.roster.card(id)).filter(|card| !card.left) {
             if alive.contains(&card.id) { &mut wanted } else { &mut missing }
                 .push(card.address.clone());
         }
         let is_linked = |seed: &str| {
             let found = self.found_at.get(seed);
-            // Of seeds there are few: no set of all links' addresses is made for them.
-            self.links.values().any(|link| link.address == seed || Some(&link.name) == found)
+            let card = found.and_then(|name| self.roster.named(name));
+            let link = card.and_then(|card| self.links.get(card.id));
+            // Mostly it is where it was. Else all links are looked at: of seeds there are few.
+            link.is_some_and(|link| Some(&link.peer.name) == found)
+                || self
+                    .links
+                    .values()
+                    .any(|link| link.peer.address == seed || Some(&link.peer.name) == found)
         };
         missing.extend(self.me.seeds.iter().filter(|seed| !is_linked(seed)).cloned());
         for _ in 0..2 {
@@ -281,11 +285,8 @@ impl Nest {
         for address in wanted {
             self.dial(address);
         }
-        let strangers: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(id, _)| !self.swim.alive().contains(id))
-            .map(|(id, link)| (*id, link.name.clone()))
+        let strangers: Vec<_> = without(self.links.ids(), self.swim.alive().iter().copied())
+            .filter_map(|id| Some((id, self.links.get(id)?.peer.name.clone())))
             .collect();
         for (id, name) in strangers {
             self.with_swim(|swim, now, out| swim.announce(now, id, &name, out));
@@ -309,13 +310,12 @@ impl Nest {
     /// link. A new seal stands for the `Ended` and the `Ready` that were lost.
     fn repeat_over_relays(&mut self) {
         let view = self.view.clone();
-        let apart = view.members().iter().filter(|m| m.id != self.id);
-        let apart = apart.filter(|m| !self.links.contains_key(&m.id)).collect::<Vec<_>>();
-        for member in apart {
-            if member.state != NestState::Joining {
-                self.send_seal(member.id);
+        let apart = without(view.ids(), self.links.ids()).filter(|&id| id != self.id);
+        for id in apart.collect::<Vec<_>>() {
+            if view.member(id).is_some_and(|m| m.state != NestState::Joining) {
+                self.send_seal(id);
             }
-            self.resend_departs(member.id);
+            self.resend_departs(id);
         }
     }
 
@@ -343,14 +343,14 @@ impl Nest {
         (every, silence): (Duration, Duration),
     ) -> Result<(Vec<NestId>, Time), Vec<NestId>> {
         let (mut idle, mut next) = (Vec::new(), Time::NEVER);
-        for (id, link) in &self.links {
+        for (id, link) in self.links.iter() {
             if link.heard + silence <= self.now {
                 let silent = self.links.iter().filter(|(_, link)| link.heard + silence <= self.now);
-                return Err(silent.map(|(id, _)| *id).collect());
+                return Err(silent.map(|(id, _)| id).collect());
             }
             let mut due = link.said + every;
             if due <= self.now {
-                idle.push(*id);
+                idle.push(id);
                 due = self.now + every;
             }
             next = next.min(due).min(link.heard + silence);

@@ -139,6 +139,12 @@ impl Nest {
         self.registry.winner(name).map(|record| self.info(record))
     }
 
+    /// Whether a bird of this name lives.
+    #[cfg(feature = "sim")]
+    pub(crate) fn holds(&self, name: &BirdName) -> bool {
+        self.registry.winner_birth(name).is_some()
+    }
+
     /// Living birds in the order of their names' hashes, from behind `after`.
     pub fn page(&self, after: Option<&BirdName>, limit: usize) -> Vec<BirdInfo> {
         self.registry.page(after, limit).into_iter().map(|record| self.info(record)).collect()
@@ -188,8 +194,9 @@ impl Nest {
     pub(crate) fn has_denied(&self, name: &BirdName) -> bool {
         let just_now = |record: crate::registry::Record| record.dot == self.registry.last_dot();
         let mut listed = self.listed.get(name).into_iter().flatten();
-        self.registry.winner(name).is_some_and(just_now)
-            && listed.any(|(_, listed)| !self.registry.covers(listed.birth))
+        // Hardly ever is any listed.
+        listed.any(|(_, listed)| !self.registry.covers(listed.birth))
+            && self.registry.winner(name).is_some_and(just_now)
     }
 
     /// Whether this nest may decide about every name that it owns.

@@ -95,9 +95,8 @@ impl Nest {
             return self.drop_snap(name, Route::To(owner));
         }
         // Only to an owner that sees the view as we do: else the two would go back and forth.
-        let agrees =
-            self.seals.get(&owner).is_some_and(|seal| seal.view == self.view.fingerprint())
-                && !self.is_ahead(owner);
+        let agrees = self.seals.get(owner).is_some_and(|seal| seal.view == self.view.fingerprint())
+            && !self.is_ahead(owner);
         if agrees || planted(Bug::EagerOffers) {
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);
@@ -197,7 +196,7 @@ impl Nest {
         }
         // It isn't where its seal says: that was given when the same members made the view before,
         // or on another way. It must seal anew.
-        if let Some(seal) = self.seals.get_mut(&from)
+        if let Some(seal) = self.seals.get_mut(from)
             && seal.view == self.view.fingerprint()
         {
             seal.view = refused.view;

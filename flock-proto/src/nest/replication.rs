@@ -62,8 +62,7 @@ impl Nest {
             return;
         }
         let holder = self.next_holder();
-        let members: Vec<NestId> =
-            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let members: Vec<NestId> = self.view.ids().filter(|&id| id != self.id).collect();
         while self.pushed < upto {
             // More than the log holds at once: the others find out, and compare.
             let Some(delta) = self.registry.delta_to_push(self.pushed) else { break };
@@ -80,7 +79,7 @@ impl Nest {
         let upto = self.pushed;
         let (told, holder) = (&mut self.told, holder.filter(|to| members.contains(to)));
         let mut lacks = |&to: &NestId| {
-            let told = told.entry(to).or_default();
+            let told = told.get_or_default(to);
             // Whoever asked for them has them by the answer.
             std::mem::replace(told, upto.max(*told)) < upto
         };
@@ -151,8 +150,7 @@ impl Nest {
                 self.go_on_comparing(peer);
             }
         }
-        let members: Vec<NestId> =
-            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let members: Vec<NestId> = self.view.ids().filter(|&id| id != self.id).collect();
         let suspect =
             self.catch_up.diverged.iter().find(|(_, seen)| **seen == Divergence::Suspected);
         let with = suspect.map(|(&id, _)| id).or_else(|| self.next_to_look_at(&members));
@@ -171,10 +169,10 @@ impl Nest {
         // Both are in order: one walk along the two.
         let mut members = members.iter().peekable();
         let linked = self.links.iter().filter(|(id, _)| {
-            while members.next_if(|member| member < id).is_some() {}
-            members.peek() == Some(id)
+            while members.next_if(|member| *member < id).is_some() {}
+            members.peek() == Some(&id)
         });
-        linked.map(|(id, link)| (link.said, *id)).min().map(|(_, id)| id)
+        linked.map(|(id, link)| (link.said, id)).min().map(|(_, id)| id)
     }
 
     pub(super) fn on_status(&mut self, from: NestId, status: Status) {
@@ -347,7 +345,7 @@ impl Nest {
         self.catch_up.gaps.clear();
         self.send_status(peer, true);
         let known = self.registry.vector();
-        let seals = self.seals.iter().filter_map(|(id, seal)| Some((*id, seal.vector.as_ref()?)));
+        let seals = self.seals.iter().filter_map(|(id, seal)| Some((id, seal.vector.as_ref()?)));
         let held = self.held.iter().map(|(id, held)| (*id, &held.vector));
         let ahead =
             seals.chain(held).filter(|(id, vector)| *id != peer && !known.covers_all(vector));

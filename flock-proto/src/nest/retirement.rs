@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
+use crate::nest_map::without;
 use crate::registry::Vector;
 use crate::{BirdName, Dot, Effect, Event, NestId, NestName, NestState, Time, View};
 
@@ -206,12 +207,12 @@ impl Nest {
 
     fn find_gone(&mut self) {
         let alive = self.swim.alive();
-        let here =
-            |id: NestId| id == self.id || alive.contains(&id) || self.view.member(id).is_some();
+        let is_here = |id: NestId| id == self.id || self.view.member(id).is_some();
         let vector = self.registry.vector();
         let retirement = &mut self.retirement;
-        retirement.gone.retain(|&id, _| vector.seq(id) > 0 && !here(id));
-        for id in vector.iter().map(|dot| dot.origin).filter(|&id| !here(id)) {
+        retirement.gone.retain(|&id, _| vector.seq(id) > 0 && !alive.contains(&id) && !is_here(id));
+        let origins = vector.iter().map(|dot| dot.origin);
+        for id in without(origins, alive.iter().copied()).filter(|&id| !is_here(id)) {
             let name = || self.roster.card(id).map(|card| card.name.clone());
             let gone = || Gone { since: self.now, name: name() };
             retirement.gone.entry(id).or_insert_with(gone);

@@ -368,11 +368,13 @@ impl Nest {
 
     /// Forgets requests whose askers have given up.
     pub(super) fn forget_late_requests(&mut self) {
-        let now = self.now;
-        let view = &self.view;
+        let (now, view) = (self.now, self.view.clone());
+        // Both are in order: one walk along the two.
+        let mut members = view.ids().peekable();
         self.askers.retain(|id, asker| {
             asker.answered.retain(|_, (until, _)| *until > now);
-            !asker.answered.is_empty() || view.member(*id).is_some()
+            while members.next_if(|member| member < id).is_some() {}
+            !asker.answered.is_empty() || members.peek() == Some(id)
         });
         let late: Vec<_> = self
             .served

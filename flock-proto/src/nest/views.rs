@@ -77,7 +77,7 @@ impl Nest {
     fn via(&self, id: NestId) -> Via {
         if id == self.id {
             Via::Me
-        } else if self.links.contains_key(&id) {
+        } else if self.links.contains(id) {
             Via::Link
         } else {
             self.relay_to(id).map_or(Via::Nothing, Via::Relay)
@@ -198,7 +198,7 @@ impl Nest {
             .seals
             .iter()
             .filter(|(_, seal)| seal.view == view.fingerprint())
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         for id in fitting {
             self.apply_seal(id);
@@ -230,15 +230,15 @@ impl Nest {
     /// Forgets what a nest that is gone has sealed, listed and promised. What it sent for good
     /// (a bird that departed from there) stays.
     fn forget_member(&mut self, id: NestId) {
-        self.seals.remove(&id);
+        self.seals.remove(id);
         self.demanding.remove(&id);
         self.seal_changes += 1;
-        self.knowledge.remove(&id);
+        self.knowledge.remove(id);
         self.ready.remove(&id);
         self.readied.remove(&id);
         self.held.remove(&id);
-        self.acked.remove(&id);
-        self.told.remove(&id);
+        self.acked.remove(id);
+        self.told.remove(id);
         self.forget_peer(id);
         self.newcomers.remove(&id);
         self.strangers.remove(&id);
@@ -294,7 +294,7 @@ impl Nest {
         }
         self.seal_seq += 1;
         let known = self.registry.vector_digest();
-        let same = self.knowledge.get(&to) == Some(&known) || planted(Bug::BelievedSeals);
+        let same = self.knowledge.get(to) == Some(&known) || planted(Bug::BelievedSeals);
         let seal = Seal {
             view: self.view.fingerprint(),
             seq: self.seal_seq,
@@ -320,24 +320,29 @@ impl Nest {
 
     /// Seals anew towards those whose own seal is missing: one of the two may have been lost.
     pub(super) fn ask_missing_seals(&mut self) {
-        let view = self.view.clone();
-        for member in view.members() {
-            if self.is_seal_wanted(member.id) && member.state != NestState::Joining {
-                self.send_seal(member.id);
-            }
+        let by = (self.view.fingerprint(), self.seal_changes);
+        if self.all_sealed == Some(by) && self.is_settled_everywhere() {
+            return;
+        }
+        let others = self.view.members().iter().filter(|m| m.id != self.id);
+        let sealing = others.filter(|m| m.state != NestState::Joining).map(|m| m.id);
+        let missing: Vec<NestId> = sealing.filter(|&id| self.is_seal_wanted(id)).collect();
+        self.all_sealed = missing.is_empty().then_some(by);
+        for id in missing {
+            self.send_seal(id);
         }
     }
 
     /// Whether its seal is missing, or it must follow our horizon before it can be settled by.
     fn is_seal_wanted(&self, of: NestId) -> bool {
-        let settled = self.newcomers.is_empty() && self.gained.is_empty();
-        self.seals.get(&of).is_none_or(|seal| {
+        let settled = self.is_settled_everywhere();
+        self.seals.get(of).is_none_or(|seal| {
             seal.view != self.view.fingerprint() || (!settled && self.is_behind(of))
         })
     }
 
     pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
-        if self.seals.get(&from).is_some_and(|last| last.seq >= seal.seq) {
+        if self.seals.get(from).is_some_and(|last| last.seq >= seal.seq) {
             return;
         }
         self.knowledge.insert(from, seal.known);
@@ -373,7 +378,7 @@ impl Nest {
     }
 
     fn apply_seal(&mut self, from: NestId) {
-        let Some(seal) = self.seals.get(&from) else { return };
+        let Some(seal) = self.seals.get(from) else { return };
         let vector = seal.vector.as_ref().filter(|v| !self.registry.vector().covers_all(v));
         let behind = vector.is_some();
         let after = vector.map_or(0, |vector| vector.seq(from));
@@ -424,7 +429,7 @@ impl Nest {
         }
         let view = self.view.clone();
         let waits = |nest: &Self, id: &NestId| {
-            nest.seals.get(id).is_none_or(|seal| {
+            nest.seals.get(*id).is_none_or(|seal| {
                 (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
                     || (seal.vector.is_some() && !planted(Bug::BlindSettling))
                     // It holds what is retired here, and will write that anew.
@@ -457,10 +462,13 @@ impl Nest {
 
     /// Drops what seals require and is known by now, which it is for good. Whether there was any.
     fn drop_covered(&mut self) -> bool {
+        if self.demanding.is_empty() {
+            return false;
+        }
         let known = self.registry.vector();
         let (seals, before) = (&mut self.seals, self.demanding.len());
         self.demanding.retain(|id| {
-            let vector = seals.get_mut(id).map(|seal| &mut seal.vector);
+            let vector = seals.get_mut(*id).map(|seal| &mut seal.vector);
             vector.is_some_and(|vector| {
                 drop(vector.take_if(|vector| known.covers_all(vector)));
                 vector.is_some()
@@ -515,7 +523,7 @@ impl Nest {
                     // that are not known here: their departs would be answered with `Gone`.
                     && seal.vector.is_none()
             })
-            .map(|(id, seal)| (*id, seal.seq))
+            .map(|(id, seal)| (id, seal.seq))
             .collect();
         for (id, seq) in due {
             self.readied.insert(id, seq);

@@ -1,18 +1,19 @@
 //! What is known of each incarnation's operations: the vector, the few dots known out of order,
 //! and a bounded log, from which peers get what they lack.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Vector;
 use super::codec::Removal;
 use super::slots::mix;
+use crate::nest_map::NestMap;
 use crate::{Dot, NestId};
 
 /// All incarnations, by a small number that slots and logs use in place of the id.
 #[derive(Clone, Debug)]
 pub(super) struct Origins {
     list: Vec<Origin>,
-    index: BTreeMap<NestId, u32>,
+    index: NestMap<u32>,
     /// Numbers of incarnations that are retired, and that nothing refers to any more.
     free: Vec<u32>,
     /// The last one that was looked up: operations come by the hundred from one incarnation.
@@ -38,6 +39,8 @@ pub(super) struct Origin {
     cloud: BTreeSet<u64>,
     /// Its last operations, up to `seq`, without a gap.
     log: VecDeque<Logged>,
+    /// Where it stood in the vector when that was last raised.
+    place: usize,
 }
 
 /// An operation in the log. The record of an addition isn't kept twice: it is in its slot, and
@@ -96,7 +99,7 @@ impl Origins {
     pub(super) const fn new(log_len: usize) -> Self {
         Self {
             list: Vec::new(),
-            index: BTreeMap::new(),
+            index: NestMap::new(),
             free: Vec::new(),
             last: None,
             vector: Vector::new(),
@@ -124,7 +127,7 @@ impl Origins {
     pub(super) fn number(&self, id: NestId) -> Option<u32> {
         match self.last {
             Some((last, number)) if last == id => Some(number),
-            _ => self.index.get(&id).copied(),
+            _ => self.index.get(id).copied(),
         }
     }
 
@@ -155,6 +158,15 @@ impl Origins {
     pub(super) fn seq(&self, id: NestId) -> u64 {
         let number = self.number(id);
         number.and_then(|number| self.list.get(number as usize)).map_or(0, |origin| origin.seq)
+    }
+
+    /// The same, where it has this number, or else another one.
+    pub(super) fn seq_near(&self, number: u32, id: NestId) -> u64 {
+        match self.list.get(number as usize) {
+            // A number that was freed has none.
+            Some(origin) if origin.id == id && origin.seq > 0 => origin.seq,
+            _ => self.seq(id),
+        }
     }
 
     /// Are this operation and all before it of the same incarnation known, or that retired?
@@ -216,12 +228,11 @@ impl Origins {
     /// Brings the vector and its digest up to date.
     pub(super) fn settle(&mut self) {
         for number in self.raised.drain(..) {
-            let Some(origin) = self.list.get(number as usize) else { continue };
-            let (before, after) = (self.vector.seq(origin.id), origin.seq);
+            let Some(origin) = self.list.get_mut(number as usize) else { continue };
+            let (before, after) = (origin.stand(&mut self.vector), origin.seq);
             self.vector_digest = (self.vector_digest)
                 .wrapping_sub(digest(origin.id, before))
                 .wrapping_add(digest(origin.id, after));
-            self.vector.raise(Dot { origin: origin.id, seq: after });
         }
     }
 
@@ -332,7 +343,14 @@ impl Origins {
 
 impl Origin {
     const fn new(id: NestId) -> Self {
-        Self { id, seq: 0, live: 0, cloud: BTreeSet::new(), log: VecDeque::new() }
+        Self { id, seq: 0, live: 0, cloud: BTreeSet::new(), log: VecDeque::new(), place: 0 }
+    }
+
+    /// Has the vector know what is known, and says what it knew before.
+    fn stand(&mut self, vector: &mut Vector) -> u64 {
+        let (before, place) = vector.raise_near(self.place, Dot { origin: self.id, seq: self.seq });
+        self.place = place;
+        before
     }
 
     /// The operations after this one, oldest first, each with its number; none if the log doesn't

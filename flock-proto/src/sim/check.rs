@@ -93,7 +93,7 @@ pub(super) struct Checks {
     /// When each nest was last seen settled in a view.
     settled: BTreeMap<(NestId, Fingerprint), Time>,
     /// The same of the view in which each host's nest was settled last: looked at after every event.
-    settled_now: BTreeMap<usize, ((NestId, Fingerprint), Time)>,
+    settled_now: Vec<Option<((NestId, Fingerprint), Time)>>,
     refused: BTreeMap<(BirdName, Fence), u32>,
 }
 
@@ -127,7 +127,7 @@ impl Default for Checks {
             sees: BTreeMap::new(),
             up: BTreeMap::new(),
             settled: BTreeMap::new(),
-            settled_now: BTreeMap::new(),
+            settled_now: Vec::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -203,6 +203,8 @@ impl Checks {
         }
         self.refused.clear();
         self.settled.retain(|_, at| self.now < *at + Duration::from_secs(60));
-        self.settled_now.retain(|_, (_, at)| self.now < *at + Duration::from_secs(60));
+        for settled in &mut self.settled_now {
+            settled.take_if(|(_, at)| self.now >= *at + Duration::from_secs(60));
+        }
     }
 }

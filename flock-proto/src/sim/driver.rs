@@ -41,14 +41,17 @@ impl World {
 
     pub(super) fn carry_out(&mut self, host: usize) {
         let Some(nest) = &mut self.hosts[host].nest else { return };
-        let effects: Vec<Effect> = nest.drain().collect();
-        for effect in effects {
+        // The room of the last time. An effect may lead to others at once: those make their own.
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.extend(nest.drain());
+        for effect in effects.drain(..) {
             match &effect {
-                Effect::Send { to, frame } => self.note_frame(host, &format!("~> {to}"), frame),
+                Effect::Send { to, frame } => self.note_frame(host, format_args!("~> {to}"), frame),
                 other => self.note(host, "->", other),
             }
             self.carry_out_one(host, effect);
         }
+        self.effects = effects;
         self.arm(host);
     }
 
@@ -109,11 +112,11 @@ impl World {
     }
 
     /// Prints a frame, if a trace asks for it.
-    pub(super) fn note_frame(&self, host: usize, arrow: &str, frame: &[u8]) {
+    pub(super) fn note_frame(&self, host: usize, arrow: std::fmt::Arguments<'_>, frame: &[u8]) {
         if let Some(wanted) = &self.trace
             && let Ok(frame) = Frame::decode(frame)
         {
-            self.print(host, arrow, wanted, &format!("{frame:?}"));
+            self.print(host, &arrow.to_string(), wanted, &format!("{frame:?}"));
         }
     }
 
@@ -342,7 +345,7 @@ impl World {
 
     /// Counts a control frame, and looks at what only frames tell.
     pub(super) fn see_frame(&mut self, host: usize, frame: &Bytes) {
-        self.note_frame(host, "<~", frame);
+        self.note_frame(host, format_args!("<~"), frame);
         self.frames.0 += 1;
         self.frames.1 += frame.len() as u64;
         let of_kind = self.kinds.entry(frame.get(1).copied().unwrap_or(0)).or_default();

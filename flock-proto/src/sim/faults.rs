@@ -147,8 +147,8 @@ impl World {
             link.lanes.iter_mut().for_each(|lane| lane.frames.clear());
             link.open[side] = false;
             let peer = link.ends[1 - side].1;
-            if self.hosts[a].control.get(&peer) == Some(&id) {
-                self.hosts[a].control.remove(&peer);
+            if self.hosts[a].control.get(peer) == Some(&id) {
+                self.hosts[a].control.remove(peer);
                 self.feed(a, Input::LinkClosed { peer });
             }
         }

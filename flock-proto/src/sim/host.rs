@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::net::LinkId;
+use crate::nest_map::NestMap;
 use crate::{BirdName, CallId, CallKind, Dot, Fence, Nest, NestId, NestName, Pending, Time, View};
 
 /// A host, whether or not a nest runs on it.
@@ -23,7 +24,7 @@ pub(super) struct Host {
     /// When others are, that were planned before.
     pub(super) timers: BTreeSet<Time>,
     /// Control links that it knows as open.
-    pub(super) control: BTreeMap<NestId, LinkId>,
+    pub(super) control: NestMap<LinkId>,
     /// The last incarnation of each other host that was linked with this one's process.
     pub(super) known: BTreeMap<usize, NestId>,
 }
@@ -39,7 +40,7 @@ impl Host {
             boots: 0,
             armed: Time::NEVER,
             timers: BTreeSet::new(),
-            control: BTreeMap::new(),
+            control: NestMap::new(),
             known: BTreeMap::new(),
         }
     }

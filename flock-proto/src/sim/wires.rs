@@ -19,7 +19,7 @@ const TRIES: u8 = 3;
 impl World {
     /// Puts a frame on a control link; without one it is dropped.
     pub(super) fn send_frame(&mut self, host: usize, to: NestId, frame: Bytes) {
-        if let Some(&link) = self.hosts[host].control.get(&to) {
+        if let Some(&link) = self.hosts[host].control.get(to) {
             self.send_on(host, link, frame);
         }
     }
@@ -70,7 +70,7 @@ impl World {
         let (Some(id), Some(other)) = (self.hosts[host].id(), self.hosts[target].id()) else {
             return;
         };
-        let known = self.hosts[target].control.get(&id).and_then(|&link| self.net.link(link));
+        let known = self.hosts[target].control.get(id).and_then(|&link| self.net.link(link));
         let taken = known.is_some_and(|link| link.ends.iter().all(|end| end.0 != host));
         if id == other || taken {
             // Two nests drew one number at the same moment.
@@ -162,8 +162,8 @@ impl World {
             return;
         }
         match kind {
-            LinkKind::Control if self.hosts[host].control.get(&peer) == Some(&id) => {
-                self.hosts[host].control.remove(&peer);
+            LinkKind::Control if self.hosts[host].control.get(peer) == Some(&id) => {
+                self.hosts[host].control.remove(peer);
                 self.feed(host, Input::LinkClosed { peer });
             }
             LinkKind::Data if side == 0 => self.on_data_closed(host, id),
@@ -174,7 +174,7 @@ impl World {
     /// The core wants no link to that nest: the control link closes, and the data links with it, now
     /// or once they are empty.
     pub(super) fn hang_up(&mut self, host: usize, peer: NestId, now: bool) {
-        let control = self.hosts[host].control.remove(&peer);
+        let control = self.hosts[host].control.remove(peer);
         let data = self.hosts[host].body.data.get(&peer).copied();
         let others = self.net.links_of(host).into_iter().filter(|id| {
             let link = self.net.link(*id);

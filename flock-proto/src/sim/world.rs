@@ -11,8 +11,8 @@ use super::host::{CRASH_WINDOW, CallEnd, Host, MAX_CRASHES, State};
 use super::net::Net;
 use super::queue::{Happening, Queue};
 use crate::{
-    Answer, BirdName, Config, Dot, Fence, Input, Me, Nest, NestId, NestName, NestState, ReqId, Rng,
-    SpeciesId, Time,
+    Answer, BirdName, Config, Dot, Effect, Fence, Input, Me, Nest, NestId, NestName, NestState,
+    ReqId, Rng, SpeciesId, Time,
 };
 
 /// The species of all simulated birds.
@@ -31,6 +31,8 @@ pub struct World {
     pub(super) by_id: BTreeMap<NestId, usize>,
     pub(super) net: Net,
     pub(super) queue: Queue,
+    /// Room for what a core wants done.
+    pub(super) effects: Vec<Effect>,
     /// How long a frame takes: at least the first, and up to the second more.
     pub(super) latency: (Duration, Duration),
     /// One frame in so many stalls for 200 to 1,000 ms, and all behind it on its link; 0: none.
@@ -74,6 +76,7 @@ impl World {
             by_id: BTreeMap::new(),
             net: Net::default(),
             queue: Queue::default(),
+            effects: Vec::new(),
             latency: (Duration::from_micros(100), Duration::from_micros(2_000)),
             stalls: 0,
             seeds: None,

@@ -82,7 +82,10 @@ impl Checks {
     /// A nest is settled in its view at this moment.
     pub(in crate::sim) fn on_settled(&mut self, host: usize, nest: NestId, view: Fingerprint) {
         let now = self.now;
-        let last = self.settled_now.entry(host).or_insert(((nest, view), now));
+        if self.settled_now.len() <= host {
+            self.settled_now.resize(host + 1, None);
+        }
+        let last = self.settled_now[host].get_or_insert(((nest, view), now));
         if last.0 != (nest, view) {
             let (was, at) = std::mem::replace(last, ((nest, view), now));
             self.settled.insert(was, at);
@@ -92,7 +95,7 @@ impl Checks {
 
     /// When a nest was last seen settled in a view.
     fn settled_at(&self, nest: NestId, view: Fingerprint) -> Option<Time> {
-        let now = self.settled_now.values().filter(|(of, _)| *of == (nest, view));
+        let now = self.settled_now.iter().flatten().filter(|(of, _)| *of == (nest, view));
         let before = self.settled.get(&(nest, view));
         now.map(|(_, at)| at).chain(before).max().copied()
     }
