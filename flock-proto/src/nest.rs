@@ -7,7 +7,8 @@
 //! - `nest/links.rs`: links, dials, deaths noticed.
 //! - `nest/cards.rs`: what nests say of themselves, passed on.
 //! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
-//! - `nest/views.rs`: from members to views; seals and who is settled.
+//! - `nest/views.rs`: from members to views.
+//! - `nest/seals.rs`: seals, and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
@@ -34,6 +35,7 @@ mod looks;
 mod moving;
 mod replication;
 mod retirement;
+mod seals;
 mod serving;
 mod views;
 

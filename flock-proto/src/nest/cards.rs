@@ -95,8 +95,7 @@ impl Nest {
     pub(super) fn forget_lost_cards(&mut self) {
         let (vector, alive, links) = (self.registry.vector(), self.swim.alive(), &self.links);
         // One that has yet to find out that it was retired is heard until then.
-        let is_lost =
-            |id| vector.is_retired(id) && !alive.contains(&id) && !links.contains(id);
+        let is_lost = |id| vector.is_retired(id) && !alive.contains(&id) && !links.contains(id);
         self.roster.forget_lost(self.config.lost_nests, is_lost);
     }
 

@@ -1,0 +1,281 @@
+//! Who is settled in a view.
+//!
+//! A nest that enters a view *seals* it towards every other: "this is what I know, and this is
+//! what I run of the names that are yours now". Who has the seals of all others for its own view,
+//! and knows what they know, is *settled*: nobody can run a bird of its arcs without its knowledge.
+
+use super::Nest;
+use crate::bugs::{Bug, planted};
+use crate::wire::{Ended, Frame, Listed, Ready, Seal};
+use crate::{Fingerprint, NestId, NestState};
+
+impl Nest {
+    pub(super) fn send_seal(&mut self, to: NestId) {
+        let wanted = self.is_seal_wanted(to);
+        self.send_seal_and(to, wanted);
+    }
+
+    fn send_seal_and(&mut self, to: NestId, wanted: bool) {
+        if to == self.id || self.state == NestState::Joining {
+            return;
+        }
+        self.seal_seq += 1;
+        let known = self.registry.vector_digest();
+        let same = self.knowledge.get(to) == Some(&known) || planted(Bug::BelievedSeals);
+        let seal = Seal {
+            view: self.view.fingerprint(),
+            seq: self.seal_seq,
+            wanted,
+            known,
+            vector: (!same).then(|| self.registry.vector().clone()),
+            listing: self.listing_for(to),
+        };
+        self.send(to, &Frame::Seal(seal));
+    }
+
+    /// Names that the view gives to that nest, and that this one runs, or holds for moving on.
+    fn listing_for(&self, to: NestId) -> Vec<Listed> {
+        let mut listing = Vec::new();
+        for name in self.away.get(&to).into_iter().flatten() {
+            let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
+            let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
+            let life = if planted(Bug::UnlistedSnaps) { bird } else { bird.or(snap) };
+            listing.extend(life.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));
+        }
+        listing
+    }
+
+    /// Seals anew towards those whose own seal is missing: one of the two may have been lost.
+    pub(super) fn ask_missing_seals(&mut self) {
+        let by = (self.view.fingerprint(), self.seal_changes);
+        if self.all_sealed == Some(by) && self.is_settled_everywhere() {
+            return;
+        }
+        let others = self.view.members().iter().filter(|m| m.id != self.id);
+        let sealing = others.filter(|m| m.state != NestState::Joining).map(|m| m.id);
+        let missing: Vec<NestId> = sealing.filter(|&id| self.is_seal_wanted(id)).collect();
+        self.all_sealed = missing.is_empty().then_some(by);
+        for id in missing {
+            self.send_seal(id);
+        }
+    }
+
+    /// Whether its seal is missing, or it must follow our horizon before it can be settled by.
+    fn is_seal_wanted(&self, of: NestId) -> bool {
+        let settled = self.is_settled_everywhere();
+        self.seals.get(of).is_none_or(|seal| {
+            seal.view != self.view.fingerprint() || (!settled && self.is_behind(of))
+        })
+    }
+
+    pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
+        if self.seals.get(from).is_some_and(|last| last.seq >= seal.seq) {
+            return;
+        }
+        self.knowledge.insert(from, seal.known);
+        let same = seal.known == self.registry.vector_digest() || planted(Bug::BelievedSeals);
+        if !same && seal.vector.is_none() {
+            // What its author knows was known here, and isn't any more, or the other way round. As
+            // if it had been lost on the way; the answer to ours will say all.
+            return self.send_seal_and(from, true);
+        }
+        self.note_known(from, seal.vector.as_ref().filter(|_| !same));
+        if same {
+            seal.vector = None;
+        }
+        let fits = seal.view == self.view.fingerprint();
+        let wanted = seal.wanted;
+        if seal.vector.is_some() {
+            self.demanding.insert(from);
+        } else {
+            self.demanding.remove(&from);
+        }
+        self.seals.insert(from, seal);
+        self.seal_changes += 1;
+        // It says what is listed, and what must be known before that counts.
+        self.early_ends.remove(&from);
+        if fits {
+            self.apply_seal(from);
+            if wanted {
+                self.send_seal(from);
+            }
+        }
+        // A bird that was refused departs again once its owner has sealed our view.
+        self.dirty.extend(self.snaps.keys().cloned());
+    }
+
+    /// Takes what a seal for our view lists instead of what its author listed before.
+    pub(super) fn apply_seal(&mut self, from: NestId) {
+        let Some(seal) = self.seals.get(from) else { return };
+        let vector = seal.vector.as_ref().filter(|v| !self.registry.vector().covers_all(v));
+        let behind = vector.is_some();
+        let after = vector.map_or(0, |vector| vector.seq(from));
+        let listing = seal.listing.clone();
+        let names: Vec<_> = self
+            .listed
+            .iter()
+            .filter(|(_, by)| by.contains_key(&from))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            let listed = self.listed.get(&name).and_then(|by| by.get(&from)).cloned();
+            let over = listing.iter().all(|entry| entry.name != name);
+            match listed.filter(|_| behind && over && !planted(Bug::EarlyEnds)) {
+                // What became of it is not known here yet: as with an end that comes too early.
+                Some(Listed { name, birth, fence }) => {
+                    let ended = Ended { name, birth, fence, after };
+                    self.early_ends.entry(from).or_default().push(ended);
+                }
+                None => self.unlist(&name, from),
+            }
+        }
+        for entry in listing {
+            let mine = self.view.owner(entry.name.hash64()) == Some(self.id);
+            if mine && !self.was_accepted(&entry.name, entry.fence) {
+                self.dirty.insert(entry.name.clone());
+                self.listed.entry(entry.name.clone()).or_default().insert(from, entry);
+            }
+        }
+        if behind {
+            self.send_status(from, true);
+        }
+    }
+
+    /// Settles arcs whose seals are all in, and tells those who listed for us to let go.
+    pub(super) fn check_settled(&mut self) {
+        // Between two changes of these nothing can come of it, and it looks at every seal.
+        let by = (self.view.fingerprint(), self.registry.vector_digest(), self.seal_changes);
+        let last = self.checked_by.replace(by);
+        if last == Some(by) {
+            return;
+        }
+        let covered = self.drop_covered();
+        let same = last.is_some_and(|last| (last.0, last.2) == (by.0, by.2));
+        if same && !covered && self.newcomers.is_empty() && self.gained.is_empty() {
+            // Some operation came, as happens all the time: no seal is another for that.
+            return;
+        }
+        let view = self.view.clone();
+        let waits = |nest: &Self, id: &NestId| {
+            nest.seals.get(*id).is_none_or(|seal| {
+                (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
+                    || (seal.vector.is_some() && !planted(Bug::BlindSettling))
+                    // It holds what is retired here, and will write that anew.
+                    || nest.is_behind(*id)
+            })
+        };
+        if !self.newcomers.is_empty() {
+            let left = self.newcomers.iter().copied().filter(|id| waits(self, id)).collect();
+            self.newcomers = left;
+            if self.newcomers.is_empty() {
+                self.settled_now();
+            }
+        }
+        if !self.gained.is_empty() {
+            let all = view
+                .members()
+                .iter()
+                .filter(|m| m.id != self.id && m.state != NestState::Joining)
+                .all(|m| !waits(self, &m.id));
+            if all && self.newcomers.is_empty() {
+                let gained = std::mem::take(&mut self.gained);
+                self.unseen.extend(gained.iter().flat_map(|arc| arc.ranges()));
+                self.settled_now();
+            }
+        }
+        if self.newcomers.is_empty() && self.gained.is_empty() {
+            self.tell_ready(view.fingerprint());
+        }
+    }
+
+    /// Drops what seals require and is known by now, which it is for good. Whether there was any.
+    fn drop_covered(&mut self) -> bool {
+        if self.demanding.is_empty() {
+            return false;
+        }
+        let known = self.registry.vector();
+        let (seals, before) = (&mut self.seals, self.demanding.len());
+        self.demanding.retain(|id| {
+            let vector = seals.get_mut(*id).map(|seal| &mut seal.vector);
+            vector.is_some_and(|vector| {
+                drop(vector.take_if(|vector| known.covers_all(vector)));
+                vector.is_some()
+            })
+        });
+        self.demanding.len() < before
+    }
+
+    /// Looks at some names of the arcs gained: birds may be due here that nobody asks for. A nest that
+    /// joins gains them by the hundred thousand, and must answer heartbeats in between.
+    pub(super) fn look_at_gained(&mut self) {
+        let (view, id, mut room) = (self.view.clone(), self.id, self.config.gained_at_once);
+        while let Some((from, to)) = self.unseen.pop_front() {
+            let mut rest = None;
+            let mut last = from;
+            for name in self.registry.names_in(from..=to) {
+                let hash = name.hash64();
+                // Cut between two hashes only: names that share one come together.
+                if room == 0 && hash != last {
+                    rest = Some(hash);
+                    break;
+                }
+                (room, last) = (room.saturating_sub(1), hash);
+                if view.owner(hash) == Some(id) {
+                    self.dirty.insert(name);
+                }
+            }
+            if let Some(hash) = rest {
+                return self.unseen.push_front((hash, to));
+            }
+        }
+    }
+
+    fn settled_now(&mut self) {
+        self.dirty.extend(self.listed.keys().cloned());
+        self.dirty.extend(self.offers.keys().cloned());
+        self.dirty.extend(self.snaps.keys().cloned());
+        self.dirty.extend(self.wanted.iter().cloned());
+        self.dirty.extend(self.served_names.keys().cloned());
+        self.dirty.append(&mut self.on_hold);
+    }
+
+    fn tell_ready(&mut self, view: Fingerprint) {
+        let due: Vec<(NestId, u64)> = self
+            .seals
+            .iter()
+            .filter(|(id, seal)| {
+                seal.view == view
+                    && !seal.listing.is_empty()
+                    && self.readied.get(id) != Some(&seal.seq)
+                    // One that came back, to a view that this nest never left, may list births
+                    // that are not known here: their departs would be answered with `Gone`.
+                    && seal.vector.is_none()
+            })
+            .map(|(id, seal)| (id, seal.seq))
+            .collect();
+        for (id, seq) in due {
+            self.readied.insert(id, seq);
+            self.send(id, &Frame::Ready(Ready { view, seal: seq }));
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, from: NestId, ready: Ready) {
+        if ready.seal <= self.entered {
+            return;
+        }
+        self.ready.insert(from, ready.view);
+        if ready.view != self.view.fingerprint() {
+            return;
+        }
+        self.dirty.extend(self.away.get(&from).into_iter().flatten().cloned());
+    }
+
+    /// Whether this nest may decide about names of this hash.
+    pub(super) fn is_settled(&self, hash: u64) -> bool {
+        self.newcomers.is_empty() && !self.gained.iter().any(|arc| arc.contains(hash))
+    }
+
+    pub(super) fn owns(&self, hash: u64) -> bool {
+        self.view.owner(hash) == Some(self.id)
+    }
+}
