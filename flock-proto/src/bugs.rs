@@ -66,6 +66,8 @@ bugs! {
     UnsealedNewcomers "unsealed-newcomers" "I1",
     /// A seal does not list what its author holds for moving on.
     UnlistedSnaps "unlisted-snaps" "I15",
+    /// Of a listing that comes in parts only the last one is taken.
+    LostListings "lost-listings" "I15",
     /// A link that opens anew brings no seal.
     UnsealedLinks "unsealed-links" "L4",
     /// A bird leaves service before its new owner is ready.

@@ -132,6 +132,8 @@ pub struct Config {
     pub retire_looks: usize,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
+    /// Birds that one frame lists for their new owner: of the longest names, two megabytes.
+    pub listed_at_once: usize,
     /// Names of an arc gained that are looked at in one go. Half a million at once, as a joiner may
     /// gain, would be a second without a heartbeat; so many are some milliseconds.
     pub gained_at_once: usize,
@@ -182,6 +184,7 @@ impl Default for Config {
             lost_nests: 32,
             retire_looks: 4096,
             depart_window: 256,
+            listed_at_once: 4096,
             gained_at_once: 4096,
             forward_for: Duration::from_secs(30),
         }

@@ -64,6 +64,7 @@ pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
 use replication::CatchUp;
 use retirement::Retirement;
+use seals::Parts;
 use serving::{Asker, Served};
 
 /// The whole mind of one nest.
@@ -117,6 +118,8 @@ pub struct Nest {
     /// When the members were last looked through.
     refreshed_at: Time,
     seals: NestMap<Seal>,
+    /// Parts of listings whose seal is still to come.
+    parts: BTreeMap<NestId, Parts>,
     /// Nests whose seal names operations that are not known here.
     demanding: BTreeSet<NestId>,
     seal_seq: u64,
@@ -292,6 +295,7 @@ impl Nest {
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
             early_ends: BTreeMap::new(),
+            parts: BTreeMap::new(),
             fences: BTreeMap::new(),
             contested: BTreeMap::new(),
             lost: BTreeMap::new(),

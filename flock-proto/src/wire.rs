@@ -11,8 +11,8 @@ mod requests;
 
 pub use control::{
     Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Heartbeat, Held,
-    Life, Listed, MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal, Suspected,
-    Swim, WIRE_VERSION,
+    Life, Listed, Listing, MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal,
+    Suspected, Swim, WIRE_VERSION,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
 pub use requests::{Claimed, Claims, Outcome, Request, Requests, Response, Responses, Wish};

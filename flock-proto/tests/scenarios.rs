@@ -128,6 +128,23 @@ fn names_of_an_arc_that_is_gained_are_looked_at_a_few_at_a_time_and_all_of_them(
 }
 
 #[test]
+fn a_listing_that_is_too_long_for_one_frame_goes_in_parts_and_all_of_it_counts() {
+    const LISTING: u8 = 29;
+    let birds = names(100);
+    for seed in 1..=5 {
+        let config = Config { listed_at_once: 7, ..Config::default() };
+        let mut world = flock_on(World::with(seed, config), 2, &birds);
+        world.add_host();
+        world.run(Duration::from_secs(10));
+        let parts = world.kinds.get(&LISTING).map_or(0, |(frames, _)| *frames);
+        assert!(parts > 2, "seed {seed}: {parts} parts");
+        let at_the_third = homes(&world).values().filter(|at| **at == [2]).count();
+        assert!(at_the_third > 20, "seed {seed}: {at_the_third}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
 fn of_two_nests_the_other_replaces_a_killed_one() {
     let birds = names(30);
     for seed in 1..=SEEDS {

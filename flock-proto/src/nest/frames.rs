@@ -116,6 +116,7 @@ impl Nest {
             Frame::Ranges(ranges) => self.on_ranges(from, &ranges),
             Frame::RangesWanted(wanted) => self.on_ranges_wanted(from, &wanted),
             Frame::OpsWanted(wanted) => self.on_ops_wanted(from, &wanted),
+            Frame::Listing(part) => self.on_listing(from, part),
             Frame::Seal(seal) => self.on_seal(from, seal),
             Frame::Ready(ready) => self.on_ready(from, ready),
             Frame::Depart(depart) => self.on_depart(from, depart),

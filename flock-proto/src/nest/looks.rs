@@ -62,6 +62,8 @@ pub struct Sizes {
     pub reviving: usize,
     /// Ends of lives that came before the operations behind them.
     pub early_ends: usize,
+    /// Nests whose listings are under way, in parts.
+    pub listings: usize,
 }
 
 impl Sizes {
@@ -81,6 +83,7 @@ impl Sizes {
             ("answered", self.answered),
             ("reviving", self.reviving),
             ("early_ends", self.early_ends),
+            ("listings", self.listings),
         ]
         .into_iter()
     }
@@ -260,6 +263,7 @@ impl Nest {
             answered: self.answered.len(),
             reviving: self.reviving.len(),
             early_ends: self.early_ends.values().map(Vec::len).sum(),
+            listings: self.parts.len(),
         }
     }
 

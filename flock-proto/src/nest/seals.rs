@@ -4,10 +4,23 @@
 //! what I run of the names that are yours now". Who has the seals of all others for its own view,
 //! and knows what they know, is *settled*: nobody can run a bird of its arcs without its knowledge.
 
+use std::collections::BTreeSet;
+
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Ended, Frame, Listed, Ready, Seal};
+use crate::wire::{Ended, Frame, Listed, Listing, Ready, Seal};
 use crate::{Fingerprint, NestId, NestState};
+
+/// A listing of more parts than these is taken for nonsense, lest it fill the memory: 16 million names.
+const MAX_PARTS: u32 = 4096;
+
+/// The parts of a listing that came so far; the seal comes last.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    seal: u64,
+    parts: u32,
+    listing: Vec<Listed>,
+}
 
 impl Nest {
     pub(super) fn send_seal(&mut self, to: NestId) {
@@ -22,13 +35,23 @@ impl Nest {
         self.seal_seq += 1;
         let known = self.registry.vector_digest();
         let same = self.knowledge.get(to) == Some(&known) || planted(Bug::BelievedSeals);
+        // One frame would be too long for half a million names, as a joiner may be due.
+        let most = self.config.listed_at_once.max(1);
+        let (mut rest, mut parts) = (self.listing_for(to).into_iter(), 0);
+        while rest.len() > most {
+            let listing = rest.by_ref().take(most).collect();
+            let part = Listing { seal: self.seal_seq, part: parts, listing };
+            self.send(to, &Frame::Listing(part));
+            parts += 1;
+        }
         let seal = Seal {
             view: self.view.fingerprint(),
             seq: self.seal_seq,
             wanted,
             known,
             vector: (!same).then(|| self.registry.vector().clone()),
-            listing: self.listing_for(to),
+            listing: rest.collect(),
+            parts,
         };
         self.send(to, &Frame::Seal(seal));
     }
@@ -68,8 +91,41 @@ impl Nest {
         })
     }
 
+    pub(super) fn on_listing(&mut self, from: NestId, part: Listing) {
+        if self.seals.get(from).is_some_and(|last| last.seq >= part.seal) {
+            return;
+        }
+        let so_far = self.parts.entry(from).or_default();
+        if part.part == 0 {
+            *so_far = Parts { seal: part.seal, ..Parts::default() };
+        }
+        // What belongs to another seal, or lacks a part before it, is of no use without that.
+        if (so_far.seal, so_far.parts) == (part.seal, part.part) && part.part < MAX_PARTS {
+            so_far.parts += 1;
+            so_far.listing.extend(part.listing);
+        }
+    }
+
+    /// Puts a seal's listing together; false if a part of it was lost.
+    fn complete(&mut self, from: NestId, seal: &mut Seal) -> bool {
+        let parts = self.parts.remove(&from).filter(|parts| parts.seal == seal.seq);
+        let parts = parts.unwrap_or_default();
+        if planted(Bug::LostListings) {
+            return true;
+        }
+        let whole = parts.parts == seal.parts;
+        let mut listing = parts.listing;
+        listing.append(&mut seal.listing);
+        seal.listing = listing;
+        whole
+    }
+
     pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
         if self.seals.get(from).is_some_and(|last| last.seq >= seal.seq) {
+            return;
+        }
+        if !self.complete(from, &mut seal) {
+            // As if it had been lost, too: it is repeated as long as there is no link.
             return;
         }
         self.knowledge.insert(from, seal.known);
@@ -117,9 +173,10 @@ impl Nest {
             .filter(|(_, by)| by.contains_key(&from))
             .map(|(name, _)| name.clone())
             .collect();
+        let still: BTreeSet<&crate::BirdName> = listing.iter().map(|entry| &entry.name).collect();
         for name in names {
             let listed = self.listed.get(&name).and_then(|by| by.get(&from)).cloned();
-            let over = listing.iter().all(|entry| entry.name != name);
+            let over = !still.contains(&name);
             match listed.filter(|_| behind && over && !planted(Bug::EarlyEnds)) {
                 // What became of it is not known here yet: as with an end that comes too early.
                 Some(Listed { name, birth, fence }) => {

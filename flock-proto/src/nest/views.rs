@@ -227,6 +227,7 @@ impl Nest {
     /// (a bird that departed from there) stays.
     fn forget_member(&mut self, id: NestId) {
         self.seals.remove(id);
+        self.parts.remove(&id);
         self.demanding.remove(&id);
         self.seal_changes += 1;
         self.knowledge.remove(id);

@@ -127,8 +127,8 @@ const fn is_seed(host: usize) -> bool {
 }
 
 /// Where the log is short, whoever was away for a while compares registers, and then in messages of
-/// a few records each, lest two dozen names be told in one; and names gained are looked at a few at a
-/// time, as they are where there are many.
+/// a few records each, lest two dozen names be told in one; and names gained are listed and looked
+/// at a few at a time, as they are where there are many.
 fn config(script: &Script) -> Config {
     let log_len = script.log_len;
     let mut config = Config::default();
@@ -143,6 +143,7 @@ fn config(script: &Script) -> Config {
             ..RegistryConfig::default()
         };
         config.gained_at_once = 2;
+        config.listed_at_once = 1;
     }
     if script.retire_ms > 0 {
         config.retire_after = Duration::from_millis(script.retire_ms);

@@ -159,6 +159,8 @@ frames! {
     24 RangesWanted(RangesWanted),
     /// Which operations the author lacks.
     25 OpsWanted(OpsWanted),
+    /// A part of a listing, of which the rest is in the seal that follows.
+    29 Listing(Listing),
     /// What the author knows and runs, as it enters a view.
     30 Seal(Seal),
     /// The author is settled in this view and takes over what was listed.
@@ -361,6 +363,20 @@ pub struct Seal {
     /// while, which the other had no reason to notice.
     pub wanted: bool,
     /// What it runs or holds of the names that the view gives to the receiver.
+    pub listing: Vec<Listed>,
+    /// So many [`Listing`]s went before, and list more of these.
+    #[serde(default)]
+    pub parts: u32,
+}
+
+/// See [`Frame::Listing`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The number of the seal to which it belongs.
+    pub seal: u64,
+    /// Which part it is, from 0 on.
+    pub part: u32,
+    /// As in the seal.
     pub listing: Vec<Listed>,
 }
 
