@@ -170,7 +170,8 @@ impl Registry {
                 return Compared::Stray;
             }
         };
-        self.slots.approach(&hashes);
+        self.slots.approach(hashes.iter().copied());
+        self.slots.fetch(hashes.iter().copied());
         let mut touched = Touched::default();
         let mut items = blob.items();
         while let Some(Ok(item)) = items.next() {
