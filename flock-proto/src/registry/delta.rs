@@ -19,7 +19,7 @@ const MANY: usize = 8;
 
 /// So many operations are kept as they were read to be checked; those of a longer delta are read twice.
 /// Each takes some 200 bytes, and may have come as ten.
-const KEPT: usize = 1024;
+pub(super) const KEPT: usize = 1024;
 
 /// Operations: of some incarnations all those after one number up to another, in the registry's
 /// compact form.
