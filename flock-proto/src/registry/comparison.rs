@@ -170,18 +170,20 @@ impl Registry {
                 return Compared::Stray;
             }
         };
-        self.slots.approach(&hashes);
-        let mut touched = Touched::default();
-        let mut items = blob.items();
-        while let Some(Ok(item)) = items.next() {
-            if let Item::Range { first, last, in_parts } = item {
-                let (range, inside) = (first..=last, items.clone());
-                if in_parts {
-                    self.compare_parts(&mut comparison, &range, inside);
-                } else {
-                    self.compare_records(&mut comparison, &range, inside, &mut touched);
+        self.slots.approach(hashes.iter().copied());
+        let mut touched = Touched::with_room(hashes.len());
+        let (mut items, mut hashes) = (blob.items(), hashes.into_iter());
+        let mut next = items.next();
+        while let Some(Ok(item)) = next {
+            next = if let Item::Range { first, last, in_parts: false } = item {
+                let inside = (&mut items, &mut hashes);
+                self.compare_records(&mut comparison, &(first..=last), inside, &mut touched)
+            } else {
+                if let Item::Range { first, last, .. } = item {
+                    self.compare_parts(&mut comparison, &(first..=last), items.clone());
                 }
-            }
+                items.next()
+            };
         }
         if planted(Bug::EarlyVector) {
             self.adopt(&comparison);
@@ -270,26 +272,33 @@ impl Registry {
         }
     }
 
-    fn compare_records(
+    /// Gives what follows the range. `hashes` are those of the records to come.
+    fn compare_records<'a>(
         &mut self,
         comparison: &mut Comparison,
         range: &RangeInclusive<u64>,
-        inside: Items<'_>,
+        (inside, hashes): (&mut Items<'a>, &mut impl Iterator<Item = u64>),
         touched: &mut Touched,
-    ) {
-        for (open, _) in comparison.open_in(range) {
-            self.drop_missing(comparison, &open, inside.clone(), touched);
-            for item in inside.clone().map_while(record) {
-                if let Item::Slot(entry) = item
-                    && let hash = entry.hash()
-                    && open.contains(&hash)
-                {
-                    self.note_late(hash, &entry);
-                    self.put(hash, &entry, touched);
-                }
-            }
-            comparison.close(&open);
+    ) -> Option<Result<Item<'a>, DecodeError>> {
+        let open = comparison.open_in(range);
+        for (open, _) in &open {
+            self.drop_missing(comparison, open, inside.clone(), touched);
         }
+        let next = loop {
+            match inside.next() {
+                Some(Ok(Item::Slot(entry))) => {
+                    let Some(hash) = hashes.next() else { break None };
+                    if open.iter().any(|(open, _)| open.contains(&hash)) {
+                        self.note_late(hash, &entry);
+                        self.put(hash, &entry, touched);
+                    }
+                }
+                Some(Ok(Item::Have(_))) => {}
+                next => break next,
+            }
+        };
+        open.iter().for_each(|(open, _)| comparison.close(open));
+        next
     }
 
     /// Drops what the peer knew and holds no more.

@@ -6,15 +6,20 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Touched;
-use super::codec::{Blob, Body, Covers, Item, MORE, Span, Writer};
+use super::codec::{Blob, Body, Covers, Item, Items, MORE, Span, Writer};
 use super::origins::Logged;
 use super::slots::TOGETHER;
 use super::{Changes, DecodeError, Op, Registry, Vector};
 use crate::bugs::{Bug, planted};
 use crate::{Dot, NestId};
 
-/// From so many operations on their places are looked up together before they are joined.
-const MANY: u64 = 8;
+/// From so many operations on their places are looked up together before they are joined: of fewer
+/// nothing can be fetched side by side.
+const MANY: usize = 8;
+
+/// So many operations are kept as they were read to be checked; those of a longer delta are read twice.
+/// Each takes some 200 bytes, and may have come as ten.
+pub(super) const KEPT: usize = 1024;
 
 /// Operations: of some incarnations all those after one number up to another, in the registry's
 /// compact form.
@@ -58,6 +63,16 @@ pub enum Joined {
     Gap,
     /// It can't be read. Nothing was changed.
     Bad(DecodeError),
+}
+
+/// What a blob holds, all of it checked.
+struct Checked<'a> {
+    /// The first items, each with the hash of its name.
+    read: Vec<(u64, Item<'a>)>,
+    /// Those that follow.
+    rest: Items<'a>,
+    /// How many there are of both.
+    items: usize,
 }
 
 impl Registry {
@@ -120,53 +135,61 @@ impl Registry {
         if blob.spans().any(|span| !self.covers(span.from)) {
             return Joined::Gap;
         }
-        let hashes = match self.check(&blob) {
-            Ok(hashes) => hashes,
+        let Checked { mut read, mut rest, items } = match self.check(&blob) {
+            Ok(checked) => checked,
             Err(error) => return Joined::Bad(error),
         };
-        let mut touched = Touched::with_room(hashes.len());
-        let (mut ahead, mut near) = (hashes.chunks(TOGETHER), 0);
-        let mut items = blob.items();
-        while let Some(Ok(item)) = items.next() {
-            if near == 0
-                && let Some(hashes) = ahead.next()
-            {
-                self.slots.approach(hashes);
-                near = hashes.len();
+        let mut touched = Touched::with_room(items);
+        while !read.is_empty() {
+            for items in read.chunks(TOGETHER) {
+                self.join_items(items, &mut touched);
             }
-            near = near.saturating_sub(1);
-            match item {
-                Item::Op { dot, covers, body } if !self.covers(dot) => {
-                    let op = match body {
-                        Body::Void { .. } => Op::Void,
-                        Body::Add(entry) => Op::Add(entry),
-                        Body::Remove { removal, .. } => Op::Remove(removal),
-                    };
-                    self.apply(dot, body.hash(), covers, op, &mut touched);
-                }
-                Item::Slot(entry) => {
-                    let hash = entry.hash();
-                    self.note_late(hash, &entry);
-                    self.put(hash, &entry, &mut touched);
-                }
-                _ => {}
-            }
+            read.clear();
+            read.extend(rest.by_ref().take(TOGETHER).map_while(Result::ok).map(hashed));
         }
         Joined::Applied(self.finish(touched))
     }
 
+    fn join_items(&mut self, items: &[(u64, Item<'_>)], touched: &mut Touched) {
+        if items.len() >= MANY {
+            self.slots.approach(items.iter().map(|(hash, _)| *hash));
+            // Of a name that is new there is no record to be looked at.
+            let others = items.iter().filter(|(_, item)| !item.is_start());
+            self.slots.fetch(others.map(|(hash, _)| *hash));
+        }
+        for (hash, item) in items {
+            match item {
+                Item::Op { dot, covers, body } if !self.covers(*dot) => {
+                    let op = match *body {
+                        Body::Void { .. } => Op::Void,
+                        Body::Add(entry) => Op::Add(entry),
+                        Body::Remove { removal, .. } => Op::Remove(removal),
+                    };
+                    self.apply(*dot, *hash, covers.clone(), op, touched);
+                }
+                Item::Slot(entry) => {
+                    self.note_late(*hash, entry);
+                    self.put(*hash, entry, touched);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Checks all before anything is taken in: that it can be read, holds just the operations that
     /// its spans say, in their order, and tells of none that we have not issued though it bears our
-    /// name. Gives the hashes of the names that it is about.
-    fn check(&self, blob: &Blob<'_>) -> Result<Vec<u64>, DecodeError> {
-        // Of a delta of few operations nothing can be fetched side by side.
-        let many = blob.spans().fold(0, |sum: u64, span| sum.saturating_add(span.len)) >= MANY;
-        let mut hashes = Vec::new();
+    /// name.
+    fn check<'a>(&self, blob: &Blob<'a>) -> Result<Checked<'a>, DecodeError> {
+        let said = blob.spans().fold(0, |sum: u64, span| sum.saturating_add(span.len));
+        let mut read = Vec::with_capacity(KEPT.min(usize::try_from(said).unwrap_or(KEPT)));
+        let (mut all, mut items) = (blob.items(), 0);
+        let mut rest = all.clone();
         let mut spans = blob.spans();
         let (mut last, mut end) = (Dot { origin: NestId(0), seq: 0 }, 0);
-        for item in blob.items() {
-            match item? {
-                Item::Op { dot, covers, body } => {
+        while let Some(item) = all.next() {
+            let item = item?;
+            match &item {
+                &Item::Op { dot, ref covers, ref body } => {
                     if last.seq == end {
                         let span = spans.next().ok_or(DecodeError::Sequence(dot.origin))?;
                         (last, end) = (span.from, span.to().seq);
@@ -175,12 +198,9 @@ impl Registry {
                     if dot != last {
                         return Err(DecodeError::Sequence(dot.origin));
                     }
-                    self.check_own(covers, dot)?;
-                    if let Body::Add(entry) = &body {
+                    self.check_own(covers.clone(), dot)?;
+                    if let Body::Add(entry) = body {
                         entry.check()?;
-                    }
-                    if many {
-                        hashes.push(body.hash());
                     }
                 }
                 Item::Slot(entry) => {
@@ -189,11 +209,17 @@ impl Registry {
                 }
                 _ => return Err(DecodeError::Misplaced),
             }
+            items += 1;
+            if items <= KEPT {
+                read.push(hashed(item));
+                rest = all.clone();
+            }
         }
         if last.seq < end {
             return Err(DecodeError::Sequence(last.origin));
         }
-        spans.next().map_or(Ok(hashes), |span| Err(DecodeError::Sequence(span.from.origin)))
+        let checked = Checked { read, rest, items };
+        spans.next().map_or(Ok(checked), |span| Err(DecodeError::Sequence(span.from.origin)))
     }
 
     pub(super) fn check_own(&self, covers: Covers<'_>, dot: Dot) -> Result<(), DecodeError> {
@@ -274,4 +300,8 @@ impl Registry {
             }
         }
     }
+}
+
+fn hashed(item: Item<'_>) -> (u64, Item<'_>) {
+    (item.hash(), item)
 }

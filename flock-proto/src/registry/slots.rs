@@ -95,16 +95,19 @@ impl Slots {
     }
 
     /// Looks at the places of these hashes, one right after the other: at all buckets, then at their
-    /// lists, then at the records of these hashes, where there are some. In a large register each lies
-    /// where the processor's caches don't reach; asked for together, they are fetched side by side.
-    /// Joining a batch is twice as fast for it.
-    pub(super) fn approach(&self, hashes: &[u64]) {
-        let bucket = |hash: u64| self.buckets.get(self.place(hash));
-        let buckets = hashes.iter().filter_map(|&hash| bucket(hash));
+    /// lists. In a large register each lies where the processor's caches don't reach; asked for
+    /// together, they are fetched side by side. Joining a batch is twice as fast for it.
+    pub(super) fn approach(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let buckets = hashes.filter_map(|hash| self.buckets.get(self.place(hash)));
         let heads = buckets.clone().fold(0, |sum, bucket| sum ^ bucket.approach());
         let lists = buckets.fold(0, |sum, bucket| sum ^ bucket.fetch());
-        let records = hashes.iter().fold(0, |sum, &hash| sum ^ self.group(hash).fetch());
-        std::hint::black_box((heads, lists, records));
+        std::hint::black_box((heads, lists));
+    }
+
+    /// Then at the records of some of them, where there are any.
+    pub(super) fn fetch(&self, hashes: impl Iterator<Item = u64>) {
+        let records = hashes.fold(0, |sum, hash| sum ^ self.group(hash).fetch());
+        std::hint::black_box(records);
     }
 
     pub(super) fn siblings<'a>(

@@ -153,7 +153,7 @@ impl Found {
         }
         report.row("the worst ring change", format!("{:.2} ms", millis(worst)));
         report.note(
-            "Joins are counted in time on the core; a ring change is the median of five deaths.",
+            "Joins are counted in time on the core, the median of three; a ring change is that of five deaths.",
         );
         report
     }

@@ -44,12 +44,19 @@ pub(in crate::registry) enum Body<'a> {
     Remove { hash: u64, removal: Removal },
 }
 
-impl Body<'_> {
+impl Item<'_> {
+    /// The hash of the name that it is about, where it is about one.
     pub(in crate::registry) fn hash(&self) -> u64 {
         match self {
-            Self::Add(entry) => entry.hash(),
-            Self::Void { hash } | Self::Remove { hash, .. } => *hash,
+            Self::Op { body: Body::Add(entry), .. } | Self::Slot(entry) => entry.hash(),
+            Self::Op { body: Body::Void { hash } | Body::Remove { hash, .. }, .. } => *hash,
+            _ => 0,
         }
+    }
+
+    /// Is it an addition in place of no other record?
+    pub(in crate::registry) const fn is_start(&self) -> bool {
+        matches!(self, Self::Op { body: Body::Add(_), covers: Covers { count: 0, .. }, .. })
     }
 }
 

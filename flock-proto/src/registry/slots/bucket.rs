@@ -238,7 +238,11 @@ impl Bucket {
         let mut low = self.body.into_list();
         let [low_span, high_span] =
             [span.first, span.middle()].map(|hash| Span::of(hash, span.bits + 1));
-        let high = low.split_off(low.partition_point(|held| held.hash < high_span.first));
+        let middle = low.partition_point(|held| held.hash < high_span.first);
+        // With room from the first: the next record would have it moved.
+        let upper = low.len() - middle;
+        let mut high = Vec::with_capacity(upper + room(upper));
+        high.extend(low.drain(middle..));
         // Records lie where the processor's caches don't reach, so only those of one half are read.
         let low_digest = digest_of(&low, origins);
         let high_digest = self.digest.wrapping_sub(low_digest);
@@ -327,10 +331,10 @@ fn digest_of(held: &[Held], origins: &Origins) -> u64 {
 fn insert(held: &mut Vec<Held>, packed: &Packed<'_>) -> bool {
     let Packed { entry, hash, .. } = *packed;
     // Records are looked at only where there are some of this hash already.
-    let group = Run::new(held).of(hash);
+    let first = held.partition_point(|held| held.hash < hash);
+    let group = Run::new(held).from(first, hash);
     let known = group.clone().any(|slot| slot.name() == entry.name);
-    let before = group.take_while(|slot| slot.name() < entry.name).count();
-    let at = held.partition_point(|held| held.hash < hash) + before;
+    let at = first + group.take_while(|slot| slot.name() < entry.name).count();
     if held.len() == held.capacity() {
         held.reserve_exact(1 + room(held.len()));
     }

@@ -79,8 +79,13 @@ impl<'a> Run<'a> {
     /// Those of one hash.
     #[inline]
     pub(super) fn of(&self, hash: u64) -> Self {
-        let start = self.0.partition_point(|held| held.hash < hash);
-        let rest = self.0.get(start..).unwrap_or_default();
+        self.from(self.0.partition_point(|held| held.hash < hash), hash)
+    }
+
+    /// Those of one hash, where it is known at which place the first is, or would be.
+    #[inline]
+    pub(super) fn from(&self, first: usize, hash: u64) -> Self {
+        let rest = self.0.get(first..).unwrap_or_default();
         // Mostly there is none, or one.
         let len = rest.iter().take_while(|held| held.hash == hash).count();
         Self(rest.get(..len).unwrap_or_default())
@@ -171,11 +176,11 @@ pub(super) fn pack(packed: &Packed<'_>) -> Held {
     if entry.anew {
         flags |= IS_ANEW;
     }
-    out.extend_from_slice(&entry.dot.seq.to_le_bytes());
-    out.extend_from_slice(&entry.hlc.0.to_le_bytes());
-    out.extend_from_slice(&origin.to_le_bytes());
-    out.extend_from_slice(&species.to_le_bytes());
-    out.extend_from_slice(&[entry.name.len() as u8, flags]);
+    let [o0, o1, o2, o3] = origin.to_le_bytes();
+    let [s0, s1] = species.to_le_bytes();
+    let rest = [o0, o1, o2, o3, s0, s1, entry.name.len() as u8, flags];
+    let head = [entry.dot.seq.to_le_bytes(), entry.hlc.0.to_le_bytes(), rest];
+    out.extend_from_slice(head.as_flattened());
     out.extend_from_slice(entry.name);
     out.extend_from_slice(&entry.token.to_le_bytes());
     if species == UNNUMBERED {

@@ -112,6 +112,26 @@ fn every_cut_of_a_blob_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn of_a_delta_longer_than_what_is_kept_the_rest_is_joined_or_refused_with_it() {
+    let mut issuer = logging(3, 4 * delta::KEPT);
+    for bird in 0..2 * delta::KEPT {
+        start(&mut issuer, &format!("bird-{bird}"), 9 + bird as u64);
+        if bird % 5 == 4 {
+            issuer.remove(&name(&format!("bird-{}", bird - 1)), Cause::Stopped).unwrap();
+            issuer.overwrite(&name(&format!("bird-{bird}")), Hlc(9_000), None).unwrap();
+        }
+    }
+    let whole = issuer.delta_of_mine(0).unwrap();
+    assert!(!whole.more() && whole.upto(NestId(3)) > 2 * delta::KEPT as u64);
+    let mut nest = registry(7);
+    let cut = Delta(whole.0.slice(..whole.len() - 1));
+    assert!(matches!(nest.join(&cut), Joined::Bad(_)));
+    assert_eq!(state(&nest), state(&registry(7)));
+    assert_eq!(applied(nest.join(&whole)).len(), issuer.len());
+    assert_eq!(state(&nest), state(&issuer));
+}
+
+#[test]
 fn operations_in_our_name_that_we_have_not_issued_are_refused() {
     let delta = mixed().delta_since(&Vector::new()).unwrap();
     let mut nest = registry(0xaaaa);
