@@ -5,6 +5,7 @@
 //! and knows what they know, is *settled*: nobody can run a bird of its arcs without its knowledge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Nest;
@@ -56,9 +57,11 @@ impl Nest {
     }
 
     fn members_now(&self) -> Vec<Member> {
-        let others = self.swim.alive().iter().filter_map(|&id| self.roster.card(id));
-        let mut members: Vec<Member> = others
-            .chain(self.roster.card(self.id))
+        // In order.
+        let (me, alive) = (self.id, self.swim.alive());
+        let above = alive.range((Bound::Excluded(me), Bound::Unbounded));
+        let ids = alive.range(..me).chain([&me]).chain(above);
+        ids.filter_map(|&id| self.roster.card(id))
             .filter(|card| !card.left)
             .map(|card| Member {
                 id: card.id,
@@ -68,10 +71,7 @@ impl Nest {
                 weight: card.weight,
                 via: self.via(card.id),
             })
-            .collect();
-        members.sort_unstable_by_key(|m| m.id);
-        members.dedup_by_key(|m| m.id);
-        members
+            .collect()
     }
 
     fn via(&self, id: NestId) -> Via {
@@ -359,7 +359,7 @@ impl Nest {
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         if seal.vector.is_some() {
-            self.demanding.insert(from);
+            self.demanding.insert(from, None);
         } else {
             self.demanding.remove(&from);
         }
@@ -437,7 +437,8 @@ impl Nest {
             })
         };
         if !self.newcomers.is_empty() {
-            let left = self.newcomers.iter().copied().filter(|id| waits(self, id)).collect();
+            let mut left = std::mem::take(&mut self.newcomers);
+            left.retain(|id| waits(self, id));
             self.newcomers = left;
             if self.newcomers.is_empty() {
                 self.settled_now();
@@ -465,9 +466,13 @@ impl Nest {
         if self.demanding.is_empty() {
             return false;
         }
-        let known = self.registry.vector();
+        let (known, digest) = (self.registry.vector(), self.registry.vector_digest());
         let (seals, before) = (&mut self.seals, self.demanding.len());
-        self.demanding.retain(|id| {
+        self.demanding.retain(|id, seen_by| {
+            // Nothing was learnt since.
+            if seen_by.replace(digest) == Some(digest) {
+                return true;
+            }
             let vector = seals.get_mut(*id).map(|seal| &mut seal.vector);
             vector.is_some_and(|vector| {
                 drop(vector.take_if(|vector| known.covers_all(vector)));
