@@ -68,30 +68,81 @@ use seals::Parts;
 use serving::{Asker, Served};
 
 /// The whole mind of one nest.
+///
+/// Its fields lie in memory as they stand here: what a frame looks at side by side. Where many nests
+/// share a processor all of it comes from memory, frame after frame.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Nest {
-    me: Me,
-    config: Config,
+    // What nearly each frame looks at.
     id: NestId,
     now: Time,
-    rng: Rng,
     clock: Clock,
     /// The last stamp that the driver was told.
     shown: Hlc,
     out: Vec<Effect>,
+    leave: Option<Box<Leave>>,
+    links: NestMap<Link>,
+    view: Arc<View>,
+    view_at: Time,
+    /// Counts changes of `seals` and `newcomers`.
+    seal_changes: u64,
+    /// View, vector and seals by which it was last looked who is settled.
+    checked_by: Option<(Fingerprint, u64, u64)>,
+    state: NestState,
     /// Somebody listens to starts.
     audience: bool,
-    counters: Counters,
+    members_changed: bool,
+    links_changed: bool,
+    /// Nests whose seal names operations that are not known here, and the digest of the vector by which
+    /// that was last seen.
+    demanding: BTreeMap<NestId, Option<u64>>,
+    /// Nests new in the view that have not sealed it yet.
+    newcomers: BTreeSet<NestId>,
+    /// Arcs gained and not yet settled.
+    gained: Vec<ring::Arc>,
+    /// Hashes of arcs that are settled, and whose names are still to be looked at.
+    unseen: VecDeque<(u64, u64)>,
+    /// Names about which something changed in this round.
+    dirty: BTreeSet<BirdName>,
+    /// Ends of listed lives that came before the operations behind them.
+    early_ends: BTreeMap<NestId, Vec<Ended>>,
+    /// Requests of users here that wait for another nest to hold our operation of this number.
+    holding: BTreeSet<(u64, ReqId)>,
+    pushed: u64,
+    lanes: BTreeMap<NestId, Lane>,
+    /// What this round has for other nests: requests that belong there, and answers.
+    forwards: BTreeMap<Forward, Vec<Request>>,
+    /// Requests that this round claims, by their askers.
+    claims: BTreeMap<NestId, Vec<u64>>,
+    responses: BTreeMap<NestId, Vec<Response>>,
+    timers: Timers,
+    ask_times: BTreeSet<(Time, ReqId)>,
+    birds: BTreeMap<BirdName, Bird>,
+    snaps: BTreeMap<BirdName, Snap>,
+    offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
+    /// Names that calls wait for here.
+    wanted: BTreeSet<BirdName>,
+    /// Names that are ours and whose calls were sent to the nest that still runs the bird.
+    routed: BTreeMap<BirdName, NestId>,
+    served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
+    /// Lives that ended here because another goes on.
+    lost: BTreeMap<BirdName, Lost>,
+    catch_up: CatchUp,
+    retirement: Retirement,
+    registry: Registry,
+    roster: Roster,
+    swim: Swim,
 
     // Membership.
-    state: NestState,
+    me: Me,
+    config: Config,
+    rng: Rng,
+    counters: Counters,
     born: Time,
     first_contact: Option<Time>,
     card_version: u64,
-    swim: Swim,
-    roster: Roster,
     owed: Owed,
-    links: NestMap<Link>,
     dialing: BTreeMap<String, Time>,
     /// The nest that was found at an address. A seed may be written otherwise than its nest
     /// advertises itself.
@@ -105,40 +156,23 @@ pub struct Nest {
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
     held: BTreeMap<NestId, Held>,
     skewed: BTreeSet<NestId>,
-    leave: Option<Leave>,
     told_alone: Option<Time>,
     /// A nest that keeps this one from coming up, or did when last looked at.
     waits_for: Option<NestId>,
 
-    // The view, and what the others have sealed for it.
-    view: Arc<View>,
-    members_changed: bool,
-    links_changed: bool,
-    view_at: Time,
+    // What the others have sealed for the view.
     /// When the members were last looked through.
     refreshed_at: Time,
     seals: NestMap<Seal>,
     /// Parts of listings whose seal is still to come.
     parts: BTreeMap<NestId, Parts>,
-    /// Nests whose seal names operations that are not known here.
-    demanding: BTreeSet<NestId>,
     seal_seq: u64,
     /// A digest of what each nest knew when it last said so.
     knowledge: NestMap<u64>,
-    /// Counts changes of `seals` and `newcomers`.
-    seal_changes: u64,
     /// View and seals in which none was missing when last looked for.
     all_sealed: Option<(Fingerprint, u64)>,
-    /// View, vector and seals by which it was last looked who is settled.
-    checked_by: Option<(Fingerprint, u64, u64)>,
     /// The last seal before this nest entered the view.
     entered: u64,
-    /// Arcs gained and not yet settled.
-    gained: Vec<ring::Arc>,
-    /// Hashes of arcs that are settled, and whose names are still to be looked at.
-    unseen: VecDeque<(u64, u64)>,
-    /// Nests new in the view that have not sealed it yet.
-    newcomers: BTreeSet<NestId>,
     /// Nests that were part of a flock already when this one first saw them, and are not in its ring
     /// yet: a partition ends.
     strangers: BTreeSet<NestId>,
@@ -148,10 +182,6 @@ pub struct Nest {
     readied: BTreeMap<NestId, u64>,
 
     // The registry.
-    registry: Registry,
-    catch_up: CatchUp,
-    retirement: Retirement,
-    pushed: u64,
     /// The last of our operations that each nest is known to hold.
     acked: NestMap<u64>,
     /// The last of our operations sent to each nest since its link opened.
@@ -159,60 +189,35 @@ pub struct Nest {
     ack_turn: u64,
 
     // Birds.
-    birds: BTreeMap<BirdName, Bird>,
-    snaps: BTreeMap<BirdName, Snap>,
-    offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     listed: BTreeMap<BirdName, BTreeMap<NestId, Listed>>,
     accepted: BTreeMap<BirdName, Vec<(crate::Fence, Time)>>,
-    /// Ends of listed lives that came before the operations behind them.
-    early_ends: BTreeMap<NestId, Vec<Ended>>,
     /// Fences that lives here had, or were told of, and that are ahead of our clock.
     fences: BTreeMap<BirdName, crate::Fence>,
     /// Birds here whose record won a conflict, and until when lives of the loser may turn up.
     contested: BTreeMap<BirdName, Time>,
-    /// Lives that ended here because another goes on.
-    lost: BTreeMap<BirdName, Lost>,
     /// Its incarnation before was forgotten while it lived.
     renewed: bool,
     /// Birds that may depart as soon as the window to their owner has room.
     queue: BTreeMap<NestId, BTreeSet<BirdName>>,
     in_flight: BTreeMap<NestId, BTreeSet<BirdName>>,
-    /// Names that calls wait for here.
-    wanted: BTreeSet<BirdName>,
-    /// Names that are ours and whose calls were sent to the nest that still runs the bird.
-    routed: BTreeMap<BirdName, NestId>,
     /// Names that are ours, as soon as their arc is settled.
     on_hold: BTreeSet<BirdName>,
     /// Birds, snaps and offers here whose names the view gives to others, by owner: gathered as it is
     /// entered. Nothing is added in between: lives begin, and offers are taken, for own names only.
     away: BTreeMap<NestId, BTreeSet<BirdName>>,
-    /// Names about which something changed in this round.
-    dirty: BTreeSet<BirdName>,
+    /// Names that hatch next because somebody revived them.
+    reviving: BTreeSet<BirdName>,
 
     // Requests.
     /// Makes the tokens of this nest's requests.
     token_key: u64,
     asks: BTreeMap<ReqId, Ask>,
-    ask_times: BTreeSet<(Time, ReqId)>,
     /// Asks whose answer is here, but not the operation behind it.
     answered: BTreeSet<(Dot, ReqId)>,
-    lanes: BTreeMap<NestId, Lane>,
     served: BTreeMap<(NestId, u64), Served>,
-    served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
-    /// Requests that this round claims, by their askers.
-    claims: BTreeMap<NestId, Vec<u64>>,
     askers: BTreeMap<NestId, Asker>,
-    /// Requests of users here that wait for another nest to hold our operation of this number.
-    holding: BTreeSet<(u64, ReqId)>,
     /// The last of our operations that some member was asked to confirm.
     confirming: u64,
-    /// What this round has for other nests: requests that belong there, and answers.
-    forwards: BTreeMap<Forward, Vec<Request>>,
-    responses: BTreeMap<NestId, Vec<Response>>,
-    /// Names that hatch next because somebody revived them.
-    reviving: BTreeSet<BirdName>,
-
-    timers: Timers,
 }
 
 /// When each regular duty is due.
@@ -270,7 +275,7 @@ impl Nest {
             view_at: Time::NEVER,
             refreshed_at: Time::default(),
             seals: NestMap::new(),
-            demanding: BTreeSet::new(),
+            demanding: BTreeMap::new(),
             seal_seq: 0,
             knowledge: NestMap::new(),
             seal_changes: 0,

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::bugs::{Bug, planted};
+use crate::nest_map::NestMap;
 use crate::wire::Card;
 use crate::{NestId, NestName};
 
 /// The last card known of each nest's name. "Down" is derived from SWIM and never written.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    cards: BTreeMap<NestId, Card>,
+    cards: NestMap<Card>,
     /// The last incarnation of each name.
     ids: BTreeMap<NestName, NestId>,
     /// Changed since the last [`Roster::take_news`], and so to be passed on.
@@ -35,7 +36,7 @@ impl Roster {
             (if older { u64::MAX - card.id.0 } else { card.id.0 }, card.version)
         };
         // The same incarnation, mostly: found without comparing names.
-        let same = self.cards.get(&card.id);
+        let same = self.cards.get(card.id);
         if same.is_some_and(|known| known.name != card.name) {
             return false;
         }
@@ -46,7 +47,9 @@ impl Roster {
         if let Some(known) = known {
             let (id, was) = (known.id, digest(known));
             self.digest ^= was;
-            self.cards.remove(&id);
+            if id != card.id {
+                self.cards.remove(id);
+            }
             self.news.remove(&id);
         }
         self.digest ^= digest(&card);
@@ -58,17 +61,17 @@ impl Roster {
 
     /// The card of this incarnation, if it is the latest of its name.
     pub(crate) fn card(&self, id: NestId) -> Option<&Card> {
-        self.cards.get(&id)
+        self.cards.get(id)
     }
 
     /// The latest card of this name.
     pub(crate) fn named(&self, name: &NestName) -> Option<&Card> {
-        self.cards.get(self.ids.get(name)?)
+        self.cards.get(*self.ids.get(name)?)
     }
 
     /// The incarnations of all cards, in order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NestId> + '_ {
-        self.cards.keys().copied()
+        self.cards.ids()
     }
 
     /// All cards, by incarnation.
@@ -79,7 +82,7 @@ impl Roster {
     /// The cards that changed since the last time.
     pub(crate) fn take_news(&mut self) -> Vec<Card> {
         let news = std::mem::take(&mut self.news);
-        news.iter().filter_map(|id| self.cards.get(id).cloned()).collect()
+        news.iter().filter_map(|id| self.cards.get(*id).cloned()).collect()
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -89,7 +92,7 @@ impl Roster {
     /// The card of this incarnation, if it is news.
     pub(crate) fn take_news_of(&mut self, id: NestId) -> Option<Card> {
         self.news.take(&id)?;
-        self.cards.get(&id).cloned()
+        self.cards.get(id).cloned()
     }
 
     /// The same for two nests that hold the same cards.
@@ -117,7 +120,7 @@ impl Roster {
     }
 
     fn remove(&mut self, id: NestId) {
-        let Some(card) = self.cards.remove(&id) else { return };
+        let Some(card) = self.cards.remove(id) else { return };
         self.digest ^= digest(&card);
         self.ids.remove(&card.name);
         self.news.remove(&id);

@@ -20,12 +20,11 @@ impl Nest {
 
     /// The same to several nests: the body is encoded once, however many there are.
     pub(super) fn send_to_all(&mut self, to: impl IntoIterator<Item = NestId>, frame: &Frame) {
-        let mut body = None;
-        for to in to {
-            if let Some((over, header)) = self.way_to(to) {
-                let body = body.get_or_insert_with(|| frame.encode_body());
-                self.out.push(Effect::Send { to: over, frame: body.frame(header) });
-            }
+        let ways: Vec<_> = to.into_iter().filter_map(|to| self.way_to(to)).collect();
+        if !ways.is_empty() {
+            let frames = frame.encode_body().frames(ways.iter().map(|(_, header)| *header));
+            let sends = ways.iter().zip(frames);
+            self.out.extend(sends.map(|(&(to, _), frame)| Effect::Send { to, frame }));
         }
     }
 

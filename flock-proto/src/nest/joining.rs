@@ -214,13 +214,13 @@ impl Nest {
         if self.leave.is_some() {
             return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
         }
-        self.leave = Some(Leave {
+        self.leave = Some(Box::new(Leave {
             req,
             deadline: self.now + self.config.leave_for,
             done: false,
             told: None,
             informed: BTreeSet::new(),
-        });
+        }));
         self.state = NestState::Leaving;
         self.write_card();
     }

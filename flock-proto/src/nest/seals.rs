@@ -142,7 +142,7 @@ impl Nest {
         let fits = seal.view == self.view.fingerprint();
         let wanted = seal.wanted;
         if seal.vector.is_some() {
-            self.demanding.insert(from);
+            self.demanding.insert(from, None);
         } else {
             self.demanding.remove(&from);
         }
@@ -222,7 +222,8 @@ impl Nest {
             })
         };
         if !self.newcomers.is_empty() {
-            let left = self.newcomers.iter().copied().filter(|id| waits(self, id)).collect();
+            let mut left = std::mem::take(&mut self.newcomers);
+            left.retain(|id| waits(self, id));
             self.newcomers = left;
             if self.newcomers.is_empty() {
                 self.settled_now();
@@ -250,9 +251,13 @@ impl Nest {
         if self.demanding.is_empty() {
             return false;
         }
-        let known = self.registry.vector();
+        let (known, digest) = (self.registry.vector(), self.registry.vector_digest());
         let (seals, before) = (&mut self.seals, self.demanding.len());
-        self.demanding.retain(|id| {
+        self.demanding.retain(|id, seen_by| {
+            // Nothing was learnt since.
+            if seen_by.replace(digest) == Some(digest) {
+                return true;
+            }
             let vector = seals.get_mut(*id).map(|seal| &mut seal.vector);
             vector.is_some_and(|vector| {
                 drop(vector.take_if(|vector| known.covers_all(vector)));

@@ -372,7 +372,9 @@ impl Nest {
         // Both are in order: one walk along the two.
         let mut members = view.ids().peekable();
         self.askers.retain(|id, asker| {
-            asker.answered.retain(|_, (until, _)| *until > now);
+            if !asker.answered.is_empty() {
+                asker.answered.retain(|_, (until, _)| *until > now);
+            }
             while members.next_if(|member| member < id).is_some() {}
             !asker.answered.is_empty() || members.peek() == Some(id)
         });

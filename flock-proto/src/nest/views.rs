@@ -1,6 +1,7 @@
 //! From members to views: who is in the ring, and what changes with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Nest;
@@ -52,9 +53,11 @@ impl Nest {
     }
 
     fn members_now(&self) -> Vec<Member> {
-        let others = self.swim.alive().iter().filter_map(|&id| self.roster.card(id));
-        let mut members: Vec<Member> = others
-            .chain(self.roster.card(self.id))
+        // In order.
+        let (me, alive) = (self.id, self.swim.alive());
+        let above = alive.range((Bound::Excluded(me), Bound::Unbounded));
+        let ids = alive.range(..me).chain([&me]).chain(above);
+        ids.filter_map(|&id| self.roster.card(id))
             .filter(|card| !card.left)
             .map(|card| Member {
                 id: card.id,
@@ -64,10 +67,7 @@ impl Nest {
                 weight: card.weight,
                 via: self.via(card.id),
             })
-            .collect();
-        members.sort_unstable_by_key(|m| m.id);
-        members.dedup_by_key(|m| m.id);
-        members
+            .collect()
     }
 
     fn via(&self, id: NestId) -> Via {

@@ -6,14 +6,17 @@ use std::collections::{BTreeSet, VecDeque};
 use super::Vector;
 use super::codec::Removal;
 use super::slots::mix;
-use crate::nest_map::NestMap;
+use crate::nest_map::Places;
 use crate::{Dot, NestId};
 
 /// All incarnations, by a small number that slots and logs use in place of the id.
 #[derive(Clone, Debug)]
 pub(super) struct Origins {
     list: Vec<Origin>,
-    index: NestMap<u32>,
+    /// Their numbers, in the order of their ids.
+    index: Vec<(NestId, u32)>,
+    /// To find them by their ids.
+    places: Places,
     /// Numbers of incarnations that are retired, and that nothing refers to any more.
     free: Vec<u32>,
     /// The last one that was looked up: operations come by the hundred from one incarnation.
@@ -99,7 +102,8 @@ impl Origins {
     pub(super) const fn new(log_len: usize) -> Self {
         Self {
             list: Vec::new(),
-            index: NestMap::new(),
+            index: Vec::new(),
+            places: Places::new(),
             free: Vec::new(),
             last: None,
             vector: Vector::new(),
@@ -121,13 +125,16 @@ impl Origins {
 
     /// All incarnations with their numbers, in the order of their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Origin)> {
-        self.index.values().filter_map(|&number| Some((number, self.list.get(number as usize)?)))
+        self.index.iter().filter_map(|&(_, at)| Some((at, self.list.get(at as usize)?)))
     }
 
     pub(super) fn number(&self, id: NestId) -> Option<u32> {
         match self.last {
             Some((last, number)) if last == id => Some(number),
-            _ => self.index.get(id).copied(),
+            _ => {
+                let is_its = |at| self.list.get(at as usize).is_some_and(|origin| origin.id == id);
+                self.places.find(id, is_its)
+            }
         }
     }
 
@@ -139,7 +146,11 @@ impl Origins {
                 Some(free) => *free = origin,
                 None => self.list.push(origin),
             }
-            self.index.insert(id, number);
+            let at = self.index.partition_point(|(other, _)| *other < id);
+            self.index.insert(at, (id, number));
+            if !self.places.add(id, number) {
+                self.places.reset(self.list.len(), self.index.iter().copied());
+            }
             number
         });
         self.last = Some((id, number));
@@ -322,7 +333,7 @@ impl Origins {
         let named: BTreeSet<u32> =
             logs.flat_map(Logged::covers).map(|(number, _)| number).collect();
         let (list, free) = (&mut self.list, &mut self.free);
-        self.index.retain(|_, &mut number| {
+        self.index.retain(|&(_, number)| {
             let Some(origin) = list.get(number as usize) else { return false };
             let is_used = origin.seq > 0 || origin.live > 0 || !origin.cloud.is_empty();
             if !is_used && !named.contains(&number) {
@@ -331,6 +342,7 @@ impl Origins {
             }
             true
         });
+        self.places.reset(self.list.len(), self.index.iter().copied());
         self.last = None;
     }
 

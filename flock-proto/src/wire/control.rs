@@ -30,6 +30,9 @@ pub const WIRE_VERSION: u8 = 1;
 /// Length of the fixed header, in bytes.
 pub const HEADER: usize = 28;
 
+/// Frames up to this length may share their room. A slow link keeps that of all of them for its own.
+const SHORT: usize = 512;
+
 /// A frame that crossed so many links is dropped: the views disagree, and its author asks again.
 pub const MAX_HOPS: u8 = 3;
 
@@ -117,9 +120,21 @@ pub struct EncodedBody {
 }
 
 impl EncodedBody {
-    /// The frame for one of them.
-    pub fn frame(&self, header: Header) -> Bytes {
-        self.clone().encode(header)
+    /// The frames for them. Short ones lie one behind the other, and are freed together: a hundred small
+    /// pieces cost more than what is in them.
+    pub fn frames(&self, headers: impl ExactSizeIterator<Item = Header>) -> Vec<Bytes> {
+        let len = self.bytes.len();
+        if len > SHORT {
+            return headers.map(|header| self.clone().encode(header)).collect();
+        }
+        let count = headers.len();
+        let mut all = Vec::with_capacity(count * len);
+        for header in headers {
+            all.extend_from_slice(&header.encode(self.kind));
+            all.extend_from_slice(self.bytes.get(HEADER..).unwrap_or_default());
+        }
+        let mut all = Bytes::from(all);
+        (0..count).map(|_| all.split_to(len.min(all.len()))).collect()
     }
 
     fn encode(mut self, header: Header) -> Bytes {
@@ -455,6 +470,19 @@ mod tests {
         assert_eq!(&bytes[..], &golden[..]);
         assert_eq!(Header::decode(&bytes), Ok(header()));
         assert_eq!(Frame::decode(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn each_of_many_gets_the_frame_that_would_be_written_for_it_alone() {
+        for packet in [0, 7, SHORT, 9 * SHORT] {
+            let frame = Frame::Swim(Swim { packet: vec![5; packet].into() });
+            for count in 0..4 {
+                let headers = (0..count).map(|dest| Header { dest: NestId(dest), ..header() });
+                let headers: Vec<Header> = headers.collect();
+                let alone: Vec<Bytes> = headers.iter().map(|&one| frame.encode(one)).collect();
+                assert_eq!(frame.encode_body().frames(headers.into_iter()), alone);
+            }
+        }
     }
 
     #[test]
