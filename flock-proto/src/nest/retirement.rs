@@ -238,7 +238,9 @@ impl Nest {
     /// few at a time.
     fn write_anew(&mut self, dead: &[NestId]) {
         let from = self.retirement.next;
-        let looks = self.config.retire_looks;
+        // The log must hold them until the others have them: a record that fell out of it and is
+        // removed at once would live on with those who have only its former author's.
+        let looks = self.config.retire_looks.min(self.config.registry.log_len / 2).max(1);
         let (found, next) = self.registry.written_by(|id| dead.contains(&id), from, looks);
         self.retirement.next = next.unwrap_or(0);
         for (name, dot) in found {
