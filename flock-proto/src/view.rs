@@ -114,6 +114,11 @@ impl View {
         self.ids.iter().copied()
     }
 
+    /// The same of all but this nest.
+    pub(crate) fn others(&self) -> impl Iterator<Item = NestId> + '_ {
+        self.ids().filter(|&id| id != self.me)
+    }
+
     /// Those that join.
     pub(crate) fn joining(&self) -> &[NestId] {
         &self.joining

@@ -127,7 +127,6 @@ impl Swim {
             // An error here says that the timer came late or its member is gone; foca has moved on.
             self.with(now, out, |foca, run| drop(foca.handle_timer(timer, run)));
         }
-        self.note_due();
     }
 
     /// Hands foca a packet. An error says what is wrong with it.

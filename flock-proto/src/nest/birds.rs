@@ -316,6 +316,12 @@ impl Nest {
         self.surpass(&ended.name, ended.fence);
     }
 
+    /// Names that this nest has listed for us, and that are not accounted for.
+    pub(super) fn listed_by(&self, from: NestId) -> Vec<BirdName> {
+        let listed = self.listed.iter().filter(|(_, by)| by.contains_key(&from));
+        listed.map(|(name, _)| name.clone()).collect()
+    }
+
     /// One nest's listing of a name is accounted for.
     pub(super) fn unlist(&mut self, name: &BirdName, from: NestId) {
         if let Some(by) = self.listed.get_mut(name) {

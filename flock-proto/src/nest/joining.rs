@@ -254,8 +254,7 @@ impl Nest {
         if self.view.member(self.id).is_some_and(|m| m.state != NestState::Leaving) {
             return false;
         }
-        let others: Vec<NestId> =
-            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        let others: Vec<NestId> = self.view.others().collect();
         let joining =
             |id: &NestId| self.view.member(*id).is_some_and(|m| m.state == NestState::Joining);
         if others.iter().any(joining) {

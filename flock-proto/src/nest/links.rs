@@ -310,7 +310,7 @@ impl Nest {
     /// link. A new seal stands for the `Ended` and the `Ready` that were lost.
     fn repeat_over_relays(&mut self) {
         let view = self.view.clone();
-        let apart = without(view.ids(), self.links.ids()).filter(|&id| id != self.id);
+        let apart = without(view.others(), self.links.ids());
         for id in apart.collect::<Vec<_>>() {
             if view.member(id).is_some_and(|m| m.state != NestState::Joining) {
                 self.send_seal(id);

@@ -62,7 +62,7 @@ impl Nest {
             return;
         }
         let holder = self.next_holder();
-        let members: Vec<NestId> = self.view.ids().filter(|&id| id != self.id).collect();
+        let members: Vec<NestId> = self.view.others().collect();
         while self.pushed < upto {
             // More than the log holds at once: the others find out, and compare.
             let Some(delta) = self.registry.delta_to_push(self.pushed) else { break };
@@ -150,7 +150,7 @@ impl Nest {
                 self.go_on_comparing(peer);
             }
         }
-        let members: Vec<NestId> = self.view.ids().filter(|&id| id != self.id).collect();
+        let members: Vec<NestId> = self.view.others().collect();
         let suspect =
             self.catch_up.diverged.iter().find(|(_, seen)| **seen == Divergence::Suspected);
         let with = suspect.map(|(&id, _)| id).or_else(|| self.next_to_look_at(&members));

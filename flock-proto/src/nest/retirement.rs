@@ -137,8 +137,7 @@ impl Nest {
         retirement.gone.retain(|id, _| !gone.contains(id));
         retirement.ahead.clear();
         // Until they say otherwise.
-        retirement.behind =
-            self.view.members().iter().map(|m| m.id).filter(|&id| id != self.id).collect();
+        retirement.behind = self.view.others().collect();
         for agreed in retirement.agreed.values_mut() {
             agreed.retain(|id, _| !gone.contains(id));
         }
@@ -174,8 +173,7 @@ impl Nest {
             self.write_anew(&due);
         }
         let vector = self.registry.vector();
-        let members =
-            || self.view.members().iter().map(|m| m.id).chain(self.swim.alive().iter().copied());
+        let members = || self.view.ids().chain(self.swim.alive().iter().copied());
         // A nest that nobody has heard of yet must not fall under it.
         let unheard = members().filter(|&id| vector.seq(id) == 0).min();
         let agree = |id: NestId| {

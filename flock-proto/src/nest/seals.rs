@@ -91,8 +91,13 @@ impl Nest {
         })
     }
 
+    /// Whether that seal, or one after it, is here.
+    fn is_late(&self, from: NestId, seq: u64) -> bool {
+        self.seals.get(from).is_some_and(|last| last.seq >= seq)
+    }
+
     pub(super) fn on_listing(&mut self, from: NestId, part: Listing) {
-        if self.seals.get(from).is_some_and(|last| last.seq >= part.seal) {
+        if self.is_late(from, part.seal) {
             return;
         }
         let so_far = self.parts.entry(from).or_default();
@@ -121,7 +126,7 @@ impl Nest {
     }
 
     pub(super) fn on_seal(&mut self, from: NestId, mut seal: Seal) {
-        if self.seals.get(from).is_some_and(|last| last.seq >= seal.seq) {
+        if self.is_late(from, seal.seq) {
             return;
         }
         if !self.complete(from, &mut seal) {
@@ -167,13 +172,13 @@ impl Nest {
         let behind = vector.is_some();
         let after = vector.map_or(0, |vector| vector.seq(from));
         let listing = seal.listing.clone();
-        let names: Vec<_> = self
-            .listed
-            .iter()
-            .filter(|(_, by)| by.contains_key(&from))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let still: BTreeSet<&crate::BirdName> = listing.iter().map(|entry| &entry.name).collect();
+        let names = self.listed_by(from);
+        // Of listings there may be hundreds of thousands, and mostly none came before: no set for those.
+        let still: BTreeSet<&crate::BirdName> = if behind && !names.is_empty() {
+            listing.iter().map(|entry| &entry.name).collect()
+        } else {
+            BTreeSet::new()
+        };
         for name in names {
             let listed = self.listed.get(&name).and_then(|by| by.get(&from)).cloned();
             let over = !still.contains(&name);
@@ -208,7 +213,7 @@ impl Nest {
         }
         let covered = self.drop_covered();
         let same = last.is_some_and(|last| (last.0, last.2) == (by.0, by.2));
-        if same && !covered && self.newcomers.is_empty() && self.gained.is_empty() {
+        if same && !covered && self.is_settled_everywhere() {
             // Some operation came, as happens all the time: no seal is another for that.
             return;
         }
@@ -241,7 +246,7 @@ impl Nest {
                 self.settled_now();
             }
         }
-        if self.newcomers.is_empty() && self.gained.is_empty() {
+        if self.is_settled_everywhere() {
             self.tell_ready(view.fingerprint());
         }
     }

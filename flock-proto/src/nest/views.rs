@@ -204,7 +204,7 @@ impl Nest {
 
     /// Forgets all that has to do with the view: this nest is no part of it any more.
     pub(super) fn forget_view(&mut self) {
-        let members: Vec<NestId> = self.view.members().iter().map(|m| m.id).collect();
+        let members: Vec<NestId> = self.view.ids().collect();
         for id in members {
             self.forget_member(id);
         }
@@ -242,13 +242,7 @@ impl Nest {
         self.early_ends.remove(&id);
         self.queue.remove(&id);
         self.skewed.remove(&id);
-        let names: Vec<_> = self
-            .listed
-            .iter()
-            .filter(|(_, from)| from.contains_key(&id))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
+        for name in self.listed_by(id) {
             self.unlist(&name, id);
         }
         self.free_snaps_sent_to(id);
