@@ -23,7 +23,7 @@ pub(super) struct Retirement {
     /// What each member knew of their operations when it last said so.
     agreed: BTreeMap<NestId, BTreeMap<NestId, u64>>,
     /// What a nest knew whose horizon is beyond ours.
-    theirs: Option<Vector>,
+    theirs: Option<(NestId, Vector)>,
     /// Members that name incarnations which are retired here, and will write anew what those wrote.
     behind: BTreeSet<NestId>,
     /// Members that have retired incarnations which are named here.
@@ -71,7 +71,7 @@ impl Nest {
         if let Some(vector) = vector
             && (vector.horizon() > mine.horizon() || vector.retires_of(mine))
         {
-            self.retirement.theirs = Some(vector.clone());
+            self.retirement.theirs = Some((nest, vector.clone()));
         }
     }
 
@@ -88,7 +88,8 @@ impl Nest {
 
     /// Follows another nest's horizon, once all is known that it knows.
     pub(super) fn follow_horizon(&mut self) {
-        let Some(theirs) = &self.retirement.theirs else { return };
+        self.forget_lost_horizon();
+        let Some((_, theirs)) = &self.retirement.theirs else { return };
         let (horizon, mine) = (theirs.horizon(), self.registry.vector());
         if theirs.is_retired(self.id) {
             self.renew(horizon.max(mine.horizon()));
@@ -102,7 +103,8 @@ impl Nest {
     /// The same for one that comes up, which writes what it brings under its new name only when it
     /// can list the lives that belong to it. False: not yet.
     pub(super) fn try_follow(&mut self) -> bool {
-        let Some(theirs) = &self.retirement.theirs else { return true };
+        self.forget_lost_horizon();
+        let Some((_, theirs)) = &self.retirement.theirs else { return true };
         let mine = self.registry.vector();
         if !mine.covers_all(theirs) {
             return false;
@@ -125,6 +127,13 @@ impl Nest {
         self.retire(horizon, &retired);
         self.retirement.theirs = None;
         true
+    }
+
+    /// What a nest knew that is gone, perhaps nobody else ever will. Whoever does will say so.
+    fn forget_lost_horizon(&mut self) {
+        let (links, view) = (&self.links, &self.view);
+        let is_lost = |id: NestId| !links.contains(id) && view.member(id).is_none();
+        self.retirement.theirs.take_if(|(from, _)| is_lost(*from));
     }
 
     fn retire(&mut self, horizon: NestId, gone: &[NestId]) {

@@ -25,8 +25,8 @@ impl World {
     pub fn call(&mut self, host: usize, name: &BirdName) -> u64 {
         let number = self.number();
         let deadline = self.now + DEADLINE;
-        let lived = self.facts.certain(name) == Some(true);
-        let made = Made { host, name: name.clone(), deadline, lived };
+        let life = self.facts.certain_life(name);
+        let made = Made { host, name: name.clone(), deadline, life };
         self.checks.on_call(number, made);
         let at = self.local(host);
         let pending = &mut self.hosts[host].body.pending;

@@ -45,10 +45,13 @@ struct About {
     ended: Option<Time>,
     /// Until when its end may be under way to whoever owns its name.
     unheard: Option<Time>,
+    /// How often something was asked for, or happened: an answer from before speaks of another bird.
+    changes: u64,
 }
 
 impl About {
     fn doubt(&mut self) {
+        self.changes += 1;
         self.certain = None;
         self.before = None;
         self.contested |= !self.open.is_empty();
@@ -67,6 +70,7 @@ impl Facts {
     pub(super) fn on_ask(&mut self, req: ReqId, host: usize, name: &BirdName, now: Time) {
         self.asked.insert(req, Asked { host, name: name.clone() });
         let about = self.names.entry(name.clone()).or_default();
+        about.changes += 1;
         if about.open.is_empty() {
             about.before = about.certain.take();
             if about.unheard.is_some_and(|until| now < until) {
@@ -223,9 +227,11 @@ impl Facts {
         self.asked.len()
     }
 
-    /// Whether a bird lives for certain, and nobody has asked for anything else since.
-    pub(super) fn certain(&self, name: &BirdName) -> Option<bool> {
-        self.names.get(name)?.certain
+    /// Which life of a bird it is, counted, if it lives for certain: as long as the answer is the same,
+    /// nothing happened to it.
+    pub(super) fn certain_life(&self, name: &BirdName) -> Option<u64> {
+        let about = self.names.get(name)?;
+        about.certain.filter(|&lives| lives).map(|_| about.changes)
     }
 
     /// All that is certain.
@@ -237,7 +243,8 @@ impl Facts {
     pub(super) fn calm(&mut self, alive: impl Fn(&BirdName) -> bool) {
         self.torn = false;
         for (name, about) in &mut self.names {
-            *about = About { certain: Some(alive(name)), ..About::default() };
+            let changes = about.changes;
+            *about = About { certain: Some(alive(name)), changes, ..About::default() };
         }
     }
 }

@@ -56,7 +56,7 @@ impl World {
             Happening::Later { host, boot, what } => self.on_later(host, boot, what),
         }
         self.checks.check_due();
-        self.checks.check_doubles(self.net.is_whole());
+        self.check_doubles();
         true
     }
 

@@ -14,8 +14,8 @@ pub(in crate::sim) struct Made {
     pub(in crate::sim) host: usize,
     pub(in crate::sim) name: BirdName,
     pub(in crate::sim) deadline: Time,
-    /// The bird lived for certain when it was made.
-    pub(in crate::sim) lived: bool,
+    /// Which life of the bird it was made to, if it lived for certain.
+    pub(in crate::sim) life: Option<u64>,
 }
 
 impl Checks {

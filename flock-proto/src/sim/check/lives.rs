@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Checks;
 use crate::sim::host::{CRASH_WINDOW, MAX_CRASHES};
+use crate::sim::world::World;
 use crate::{BirdName, Dot, Fence, Hlc, Time, Why};
 
 /// A life that began and isn't over.
@@ -86,18 +87,6 @@ impl Checks {
     pub(in crate::sim) fn on_silence(&mut self, host: usize) {
         if self.rough {
             self.fences.retain(|_, (_, _, giver)| *giver != host);
-        }
-    }
-
-    /// In rough times two lives may coexist until the flock has found together again, and no longer.
-    pub(in crate::sim) fn check_doubles(&mut self, whole: bool) {
-        if self.doubled.is_empty() || !whole || !self.is_calm() {
-            return;
-        }
-        if let Some(name) = self.doubled.first() {
-            let lives = self.lives.get(name).map(|lives| hosts(lives));
-            let what = format!("{name} still lives on hosts {lives:?}");
-            self.fail("I1", what);
         }
     }
 
@@ -287,6 +276,31 @@ impl Checks {
 
     pub(super) fn is_buried(&self, birth: Dot) -> bool {
         self.buried.contains(&birth)
+    }
+}
+
+impl World {
+    /// I1: in rough times two lives may coexist until the flock has found together again, and no
+    /// longer.
+    pub(in crate::sim) fn check_doubles(&mut self) {
+        let Some(name) = self.checks.doubled.first() else { return };
+        let lives = self.checks.lives.get(name).map(|lives| hosts(lives)).unwrap_or_default();
+        if self.is_whole() && self.checks.is_calm() && self.may_meet(&lives) {
+            let what = format!("{name} still lives on hosts {lives:?}");
+            self.checks.fail("I1", what);
+        }
+    }
+
+    /// Whether those hosts can find each other: where all seeds are down, two flocks may have formed
+    /// of which neither knows where to look for the other.
+    fn may_meet(&self, hosts: &[usize]) -> bool {
+        let seeds_down = (0..2).all(|seed| self.nest(seed).is_none());
+        let Some(&first) = hosts.first().filter(|_| seeds_down) else { return true };
+        let (mut known, mut next) = (BTreeSet::from([first]), vec![first]);
+        while let Some(host) = next.pop() {
+            next.extend(self.hosts_seen_by(host).into_iter().filter(|other| known.insert(*other)));
+        }
+        hosts.iter().all(|host| known.contains(host))
     }
 }
 

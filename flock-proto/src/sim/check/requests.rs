@@ -67,9 +67,9 @@ impl World {
     /// I6: who calls a bird that lives for certain is not told that there is none.
     pub(in crate::sim) fn check_call_end(&mut self, made: &Made, end: CallEnd) {
         if end == CallEnd::NoSuchBird
-            && made.lived
+            && made.life.is_some()
             && !self.checks.is_rough()
-            && self.facts.certain(&made.name) == Some(true)
+            && self.facts.certain_life(&made.name) == made.life
         {
             let what = format!("host {} was told that {} doesn't live", made.host, made.name);
             self.checks.fail("I6", what);
