@@ -114,6 +114,11 @@ pub fn run(words: Vec<String>) -> ExitCode {
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
         return misused(&Misuse(format!("there is no {name} to measure")));
     };
+    let words: Vec<String> = words.collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{}", usage(bench));
+        return ExitCode::SUCCESS;
+    }
     let options = match Options::parse(bench.options, words) {
         Ok(options) => options,
         Err(misuse) => return misused(&misuse),
@@ -147,13 +152,15 @@ Measures flock and prints a table; with --json the figures, as one line.
 
 "
     .to_owned();
-    for bench in BENCHES {
-        let options = bench.options.iter().map(|(name, default)| match *default {
-            "" => format!(" [{name}]"),
-            default => format!(" [{name} {default}]"),
-        });
-        let line = format!("  {}{}", bench.name, options.collect::<String>());
-        text.push_str(&format!("{line}\n      {}\n", bench.what));
-    }
+    BENCHES.iter().for_each(|bench| text.push_str(&usage(bench)));
     text
+}
+
+/// One bench, its options with their defaults, and what it measures.
+fn usage(bench: &Bench) -> String {
+    let options = bench.options.iter().map(|(name, default)| match *default {
+        "" => format!(" [{name}]"),
+        default => format!(" [{name} {default}]"),
+    });
+    format!("  {}{}\n      {}\n", bench.name, options.collect::<String>(), bench.what)
 }
