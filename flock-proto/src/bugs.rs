@@ -98,6 +98,10 @@ bugs! {
     LeakingWindow "leaking-window" "I13",
     /// A joiner is up though not every nest holds it in its view.
     UnheldJoiner "unheld-joiner" "I16",
+    /// A state that is in a bird's already is merged into it once more.
+    MergedTwice "merged-twice" "I17",
+    /// Of two lives that were beyond a cut from each other, one's state is dropped.
+    LostMerges "lost-merges" "I17",
     /// A nest leaves before the others know what it knows.
     UntoldLeave "untold-leave" "I6",
     /// A nest leaves while it has birds to hand over.

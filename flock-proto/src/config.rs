@@ -132,6 +132,11 @@ pub struct Config {
     pub retire_looks: usize,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
+    /// Bytes of state in flight to one nest: what the birds above carry, but at least one of them.
+    pub depart_bytes: usize,
+    /// Bytes that one bird may carry: its own state, and those that it has yet to merge. What is beyond
+    /// is lost, and told of.
+    pub carried_bytes: usize,
     /// Birds that one frame lists for their new owner: of the longest names, two megabytes.
     pub listed_at_once: usize,
     /// Names of an arc gained that are looked at in one go. Half a million at once, as a joiner may
@@ -184,6 +189,8 @@ impl Default for Config {
             lost_nests: 32,
             retire_looks: 2048,
             depart_window: 256,
+            depart_bytes: 1 << 20,
+            carried_bytes: 4 << 20,
             listed_at_once: 4096,
             gained_at_once: 4096,
             forward_for: Duration::from_secs(30),

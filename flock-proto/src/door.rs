@@ -140,6 +140,8 @@ pub enum Input {
         name: BirdName,
         /// The fence of the life.
         fence: Fence,
+        /// Its state, if it was told to end because another life goes on ([`EndWhy::LostConflict`]).
+        snapshot: Option<Bytes>,
     },
     /// A bird crashed past its restart limit; its life is over and not restarted.
     Grounded {
@@ -161,6 +163,8 @@ pub enum Input {
         fence: Fence,
         /// How long ago each crash within the limit's window was.
         crashes: Vec<Duration>,
+        /// Its state, if it has one to take along.
+        snapshot: Option<Bytes>,
     },
     /// A frame of the data plane carried this stamp.
     Observed {
@@ -333,6 +337,19 @@ pub enum Effect {
         why: Why,
         /// How long ago each earlier crash within the limit's window was.
         crashes: Vec<Duration>,
+        /// The state that it goes on from.
+        snapshot: Option<Bytes>,
+        /// States of other lives, to be merged into it before anything else.
+        merges: Vec<Bytes>,
+    },
+    /// Another life of this bird is over: merge its state into the one that runs, or that hatches.
+    Merge {
+        /// The bird's name.
+        name: BirdName,
+        /// The fence of the life that goes on.
+        fence: Fence,
+        /// The other's state.
+        state: Bytes,
     },
     /// End a life gracefully, or give up its hatch; then `Ended`.
     End {

@@ -80,6 +80,13 @@ pub enum Event {
         /// The nest that issued the losing record, if it is known.
         loser: Option<NestName>,
     },
+    /// A bird goes on without its state, or without that of another life of it.
+    StateLost {
+        /// The bird.
+        bird: BirdName,
+        /// Why, in words.
+        why: String,
+    },
     /// Both sides of a partition ran the bird; the life on this nest ends.
     Merged(BirdName),
     /// This nest owns a bird of a species that it doesn't know, so the bird doesn't live.
@@ -147,6 +154,7 @@ impl fmt::Display for Event {
                 winner.as_ref().map_or("a past nest", NestName::as_str),
                 loser.as_ref().map_or("a past nest", NestName::as_str),
             ),
+            Self::StateLost { bird, why } => write!(f, "{bird} goes on without a state: {why}"),
             Self::Merged(b) => write!(f, "{b} ran on both sides; it goes on at its owner"),
             Self::UnknownSpecies(b) => write!(f, "{b} is of a species unknown here"),
             Self::NameTaken(n) => write!(f, "a second nest named {n} was refused"),

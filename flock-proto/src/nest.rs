@@ -37,6 +37,7 @@ mod replication;
 mod retirement;
 mod seals;
 mod serving;
+mod states;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -66,6 +67,7 @@ use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
 use serving::{Asker, Served};
+use states::Leftover;
 
 /// The whole mind of one nest.
 ///
@@ -120,6 +122,9 @@ pub struct Nest {
     ask_times: BTreeSet<(Time, ReqId)>,
     birds: BTreeMap<BirdName, Bird>,
     snaps: BTreeMap<BirdName, Snap>,
+    /// Snaps that wait until their new owner has taken in what is under way.
+    held_back: BTreeSet<BirdName>,
+    leftovers: BTreeMap<BirdName, Vec<Leftover>>,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -296,6 +301,8 @@ impl Nest {
             ack_turn: 0,
             birds: BTreeMap::new(),
             snaps: BTreeMap::new(),
+            held_back: BTreeSet::new(),
+            leftovers: BTreeMap::new(),
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -387,11 +394,13 @@ impl Nest {
             Input::HatchFailed { name, fence, reason } => {
                 self.on_hatch_failed(name, fence, reason);
             }
-            Input::Ended { name, fence } => self.on_ended(name, fence),
+            Input::Ended { name, fence, snapshot } => self.on_ended(name, fence, snapshot),
             Input::Grounded { name, fence, reason, crashes } => {
                 self.on_grounded(name, fence, reason, crashes);
             }
-            Input::Departed { name, fence, crashes } => self.on_departed(name, fence, crashes),
+            Input::Departed { name, fence, crashes, snapshot } => {
+                self.on_departed(name, fence, crashes, snapshot);
+            }
             // One from too far ahead is not taken over, and not told of: its nest's control frames
             // say the same, and say whose it is.
             Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),

@@ -12,6 +12,7 @@
 //!   come to be and to an end.
 //! - `host.rs`: one host's body: what a driver keeps of birds and calls.
 //! - `calls.rs`: the data plane: calls and casts from body to body.
+//! - `memory.rs`: what simulated birds remember.
 //! - `many.rs`: requests that a user makes together.
 //! - `facts.rs`: what users were told, and so may rely on.
 //! - `check.rs`, `check/`: the invariants.
@@ -30,6 +31,7 @@ mod facts;
 mod faults;
 mod host;
 mod many;
+mod memory;
 mod net;
 mod perform;
 mod plan;

@@ -2,13 +2,16 @@
 //! each.
 //!
 //! - `control`: the frames of the core.
+//! - `carried`: what some of them hold, the states of birds.
 //! - `requests`: what two kinds of them hold, users' requests and the answers.
 //! - `data`: the headers of calls, casts and their replies, laid out by hand.
 
+mod carried;
 mod control;
 mod data;
 mod requests;
 
+pub use carried::{Carried, Snapshot};
 pub use control::{
     Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Heartbeat, Held,
     Life, Listed, Listing, MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal,

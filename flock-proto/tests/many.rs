@@ -328,7 +328,7 @@ fn a_copy_that_comes_late_starts_nothing() {
     flock.bring();
     // One bird ends, one is stopped by the other nest, one lives on.
     let fence = flock.nest(1).lives().find(|(name, ..)| **name == birds[0]).expect("it lives").2;
-    flock.feed(1, Input::Ended { name: birds[0].clone(), fence });
+    flock.feed(1, Input::Ended { name: birds[0].clone(), fence, snapshot: None });
     let (req, deadline) = (flock.req(), flock.now + Duration::from_secs(5));
     flock.feed(1, Input::Stop { req, name: birds[1].clone(), deadline });
     flock.end();

@@ -4,12 +4,14 @@
 //! what others listed — and takes the next step, if there is one. It may be called at any time,
 //! and changes nothing if nothing is due.
 
-use std::time::Duration;
+use bytes::Bytes;
 
 use super::Nest;
+use super::moving::Before;
+use super::states::Lineage;
 use crate::bugs::{Bug, planted};
 use crate::registry::{Change, Changes, Grounding, IntoChanges, Record};
-use crate::wire::{Ended, Frame, Listed};
+use crate::wire::{Carried, Ended, Frame, Listed, Snapshot};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
 
 /// A life on this nest.
@@ -21,12 +23,18 @@ pub(super) struct Bird {
     /// The fence it hatched with.
     first_fence: Fence,
     pub(super) phase: Phase,
+    pub(super) lineage: Lineage,
 }
 
 impl Bird {
     /// It hatches or runs, and wasn't told to end or to leave.
     pub(super) const fn is_alive(&self) -> bool {
         matches!(self.phase, Phase::Hatching | Phase::Running)
+    }
+
+    /// The fence that it hatched with.
+    pub(super) const fn first_fence(&self) -> Fence {
+        self.first_fence
     }
 }
 
@@ -144,15 +152,20 @@ impl Nest {
         } else {
             Why::NestLost
         };
-        let before = offer.or(kept.map(|snap| (snap.fence, snap.crashes)));
-        let (last, crashes) = before.unwrap_or((Fence(0), Vec::new()));
-        self.hatch(winner, why, last, crashes);
+        let kept = kept.map(|snap| {
+            let mut carried = snap.carried;
+            if snap.birth != winner.birth {
+                carried = Carried { snapshot: None, others: carried.into_all().collect() };
+            }
+            Before { fence: snap.fence, crashes: snap.crashes, carried }
+        });
+        self.hatch(winner, why, offer.or(kept).unwrap_or_default());
     }
 
-    fn hatch(&mut self, record: Record, why: Why, last: Fence, crashes: Vec<Duration>) {
+    fn hatch(&mut self, record: Record, why: Why, before: Before) {
         let name = record.name.clone();
         // The life before may have had its fence from a clock that ours doesn't follow.
-        let mut last = last.max(self.fences.remove(&name).unwrap_or_default());
+        let mut last = before.fence.max(self.fences.remove(&name).unwrap_or_default());
         if planted(Bug::LowFences) {
             last = Fence(0);
         }
@@ -160,6 +173,7 @@ impl Nest {
         self.wanted.remove(&name);
         self.routed.remove(&name);
         self.counters.hatches += 1;
+        let (lineage, snapshot, merges) = self.inherit(&record, before.carried);
         self.out.push(Effect::Hatch {
             name: name.clone(),
             birth: record.birth,
@@ -167,10 +181,12 @@ impl Nest {
             species: record.species,
             args: record.args.clone(),
             why,
-            crashes,
+            crashes: before.crashes,
+            snapshot,
+            merges,
         });
         self.tell(Event::Hatching { bird: name.clone(), why });
-        let bird = Bird { record, fence, first_fence: fence, phase: Phase::Hatching };
+        let bird = Bird { record, fence, first_fence: fence, phase: Phase::Hatching, lineage };
         self.birds.insert(name, bird);
     }
 
@@ -198,6 +214,7 @@ impl Nest {
             && bird.phase == Phase::Hatching
         {
             bird.phase = Phase::Running;
+            bird.lineage.unborn = None;
         }
         self.dirty.insert(name);
     }
@@ -207,7 +224,7 @@ impl Nest {
         // It may have been on its way out already.
         self.release_window(&name);
         self.drop_unhatched(&name, bird.record.birth, &reason);
-        self.tell_ended(&name, bird.record.birth, bird.fence);
+        self.tell_ended(&name, bird.record.birth, bird.fence, None);
         self.dirty.insert(name);
     }
 
@@ -223,8 +240,8 @@ impl Nest {
     }
 
     /// A life is over: because it was told to end, or because the bird was done.
-    pub(super) fn on_ended(&mut self, name: BirdName, fence: Fence) {
-        let Some(bird) = self.take_bird(&name, fence) else { return };
+    pub(super) fn on_ended(&mut self, name: BirdName, fence: Fence, state: Option<Bytes>) {
+        let Some(mut bird) = self.take_bird(&name, fence) else { return };
         self.release_window(&name);
         if bird.phase != Phase::Ending && self.registry.is_alive(&name, bird.record.birth) {
             let change = if self.is_winner(&name, bird.record.birth) {
@@ -237,8 +254,9 @@ impl Nest {
             };
             self.on_own_change(change);
         }
-        self.tell_ended(&name, bird.record.birth, bird.fence);
-        self.note_lost(&name, bird.record.birth, bird.fence);
+        let left = self.left_by(&mut bird, state);
+        self.tell_ended(&name, bird.record.birth, bird.fence, left.clone());
+        self.note_lost(&name, bird.record.birth, bird.fence, left);
         self.dirty.insert(name);
     }
 
@@ -259,7 +277,7 @@ impl Nest {
             let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
             self.on_own_change(change);
         }
-        self.tell_ended(&name, bird.record.birth, bird.fence);
+        self.tell_ended(&name, bird.record.birth, bird.fence, None);
         self.dirty.insert(name);
     }
 
@@ -268,14 +286,21 @@ impl Nest {
     }
 
     /// Follows a listing up: whoever owns the name now may go on.
-    pub(super) fn tell_ended(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
+    pub(super) fn tell_ended(
+        &mut self,
+        name: &BirdName,
+        birth: Dot,
+        fence: Fence,
+        left: Option<Snapshot>,
+    ) {
         if let Some(owner) = self.view.owner(name.hash64()).filter(|&owner| owner != self.id)
             && !planted(Bug::UntoldEnds)
         {
             // What became of the bird goes before: else the owner would have to ask for it.
             self.flush();
             let after = self.registry.last_dot().seq;
-            self.send(owner, &Frame::Ended(Ended { name: name.clone(), birth, fence, after }));
+            let name = name.clone();
+            self.send(owner, &Frame::Ended(Ended { name, birth, fence, after, left }));
         }
     }
 
@@ -314,6 +339,11 @@ impl Nest {
             seal.listing.retain(|listed| listed.name != ended.name || !is_that(listed));
         }
         self.surpass(&ended.name, ended.fence);
+        let goes_on =
+            self.owns(ended.name.hash64()) && self.registry.winner_birth(&ended.name).is_some();
+        if let Some(left) = ended.left.clone().filter(|_| goes_on) {
+            self.merge(&ended.name, left);
+        }
     }
 
     /// Names that this nest has listed for us, and that are not accounted for.
@@ -412,6 +442,12 @@ impl Nest {
     /// What an operation did to a name, whoever issued it.
     pub(super) fn on_change(&mut self, change: Change, own: bool) {
         let Change { name, hash, before, after, cause, fence, conflict } = change;
+        if let Some((birth, _)) = before
+            && cause.is_some()
+            && let Some(bird) = self.birds.get_mut(&name).filter(|bird| bird.record.birth == birth)
+        {
+            bird.lineage.ends_here = true;
+        }
         match (before, after) {
             (None, Some(_)) => {
                 if self.audience {
@@ -480,6 +516,9 @@ impl Nest {
         let stamp = self.stamp();
         let change = self.registry.re_add(&record, stamp);
         self.tell(Event::Conflict { bird: name.clone(), winner: nest.clone(), loser: nest });
+        if let Some(bird) = self.birds.get_mut(name) {
+            bird.lineage.ends_here = false;
+        }
         self.raise_fence(name, fence);
         self.dirty.insert(change.name);
         true

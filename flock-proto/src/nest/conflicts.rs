@@ -7,13 +7,15 @@
 use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
+use crate::wire::Snapshot;
 use crate::{BirdName, Dot, Effect, Fence, NestId, Time};
 
 /// A life that ended here because another goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lost {
     birth: Dot,
     fence: Fence,
+    left: Option<Snapshot>,
     until: Time,
 }
 
@@ -28,15 +30,21 @@ impl Nest {
 
     /// A life ended here; if the bird, or another of its name, goes on elsewhere, whoever owns it in
     /// the views to come must hear of its fence.
-    pub(super) fn note_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
+    pub(super) fn note_lost(
+        &mut self,
+        name: &BirdName,
+        birth: Dot,
+        fence: Fence,
+        left: Option<Snapshot>,
+    ) {
         if self.registry.winner_birth(name).is_some() || self.lost.contains_key(name) {
-            self.remember_lost(name, birth, fence);
+            self.remember_lost(name, birth, fence, left);
         }
     }
 
-    fn remember_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence) {
+    fn remember_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence, left: Option<Snapshot>) {
         let until = self.now + self.config.aftermath;
-        self.lost.insert(name.clone(), Lost { birth, fence, until });
+        self.lost.insert(name.clone(), Lost { birth, fence, left, until });
     }
 
     /// Somebody else removed a bird that lives here: he may not have seen this life, and have started
@@ -44,7 +52,7 @@ impl Nest {
     pub(super) fn on_removed(&mut self, name: &BirdName, birth: Dot) {
         let bird = self.birds.get(name).filter(|bird| bird.record.birth == birth);
         if let Some(fence) = bird.map(|bird| bird.fence) {
-            self.remember_lost(name, birth, fence);
+            self.remember_lost(name, birth, fence, None);
         }
     }
 
@@ -82,9 +90,9 @@ impl Nest {
     /// The same for one name: a bird of that name was started since, maybe.
     pub(super) fn tell_lost_life(&mut self, name: &BirdName) {
         // Asked of each bird that is started anywhere, and hardly ever is any lost.
-        let Some(&Lost { birth, fence, .. }) = self.lost.get(name) else { return };
+        let Some(Lost { birth, fence, left, .. }) = self.lost.get(name).cloned() else { return };
         if !self.birds.contains_key(name) && !self.snaps.contains_key(name) {
-            self.tell_ended(name, birth, fence);
+            self.tell_ended(name, birth, fence, left);
         }
     }
 
@@ -92,6 +100,7 @@ impl Nest {
         let (now, passed) = (self.now, self.clock.last().0);
         self.contested.retain(|_, until| now < *until);
         self.lost.retain(|_, lost| now < lost.until);
+        self.forget_leftovers();
         self.fences.retain(|_, fence| fence.0 > passed);
     }
 

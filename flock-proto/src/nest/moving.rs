@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Nest;
-use super::birds::Phase;
+use super::birds::{Bird, Phase};
 use crate::bugs::{Bug, planted};
-use crate::wire::{Depart, Frame, Life, Refused};
+use crate::wire::{Carried, Depart, Frame, Life, Refused};
 use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
 
 /// What is left of a life that ended here so as to go on elsewhere.
@@ -18,6 +20,7 @@ pub(super) struct Snap {
     pub(super) birth: Dot,
     pub(super) fence: Fence,
     pub(super) crashes: Vec<Duration>,
+    pub(super) carried: Carried,
     /// To whom it was offered; no answer came yet.
     sent_to: Option<NestId>,
 }
@@ -34,6 +37,15 @@ pub(super) struct Offer {
     pub(super) birth: Dot,
     pub(super) fence: Fence,
     crashes: Vec<Duration>,
+    pub(super) carried: Carried,
+}
+
+/// What a new life must know of the one before.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    pub(super) fence: Fence,
+    pub(super) crashes: Vec<Duration>,
+    pub(super) carried: Carried,
 }
 
 impl Nest {
@@ -51,7 +63,7 @@ impl Nest {
             return;
         }
         let window = self.in_flight.entry(owner).or_default();
-        if window.len() >= self.config.depart_window {
+        if window.len() >= self.config.depart_window || !self.held_back.is_empty() {
             self.queue.entry(owner).or_default().insert(name.clone());
             return;
         }
@@ -74,11 +86,20 @@ impl Nest {
         }
         self.in_flight.retain(|_, window| !window.is_empty());
         self.queue.retain(|_, names| !names.is_empty());
+        self.dirty.append(&mut self.held_back);
     }
 
-    pub(super) fn on_departed(&mut self, name: BirdName, fence: Fence, crashes: Vec<Duration>) {
-        let Some(bird) = self.take_bird(&name, fence) else { return };
-        let snap = Snap { birth: bird.record.birth, fence: bird.fence, crashes, sent_to: None };
+    pub(super) fn on_departed(
+        &mut self,
+        name: BirdName,
+        fence: Fence,
+        crashes: Vec<Duration>,
+        state: Option<Bytes>,
+    ) {
+        let Some(mut bird) = self.take_bird(&name, fence) else { return };
+        let carried = self.carried_by(&mut bird, state);
+        let Bird { record, fence, .. } = bird;
+        let snap = Snap { birth: record.birth, fence, crashes, carried, sent_to: None };
         self.snaps.insert(name.clone(), snap);
         self.dirty.insert(name);
     }
@@ -98,6 +119,10 @@ impl Nest {
         let agrees = self.seals.get(owner).is_some_and(|seal| seal.view == self.view.fingerprint())
             && !self.is_ahead(owner);
         if agrees || planted(Bug::EagerOffers) {
+            if self.is_too_much(name, owner) {
+                self.held_back.insert(name.clone());
+                return;
+            }
             if let Some(snap) = self.snaps.get_mut(name) {
                 snap.sent_to = Some(owner);
             }
@@ -108,6 +133,14 @@ impl Nest {
         }
     }
 
+    /// Whether too much state is under way to that nest already.
+    fn is_too_much(&self, name: &BirdName, owner: NestId) -> bool {
+        let size = self.snaps.get(name).map_or(0, |snap| snap.carried.len());
+        let sent = self.snaps.values().filter(|snap| size > 0 && snap.sent_to == Some(owner));
+        let under_way: usize = sent.map(|snap| snap.carried.len()).sum();
+        under_way > 0 && under_way + size > self.config.depart_bytes
+    }
+
     fn send_depart(&mut self, name: &BirdName, to: NestId) {
         let Some(snap) = self.snaps.get(name) else { return };
         let life = Life { name: name.clone(), birth: snap.birth, fence: snap.fence };
@@ -115,7 +148,8 @@ impl Nest {
         if planted(Bug::ForgottenCrashes) {
             crashes.clear();
         }
-        let depart = Depart { life, crashes };
+        let carried = snap.carried.clone();
+        let depart = Depart { life, crashes, carried };
         self.send(to, &Frame::Depart(depart));
     }
 
@@ -152,9 +186,10 @@ impl Nest {
         if !planted(Bug::LeakingWindow) {
             self.release_window(name);
         }
+        self.held_back.remove(name);
         self.out.push(Effect::Route { name: name.clone(), route });
         // It may have been listed to a later owner than the one that took it.
-        self.tell_ended(name, snap.birth, snap.fence);
+        self.tell_ended(name, snap.birth, snap.fence, None);
         self.dirty.insert(name.clone());
     }
 
@@ -205,7 +240,7 @@ impl Nest {
     }
 
     pub(super) fn on_depart(&mut self, from: NestId, depart: Depart) {
-        let Depart { life, crashes } = depart;
+        let Depart { life, crashes, carried } = depart;
         if self.was_accepted(&life.name, life.fence) {
             return self.send(from, &Frame::Hatched(life));
         }
@@ -223,7 +258,7 @@ impl Nest {
             let view = self.view.fingerprint();
             return self.send(from, &Frame::Refused(Refused { life, view }));
         }
-        let offer = Offer { birth: life.birth, fence: life.fence, crashes };
+        let offer = Offer { birth: life.birth, fence: life.fence, crashes, carried };
         self.dirty.insert(life.name.clone());
         self.offers.entry(life.name).or_default().insert(from, offer);
     }
@@ -244,21 +279,19 @@ impl Nest {
     }
 
     /// Answers all offers of a name. If one is of the winning record, the best of them (the one
-    /// with the greatest fence) goes on: here and now, or as what it was if a life runs already.
-    /// Returns what the new life must know of the old: its fence and its crashes.
-    pub(super) fn take_offers(
-        &mut self,
-        name: &BirdName,
-        winner: Option<Dot>,
-    ) -> Option<(Fence, Vec<Duration>)> {
+    /// with the greatest fence) goes on: here and now, or as what it was if a life runs already. What
+    /// the others carry is merged into it. Returns what a new life must know of the old.
+    pub(super) fn take_offers(&mut self, name: &BirdName, winner: Option<Dot>) -> Option<Before> {
         let offers = self.offers.remove(name)?;
         let mut best: Option<Offer> = None;
         let mut last = Fence(0);
+        let mut others = Vec::new();
         for (from, offer) in offers {
             self.unlist(name, from);
             last = last.max(offer.fence);
             let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
             if Some(offer.birth) != winner {
+                others.extend(offer.carried.into_all());
                 self.send(from, &Frame::Gone(life));
                 continue;
             }
@@ -267,27 +300,40 @@ impl Nest {
             self.clock.observe(self.now, crate::Hlc(offer.fence.0));
             self.send(from, &Frame::Hatched(life));
             if best.as_ref().is_none_or(|b| b.fence < offer.fence) {
-                best = Some(offer);
+                others.extend(best.replace(offer).into_iter().flat_map(|b| b.carried.into_all()));
+            } else {
+                others.extend(offer.carried.into_all());
             }
+        }
+        if winner.is_none() {
+            others.clear();
         }
         if self.birds.contains_key(name) {
             // Also above a life whose record lost: it wrote to the same store.
             self.raise_fence(name, last);
-            if best.is_some() {
+            if let Some(best) = best {
                 self.tell(Event::Merged(name.clone()));
+                others.extend(best.carried.into_all());
             }
+            others.into_iter().for_each(|state| self.merge(name, state));
             return None;
         }
         self.note_fence(name, last);
-        let best = best?;
         let own = self.snaps.get(name);
-        if own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence) {
+        let outdone = best.as_ref().is_some_and(|best| {
+            own.is_some_and(|s| s.birth == best.birth && s.is_sent() && s.fence > best.fence)
+        });
+        let Some(best) = best.filter(|_| !outdone) else {
+            others.into_iter().for_each(|state| self.merge(name, state));
             return None;
-        }
-        if self.snaps.remove(name).is_some() {
+        };
+        if let Some(own) = self.snaps.remove(name) {
             self.release_window(name);
+            others.extend(own.carried.into_all());
         }
-        Some((best.fence, best.crashes))
+        let Offer { fence, crashes, mut carried, .. } = best;
+        carried.others.extend(others);
+        Some(Before { fence, crashes, carried })
     }
 
     /// Sends offers back that reached the wrong nest. The offer of a nest that is gone is the last
@@ -300,8 +346,9 @@ impl Nest {
                 let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
                 self.send(from, &Frame::Refused(Refused { life, view }));
             } else if !self.snaps.contains_key(name) && !self.birds.contains_key(name) {
-                let Offer { birth, fence, crashes } = offer;
-                self.snaps.insert(name.clone(), Snap { birth, fence, crashes, sent_to: None });
+                let Offer { birth, fence, crashes, carried } = offer;
+                let snap = Snap { birth, fence, crashes, carried, sent_to: None };
+                self.snaps.insert(name.clone(), snap);
             }
         }
     }

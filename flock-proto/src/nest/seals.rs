@@ -185,7 +185,7 @@ impl Nest {
             match listed.filter(|_| behind && over && !planted(Bug::EarlyEnds)) {
                 // What became of it is not known here yet: as with an end that comes too early.
                 Some(Listed { name, birth, fence }) => {
-                    let ended = Ended { name, birth, fence, after };
+                    let ended = Ended { name, birth, fence, after, left: None };
                     self.early_ends.entry(from).or_default().push(ended);
                 }
                 None => self.unlist(&name, from),

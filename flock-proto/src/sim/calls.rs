@@ -143,6 +143,11 @@ impl World {
         // One that another nest passed on may have been overtaken.
         let redirected = parcel.redirected || parcel.hop > 0;
         self.checks.on_handled(host, parcel.number, origin, &parcel.name, redirected);
+        if let Some(entry) = self.hosts[host].body.table.get_mut(&parcel.name) {
+            entry.memory.note(parcel.number);
+            let birth = entry.birth;
+            birth.into_iter().for_each(|b| self.checks.remembered.note(b, parcel.number));
+        }
         self.reply(host, parcel, CallEnd::Answered(fence));
     }
 

@@ -13,6 +13,7 @@ mod calls;
 mod lives;
 mod requests;
 mod rest;
+mod states;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub(super) use calls::Made;
 use lives::Life;
+use states::Remembered;
 
 use super::world::START;
 use crate::{BirdName, Dot, Fence, Fingerprint, NestId, NestName, Time};
@@ -65,6 +67,8 @@ pub(super) struct Checks {
     fences: BTreeMap<BirdName, (Dot, Fence, usize)>,
     /// The crashes of each name's bird, which has this birth.
     crashes: BTreeMap<BirdName, (Dot, Vec<Time>)>,
+    /// What each bird is to remember.
+    pub(super) remembered: Remembered,
     births: BTreeMap<Dot, BirdName>,
     births_of: BTreeMap<BirdName, BTreeSet<Dot>>,
     /// Births known to be dead everywhere.
@@ -112,6 +116,7 @@ impl Default for Checks {
             doubled: BTreeSet::new(),
             fences: BTreeMap::new(),
             crashes: BTreeMap::new(),
+            remembered: Remembered::default(),
             births: BTreeMap::new(),
             births_of: BTreeMap::new(),
             buried: BTreeSet::new(),
@@ -197,6 +202,7 @@ impl Checks {
 
     /// All is well again: from here on the strict rules hold anew.
     pub(super) fn calm(&mut self) {
+        self.calm_states();
         if std::mem::take(&mut self.rough) {
             // Of two lives that became one, each had crashes of its own.
             self.crashes.clear();

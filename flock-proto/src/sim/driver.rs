@@ -9,7 +9,8 @@ use super::host::{CallEnd, Entry, Later, Parcel, State};
 use super::world::World;
 use crate::wire::Frame;
 use crate::{
-    Answer, BirdName, Dot, Effect, Event, Fence, Input, NestId, NestState, ReqId, Route, Time, Why,
+    Answer, BirdName, Dot, Effect, EndWhy, Event, Fence, Input, NestId, NestState, ReqId, Route,
+    Time, Why,
 };
 
 /// Up to so many hosts every down is traced to its suspicion; in larger worlds that costs too much.
@@ -65,13 +66,18 @@ impl World {
             Effect::HangUp { peer, .. } => self.hang_up(host, peer, true),
             Effect::Release { peer } => self.hang_up(host, peer, false),
             Effect::Renamed { id } => self.on_renamed(host, id),
-            Effect::Hatch { name, birth, fence, why, crashes, .. } => {
-                self.on_hatch(host, name, birth, fence, why, &crashes);
+            Effect::Hatch { name, birth, fence, why, crashes, snapshot, merges, .. } => {
+                let memory = self.on_inheritance(&name, fence, snapshot, merges);
+                self.on_hatch(host, name.clone(), birth, fence, why, &crashes);
+                if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
+                    entry.memory = memory;
+                }
             }
-            Effect::End { name, .. } => {
+            Effect::Merge { name, fence, state } => self.on_merge(host, &name, fence, &state),
+            Effect::End { name, why, .. } => {
                 if let Some(fence) = self.turn(host, &name, State::Ending) {
                     let delay = Duration::from_millis(1 + self.rng.below(20));
-                    self.later(delay, host, Later::Ended(name, fence));
+                    self.later(delay, host, Later::Ended(name, fence, why));
                 }
             }
             Effect::Depart { name, .. } => {
@@ -175,6 +181,7 @@ impl World {
         self.close_links_of(host, Duration::from_millis(10));
         if still_here && others {
             self.checks.on_host_gone(host);
+            self.forget_states_of(host);
         }
         self.checks.on_silence(host);
         self.vacate(host);
@@ -257,7 +264,7 @@ impl World {
         entry.crashes = crashes.iter().map(at).collect();
         let ok = why != Why::Start || !self.rng.one_in(50);
         let delay = Duration::from_millis(1 + self.rng.below(30));
-        self.later(delay, host, Later::Hatched(name, fence, ok));
+        self.later(delay, host, Later::Hatched(name, fence, why, ok));
     }
 
     /// The hosts whose nests this one has in its view as up or leaving, and itself not.
@@ -302,7 +309,28 @@ impl World {
         entry.is_some_and(|entry| entry.state == state && entry.first_fence == fence)
     }
 
-    pub(super) fn on_hatch_done(&mut self, host: usize, name: BirdName, fence: Fence, ok: bool) {
+    /// A life that goes on takes in what another left.
+    fn on_merge(&mut self, host: usize, name: &BirdName, fence: Fence, state: &[u8]) {
+        let Some(entry) = self.hosts[host].body.table.get_mut(name) else { return };
+        if !entry.state.lives() || entry.fence != fence {
+            let what = format!("a state of {name} came for no life");
+            return self.checks.fail("I17", what);
+        }
+        let mut memory = std::mem::take(&mut entry.memory);
+        self.take_in(name, &mut memory, state);
+        if let Some(entry) = self.hosts[host].body.table.get_mut(name) {
+            entry.memory = memory;
+        }
+    }
+
+    pub(super) fn on_hatch_done(
+        &mut self,
+        host: usize,
+        name: BirdName,
+        fence: Fence,
+        why: Why,
+        ok: bool,
+    ) {
         if !self.is_life(host, &name, fence, State::Hatching) {
             return;
         }
@@ -316,16 +344,20 @@ impl World {
             entry.state = State::Running;
             waiting.extend(entry.queue.drain(..));
         }
+        self.check_memory(host, &name, why);
         for parcel in waiting {
             self.dispatch(host, parcel);
         }
         self.feed(host, Input::Hatched { name, fence });
     }
 
-    pub(super) fn on_ended(&mut self, host: usize, name: BirdName, fence: Fence) {
+    pub(super) fn on_ended(&mut self, host: usize, name: BirdName, fence: Fence, why: EndWhy) {
         if self.is_life(host, &name, fence, State::Ending) {
+            let entry = self.hosts[host].body.table.get(&name);
+            let lost = entry.filter(|_| why == EndWhy::LostConflict);
+            let snapshot = lost.map(|entry| entry.memory.encode());
             self.drop_life(host, &name);
-            self.feed(host, Input::Ended { name, fence });
+            self.feed(host, Input::Ended { name, fence, snapshot });
         }
     }
 
@@ -335,12 +367,20 @@ impl World {
         }
         let now = self.now;
         let mut crashes = Vec::new();
+        // A state may be too large, or take too long.
+        let forgets = self.rng.one_in(32);
+        let mut snapshot = None;
         if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
             entry.state = State::Kept;
             crashes.extend(entry.crashes.iter().map(|&at| now.since(at)));
+            let memory = std::mem::take(&mut entry.memory);
+            match entry.birth.filter(|_| forgets) {
+                Some(birth) => self.checks.remembered.forget(birth, &memory),
+                None => snapshot = Some(memory.encode()),
+            }
         }
         self.checks.on_life_over(&name, host);
-        self.feed(host, Input::Departed { name, fence, crashes });
+        self.feed(host, Input::Departed { name, fence, crashes, snapshot });
     }
 
     /// Counts a control frame, and looks at what only frames tell.

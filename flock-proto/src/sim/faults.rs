@@ -15,6 +15,7 @@ impl World {
             return;
         }
         self.checks.on_host_gone(host);
+        self.forget_states_of(host);
         self.close_links_of(host, Duration::ZERO);
         self.vacate(host);
     }

@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Memory;
 use super::net::LinkId;
 use crate::nest_map::NestMap;
-use crate::{BirdName, CallId, CallKind, Dot, Fence, Nest, NestId, NestName, Pending, Time, View};
+use crate::{
+    BirdName, CallId, CallKind, Dot, EndWhy, Fence, Nest, NestId, NestName, Pending, Time, View,
+    Why,
+};
 
 /// A host, whether or not a nest runs on it.
 #[derive(Debug)]
@@ -110,8 +114,9 @@ pub enum CallEnd {
 /// What a body does after a while.
 #[derive(Clone, Debug)]
 pub(super) enum Later {
-    Hatched(BirdName, Fence, bool),
-    Ended(BirdName, Fence),
+    Hatched(BirdName, Fence, Why, bool),
+    /// Told to end for this reason.
+    Ended(BirdName, Fence, EndWhy),
     Departed(BirdName, Fence),
     /// A parcel that could go nowhere is tried again.
     Resolve(Parcel),
@@ -157,10 +162,11 @@ pub(super) struct Entry {
     pub(super) first_fence: Fence,
     pub(super) crashes: Vec<Time>,
     pub(super) queue: VecDeque<Parcel>,
+    pub(super) memory: Memory,
 }
 
 impl Entry {
-    pub(super) const fn waiting() -> Self {
+    pub(super) fn waiting() -> Self {
         Self {
             state: State::Waiting,
             birth: None,
@@ -168,6 +174,7 @@ impl Entry {
             first_fence: Fence(0),
             crashes: Vec::new(),
             queue: VecDeque::new(),
+            memory: Memory::default(),
         }
     }
 }

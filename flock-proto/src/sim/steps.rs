@@ -110,8 +110,10 @@ impl World {
             return self.queue.plan(it.frozen_until, Happening::Later { host, boot, what });
         }
         match what {
-            Later::Hatched(name, fence, ok) => self.on_hatch_done(host, name, fence, ok),
-            Later::Ended(name, fence) => self.on_ended(host, name, fence),
+            Later::Hatched(name, fence, why, ok) => {
+                self.on_hatch_done(host, name, fence, why, ok);
+            }
+            Later::Ended(name, fence, why) => self.on_ended(host, name, fence, why),
             Later::Departed(name, fence) => self.on_departed(host, name, fence),
             Later::Resolve(parcel) => self.dispatch(host, parcel),
             Later::Sweep => self.sweep(host),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::check::{Broken, Checks};
 use super::facts::Facts;
 use super::host::{CRASH_WINDOW, CallEnd, Host, MAX_CRASHES, State};
+use super::memory::Memory;
 use super::net::Net;
 use super::queue::{Happening, Queue};
 use crate::{
@@ -243,7 +244,7 @@ impl World {
         let at_home = self.is_home(host, &name);
         self.facts.on_own_end(&name, at_home, self.checks.is_rough(), self.now);
         self.checks.on_end_for_good(birth);
-        self.feed(host, Input::Ended { name: name.clone(), fence });
+        self.feed(host, Input::Ended { name: name.clone(), fence, snapshot: None });
         Some(name)
     }
 
@@ -262,6 +263,8 @@ impl World {
         entry.crashes.retain(|&at| now.since(at) <= CRASH_WINDOW);
         entry.crashes.push(now);
         let crashes = entry.crashes.len();
+        let memory = std::mem::replace(&mut entry.memory, Memory::of(entry.first_fence));
+        self.checks.remembered.forget(birth, &memory);
         self.checks.on_crash(&name, birth, now);
         if crashes > MAX_CRASHES {
             self.checks.on_grounded(&name);
@@ -290,6 +293,9 @@ impl World {
         let Some(entry) = self.hosts[host].body.table.remove(name) else { return };
         if entry.state.lives() {
             self.checks.on_life_over(name, host);
+            if let Some(birth) = entry.birth {
+                self.checks.remembered.forget(birth, &entry.memory);
+            }
         }
         for parcel in entry.queue {
             self.redispatch(host, parcel);

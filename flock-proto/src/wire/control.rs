@@ -20,6 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use super::carried::{Carried, Snapshot};
 use super::{Claimed, Claims, Requests, Responses};
 use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
 use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState};
@@ -411,6 +412,9 @@ pub struct Depart {
     pub life: Life,
     /// How long ago its crashes within the limit's window were.
     pub crashes: Vec<Duration>,
+    /// Its state, and what else there is of it.
+    #[serde(default, skip_serializing_if = "Carried::is_nothing")]
+    pub carried: Carried,
 }
 
 /// One life of one bird.
@@ -447,6 +451,9 @@ pub struct Ended {
     /// end alone would look as if it were to hatch again.
     #[serde(default)]
     pub after: u64,
+    /// What the life left for the one that goes on, if it ended because of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Snapshot>,
 }
 
 #[cfg(test)]

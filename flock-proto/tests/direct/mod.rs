@@ -155,7 +155,8 @@ impl Direct {
     pub(crate) fn end(&mut self) {
         for at in 0..self.nests.len() {
             let here = self.ending.extract_if(.., |(on, ..)| *on == at);
-            let all = here.map(|(_, name, fence)| Input::Ended { name, fence }).collect();
+            let all =
+                here.map(|(_, name, fence)| Input::Ended { name, fence, snapshot: None }).collect();
             self.feed(at, Input::Many(all));
         }
     }

@@ -38,6 +38,7 @@ impl World {
         self.check_facts();
         self.check_fences();
         self.check_births();
+        self.check_memories();
         self.bury();
         self.checks.calm();
         let first = self.hosts.iter().find_map(|host| host.nest.as_ref());

@@ -1,0 +1,182 @@
+//! What birds carry from life to life: snapshots that are restored, and others that are merged.
+//!
+//! A life that moves is restored from the snapshot that the one before it left. A life that was not
+//! alone, because the flock was cut in two, takes in what each other left; each once, whatever way it
+//! comes. What is in a state already is known by the fences with which the lives in it began.
+
+use bytes::Bytes;
+
+use super::Nest;
+use super::birds::Bird;
+use crate::bugs::{Bug, planted};
+use crate::registry::Record;
+use crate::wire::{Carried, Snapshot};
+use crate::{BirdName, Effect, Event, Fence, Time};
+
+/// The state of a life that ended elsewhere, and that no life has taken in yet.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    snapshot: Snapshot,
+    until: Time,
+}
+
+/// What a life's state is made of.
+#[derive(Debug, Default)]
+pub(super) struct Lineage {
+    /// Lives whose states are in it.
+    past: Vec<Fence>,
+    /// What it is to go on from, as long as it hasn't hatched: it may have to move on before.
+    pub(super) unborn: Option<Carried>,
+    /// Its bird was stopped, or ended: whoever has the name since is another.
+    pub(super) ends_here: bool,
+}
+
+impl Lineage {
+    fn has(&self, snapshot: &Snapshot) -> bool {
+        self.past.contains(&snapshot.life)
+    }
+
+    /// This state is in it from now on.
+    fn take_in(&mut self, snapshot: &Snapshot) {
+        self.past.extend(snapshot.past.iter().chain([&snapshot.life]));
+        let mut seen = std::collections::BTreeSet::new();
+        self.past.reverse();
+        self.past.retain(|&life| seen.insert(life));
+        self.past.truncate(Snapshot::PAST);
+        self.past.reverse();
+    }
+}
+
+impl Nest {
+    /// What a life that moves takes along. `state`: what its driver took from it.
+    pub(super) fn carried_by(&mut self, bird: &mut Bird, state: Option<Bytes>) -> Carried {
+        let mut carried = match bird.lineage.unborn.take() {
+            // It never hatched here.
+            Some(unborn) => unborn,
+            None => Carried { snapshot: self.snapshot_of(bird, state), others: Vec::new() },
+        };
+        let name = bird.record.name.clone();
+        carried.others.extend(self.take_leftovers(&name));
+        self.cap(&name, &mut carried);
+        carried
+    }
+
+    /// What a life leaves behind.
+    pub(super) fn snapshot_of(&self, bird: &Bird, state: Option<Bytes>) -> Option<Snapshot> {
+        let (species, life) = (bird.record.species, bird.first_fence());
+        let past = bird.lineage.past.clone();
+        state.map(|state| Snapshot { species, life, past, state })
+    }
+
+    /// What a life leaves that ended because another of its name goes on: to that one.
+    pub(super) fn left_by(&mut self, bird: &mut Bird, state: Option<Bytes>) -> Option<Snapshot> {
+        let name = bird.record.name.clone();
+        let winner = self.registry.winner_birth(&name);
+        if bird.lineage.ends_here || winner.is_none_or(|(winner, _)| winner == bird.record.birth) {
+            return None;
+        }
+        let mut carried = self.carried_by(bird, state);
+        if !self.owns(name.hash64()) {
+            return carried.snapshot.take();
+        }
+        carried.into_all().for_each(|state| self.merge(&name, state));
+        None
+    }
+
+    /// No bird carries more than is configured: what is to be merged goes first.
+    fn cap(&mut self, name: &BirdName, carried: &mut Carried) {
+        let mut lost = 0;
+        while carried.len() > self.config.carried_bytes {
+            lost += 1;
+            if carried.others.pop().is_none() {
+                carried.snapshot = None;
+            }
+        }
+        if lost > 0 {
+            let why = format!("a bird carries {} bytes at most", self.config.carried_bytes);
+            self.tell(Event::StateLost { bird: name.clone(), why });
+        }
+    }
+
+    /// What a life goes on from, and what it has to merge in: told to the driver once, and kept until
+    /// it has hatched.
+    pub(super) fn inherit(
+        &mut self,
+        record: &Record,
+        mut carried: Carried,
+    ) -> (Lineage, Option<Bytes>, Vec<Bytes>) {
+        let mut lineage = Lineage::default();
+        carried.others.extend(self.take_leftovers(&record.name));
+        let reads = |snapshot: &Snapshot| snapshot.species == record.species;
+        carried.snapshot.take_if(|snapshot| !reads(snapshot));
+        if let Some(snapshot) = &carried.snapshot {
+            lineage.take_in(snapshot);
+        }
+        carried.others.retain(|other| {
+            let due = reads(other) && (!lineage.has(other) || planted(Bug::MergedTwice));
+            if due {
+                lineage.take_in(other);
+            }
+            due
+        });
+        let snapshot = carried.snapshot.as_ref().map(|snapshot| snapshot.state.clone());
+        let merges = carried.others.iter().map(|other| other.state.clone()).collect();
+        lineage.unborn = Some(carried);
+        (lineage, snapshot, merges)
+    }
+
+    /// The state of another life of this name is to be in the one that goes on here, now or later.
+    pub(super) fn merge(&mut self, name: &BirdName, snapshot: Snapshot) {
+        if planted(Bug::LostMerges) {
+            return;
+        }
+        let alive = self.birds.get_mut(name).filter(|bird| bird.is_alive());
+        let Some(bird) = alive else {
+            let until = self.now + self.config.aftermath;
+            let leftovers = self.leftovers.entry(name.clone()).or_default();
+            return leftovers.push(Leftover { snapshot, until });
+        };
+        let is_own = snapshot.life == bird.first_fence();
+        let known = is_own || bird.lineage.has(&snapshot);
+        if snapshot.species != bird.record.species || (known && !planted(Bug::MergedTwice)) {
+            return;
+        }
+        bird.lineage.take_in(&snapshot);
+        let (fence, state) = (bird.fence, snapshot.state.clone());
+        if let Some(unborn) = &mut bird.lineage.unborn {
+            unborn.others.push(snapshot);
+        }
+        self.out.push(Effect::Merge { name: name.clone(), fence, state });
+    }
+
+    fn take_leftovers(&mut self, name: &BirdName) -> impl Iterator<Item = Snapshot> + use<> {
+        let leftovers = self.leftovers.remove(name).unwrap_or_default();
+        leftovers.into_iter().map(|leftover| leftover.snapshot)
+    }
+
+    /// Where no life goes on in time, none will.
+    pub(super) fn forget_leftovers(&mut self) {
+        let now = self.now;
+        for leftovers in self.leftovers.values_mut() {
+            leftovers.retain(|leftover| now < leftover.until);
+        }
+        self.leftovers.retain(|_, leftovers| !leftovers.is_empty());
+    }
+
+    /// The states that this nest holds of lives that are over, or have yet to go on, with their births.
+    #[cfg(feature = "sim")]
+    pub(crate) fn states_on_the_way(&self) -> Vec<(crate::Dot, Bytes)> {
+        let unborn = |bird: &Bird| Some((bird.record.birth, bird.lineage.unborn.clone()?));
+        let birds = self.birds.values().filter_map(unborn);
+        let snaps = self.snaps.values().map(|snap| (snap.birth, snap.carried.clone()));
+        let offers = self.offers.values().flat_map(std::collections::BTreeMap::values);
+        let offers = offers.map(|offer| (offer.birth, offer.carried.clone()));
+        let carried = birds.chain(snaps).chain(offers);
+        let carried = carried.flat_map(|(birth, c)| c.into_all().map(move |s| (birth, s.state)));
+        let left = self.leftovers.iter().flat_map(|(name, left)| {
+            let winner = self.registry.winner_birth(name);
+            left.iter().filter_map(move |left| Some((winner?.0, left.snapshot.state.clone())))
+        });
+        carried.chain(left).collect()
+    }
+}
