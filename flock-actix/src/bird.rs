@@ -2,10 +2,12 @@
 //! [`bird!`](crate::bird!) macro that says which species hears what.
 //!
 //! - `hatching`: what a bird is told of itself when it hatches.
+//! - `migrate`: birds that take their state along.
 //! - `names`: wire names, checked at compile time.
 //! - `species`: the table by which bytes find their bird's code.
 
 mod hatching;
+mod migrate;
 mod names;
 mod species;
 
@@ -18,6 +20,7 @@ use serde::de::DeserializeOwned;
 use flock_proto::MessageId;
 
 pub use hatching::{FenceHandle, HatchWhy, Hatching};
+pub use migrate::{Migrate, Migration, SnapshotError};
 pub use names::{all_distinct, last_segment};
 pub use species::{Ear, Plumage};
 pub(crate) use species::{LifeFuture, SpeciesTable};
@@ -135,6 +138,9 @@ pub struct Chirp;
 ///
 /// `bird!(Counter as "counter" { Add, Take as "take.v2" });`
 ///
+/// `bird!(Counter as "counter", migrates { Add });` says that the species takes its state along when it
+/// moves: see [`Migrate`].
+///
 /// Wire names must never change while nests of different builds share a flock. Without `as "…"`
 /// the last segment of the type's path is taken. Two messages of one species under the same wire
 /// name (or under names of the same hash) don't compile:
@@ -173,15 +179,22 @@ pub struct Chirp;
 macro_rules! bird {
     (@name $m:ty, $name:literal) => { $name };
     (@name $m:ty,) => { $crate::__private::last_segment(stringify!($m)) };
-    ($b:ty { $($rest:tt)* }) => {
-        $crate::bird!(@bird $b, $crate::__private::last_segment(stringify!($b)), { $($rest)* });
+    (@habit migrates) => {
+        const MIGRATION: Option<$crate::__private::Migration<Self>> =
+            Some($crate::__private::Migration::new());
     };
-    ($b:ty as $species:literal { $($rest:tt)* }) => {
-        $crate::bird!(@bird $b, $species, { $($rest)* });
+    ($b:ty $(, $habit:ident)* { $($rest:tt)* }) => {
+        $crate::bird!(@bird $b, $crate::__private::last_segment(stringify!($b)), [$($habit)*],
+            { $($rest)* });
     };
-    (@bird $b:ty, $species:expr, { $($m:ty $(as $name:literal)?),* $(,)? }) => {
+    ($b:ty as $species:literal $(, $habit:ident)* { $($rest:tt)* }) => {
+        $crate::bird!(@bird $b, $species, [$($habit)*], { $($rest)* });
+    };
+    (@bird $b:ty, $species:expr, [$($habit:ident)*],
+        { $($m:ty $(as $name:literal)?),* $(,)? }) => {
         impl $crate::__private::Plumage for $b {
             const SPECIES: &'static str = $species;
+            $($crate::bird!(@habit $habit);)*
             const EARS: &'static [$crate::__private::Ear<Self>] = &[
                 $crate::__private::Ear::new::<$crate::Chirp>(),
                 $($crate::__private::Ear::new::<$m>()),*

@@ -23,6 +23,9 @@ use crate::rt::{Crew, Threads, Worker};
 use crate::shared::{Settings, Shared};
 use crate::wall::Wall;
 
+/// With its own state and those of some lives that it has yet to merge, a bird fits into one frame.
+const MAX_SNAPSHOT: usize = 4 << 20;
+
 /// How a nest starts. See [`Flock::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `.join()` or `.local()`"]
@@ -128,6 +131,20 @@ impl Builder {
     pub const fn restarts(mut self, restarts: u32, within: Duration) -> Self {
         self.settings.restarts = restarts;
         self.settings.restart_window = within;
+        self
+    }
+
+    /// The largest state that a bird takes along when it moves: see [`Migrate`](crate::Migrate). A
+    /// larger one is lost. Default: 1 MiB; 4 MiB are the most.
+    pub const fn snapshot_bytes(mut self, most: usize) -> Self {
+        self.settings.snapshot_bytes = if most < MAX_SNAPSHOT { most } else { MAX_SNAPSHOT };
+        self
+    }
+
+    /// How long a bird that ends or moves may take to finish the calls that it has begun; then those end
+    /// as [`CallError::Interrupted`](crate::CallError::Interrupted). Default: 5 s.
+    pub const fn drain_timeout(mut self, wait: Duration) -> Self {
+        self.settings.drain_timeout = wait;
         self
     }
 
@@ -245,7 +262,9 @@ impl Builder {
             seeds: self.seeds.clone(),
         };
         let seed = self.host.seed(&shown);
-        let nest = Nest::new(me, self.config.clone(), seed, wall.now());
+        let mut config = self.config.clone();
+        config.carried_bytes = config.carried_bytes.max(3 * self.settings.snapshot_bytes);
+        let nest = Nest::new(me, config, seed, wall.now());
         let context = Context::<NestActor>::new();
         let core = Arc::new(Core::new(context.address(), wall, self.events));
         let (view, settings) = (nest.view(), self.settings);

@@ -97,7 +97,7 @@ mod tests;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
 
-pub use bird::{Bird, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Wire};
+pub use bird::{Bird, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Migrate, SnapshotError, Wire};
 pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, Reply};
 pub use builder::Builder;
 pub use call::{Call, CallError, Cast};
@@ -115,7 +115,7 @@ pub use router::Router;
 /// What [`bird!`] writes; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::bird::{Ear, Plumage, all_distinct, last_segment};
+    pub use crate::bird::{Ear, Migration, Plumage, all_distinct, last_segment};
     pub use flock_proto::MessageId;
 }
 

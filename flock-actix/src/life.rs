@@ -12,6 +12,7 @@ mod guard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -38,11 +39,11 @@ pub(crate) enum End {
     /// The bird stopped itself.
     Itself,
     /// The core wanted it.
-    Wanted(EndWhy),
+    Wanted(EndWhy, Option<Bytes>),
     /// The very first hatch failed.
     HatchFailed(String),
     /// The bird is to go on elsewhere.
-    Departed(Vec<std::time::Duration>),
+    Departed(Vec<std::time::Duration>, Option<Bytes>),
     /// It crashed too often.
     Grounded { reason: String, crashes: u32 },
 }
@@ -60,10 +61,18 @@ pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
 /// How one life ended.
 enum Over {
     Itself,
-    Commanded(Command),
+    /// Told so; with the state that it left, if it was to leave one.
+    Commanded(Wind, Option<Bytes>),
     Crashed(String),
     /// It never was one.
     NotHatched(String),
+}
+
+/// How a life is told to end.
+#[derive(Clone, Copy, Debug)]
+enum Wind {
+    End(EndWhy),
+    Depart,
 }
 
 struct Lives {
@@ -73,6 +82,8 @@ struct Lives {
     fence: Arc<AtomicU64>,
     commands: UnboundedReceiver<Command>,
     crashes: CrashLog,
+    /// States of other lives that are to be merged into the next one here.
+    merges: Vec<Bytes>,
     /// The core knows that the bird hatched.
     told: bool,
     attempt: u32,
@@ -80,7 +91,8 @@ struct Lives {
 
 impl Lives {
     fn new(order: LifeOrder) -> Self {
-        let LifeOrder { shared, entry, order, fence, commands } = order;
+        let LifeOrder { shared, entry, mut order, fence, commands } = order;
+        let merges = std::mem::take(&mut order.merges);
         let crashes = CrashLog::new(
             shared.settings.restarts,
             shared.settings.restart_window,
@@ -88,7 +100,7 @@ impl Lives {
             &order.crashes,
             entry.hash,
         );
-        Self { shared, entry, order, fence, commands, crashes, told: false, attempt: 1 }
+        Self { shared, entry, order, fence, commands, crashes, merges, told: false, attempt: 1 }
     }
 
     fn fence(&self) -> Fence {
@@ -103,7 +115,7 @@ impl Lives {
         loop {
             let reason = match self.one_life::<B>().await {
                 Over::Itself => return End::Itself,
-                Over::Commanded(command) => return self.obeyed(command),
+                Over::Commanded(wind, state) => return self.obeyed(wind, state),
                 Over::NotHatched(reason) if !self.told && self.order.why == Why::Start => {
                     return End::HatchFailed(reason);
                 }
@@ -116,12 +128,12 @@ impl Lives {
         }
     }
 
-    fn obeyed(&mut self, command: Command) -> End {
+    fn obeyed(&mut self, wind: Wind, state: Option<Bytes>) -> End {
         // An end that was asked for during a departure wins: nobody wants the bird elsewhere now.
-        let command = Command::pending_end(&mut self.commands).map_or(command, Command::End);
-        match command {
-            Command::End(why) => End::Wanted(why),
-            Command::Depart => End::Departed(self.crashes.ages(self.shared.now())),
+        let wind = Command::pending_end(&mut self.commands).map_or(wind, Wind::End);
+        match wind {
+            Wind::End(why) => End::Wanted(why, state),
+            Wind::Depart => End::Departed(self.crashes.ages(self.shared.now()), state),
         }
     }
 
@@ -137,18 +149,23 @@ impl Lives {
         }
         tokio::select! {
             biased;
-            command = self.commands.recv() => Some(self.obeyed(or_end(command))),
+            wind = told_to_end(&mut self.commands, &mut self.merges) => {
+                Some(self.obeyed(wind, None))
+            }
             () = tokio::time::sleep(self.crashes.backoff(self.shared.settings.backoff)) => None,
         }
     }
 
     async fn one_life<B: Bird>(&mut self) -> Over {
         let bird = {
-            let hatch = hatch::<B>(self.shared.clone(), &self.order, self.hatching());
+            let state = self.order.snapshot.take();
+            let hatch = hatch::<B>(self.shared.clone(), &self.order, state, self.hatching());
             let limit = self.shared.settings.hatch_timeout;
             tokio::select! {
                 biased;
-                command = self.commands.recv() => return Over::Commanded(or_end(command)),
+                wind = told_to_end(&mut self.commands, &mut self.merges) => {
+                    return Over::Commanded(wind, None);
+                }
                 hatched = tokio::time::timeout(limit, hatch) => match hatched {
                     Ok(Ok(bird)) => bird,
                     Ok(Err(reason)) => return Over::NotHatched(reason),
@@ -157,6 +174,7 @@ impl Lives {
             }
         };
         let mut body = Body::new(bird, self.shared.clone(), self.entry.clone());
+        body.merge(std::mem::take(&mut self.merges));
         // The pump starts no job before the phase says `Running`, so a panic in here is one of
         // `started()`.
         let first = body.first_poll().await;
@@ -175,21 +193,49 @@ impl Lives {
         if is_over {
             return Over::Itself;
         }
-        let command = tokio::select! {
-            biased;
-            command = self.commands.recv() => or_end(command),
-            ended = body.run() => return match ended {
+        let wind = loop {
+            let ended = tokio::select! {
+                biased;
+                command = self.commands.recv() => match command.map_or(Err(LAST), Command::sort) {
+                    Ok(state) => {
+                        body.merge([state]);
+                        continue;
+                    }
+                    Err(wind) => break wind,
+                },
+                ended = body.run() => ended,
+            };
+            return match ended {
                 Ok(()) => Over::Itself,
                 Err(reason) => Over::Crashed(reason),
-            },
+            };
         };
         self.entry.with(|state| state.phase = Phase::Ending);
-        if let Stopped::Crashed(reason) = body.wind_down(self.shared.settings.drain_timeout).await {
+        let goes_on = !matches!(wind, Wind::End(EndWhy::Stopped));
+        let patience = self.shared.settings.drain_timeout;
+        let (stopped, state) = body.wind_down(patience, goes_on).await;
+        if let Stopped::Crashed(reason) = stopped {
             self.crashes.note(self.shared.now());
             let bird = self.name().clone();
             self.shared.nest.event(Event::Crashed { bird, reason });
         }
-        Over::Commanded(command)
+        Over::Commanded(wind, self.fitting(state))
+    }
+
+    /// A state that is small enough to be taken along.
+    fn fitting(&self, state: Option<Result<Bytes, String>>) -> Option<Bytes> {
+        let most = self.shared.settings.snapshot_bytes;
+        let fits = |state: Bytes| match state.len() {
+            len if len > most => Err(format!("its snapshot has {len} bytes, of {most} at most")),
+            _ => Ok(state),
+        };
+        match state?.and_then(fits) {
+            Ok(state) => Some(state),
+            Err(why) => {
+                self.shared.nest.event(Event::StateLost { bird: self.name().clone(), why });
+                None
+            }
+        }
     }
 
     fn hatching(&self) -> Hatching {
@@ -206,16 +252,49 @@ impl Lives {
 }
 
 /// The commands' other end is dropped only when the nest shuts down.
-fn or_end(command: Option<Command>) -> Command {
-    command.unwrap_or(Command::End(EndWhy::Stopped))
+const LAST: Wind = Wind::End(EndWhy::Stopped);
+
+impl Command {
+    /// A state to merge, or the word to end.
+    fn sort(self) -> Result<Bytes, Wind> {
+        match self {
+            Self::Merge(state) => Ok(state),
+            Self::End(why) => Err(Wind::End(why)),
+            Self::Depart => Err(Wind::Depart),
+        }
+    }
 }
 
-/// Runs the author's `hatch`; all that can go wrong in it is a text.
+/// Waits for the word to end, and keeps what is to be merged.
+async fn told_to_end(commands: &mut UnboundedReceiver<Command>, merges: &mut Vec<Bytes>) -> Wind {
+    loop {
+        match commands.recv().await.map_or(Err(LAST), Command::sort) {
+            Ok(state) => merges.push(state),
+            Err(wind) => return wind,
+        }
+    }
+}
+
+/// Runs the author's `restore`, if there is a state to go on from, or else `hatch`; all that can go
+/// wrong in it is a text.
 async fn hatch<B: Bird>(
     shared: Arc<Shared>,
     order: &HatchOrder,
+    state: Option<Bytes>,
     hatching: Hatching,
 ) -> Result<B, String> {
+    if let Some(state) = state {
+        let restored = match &B::MIGRATION {
+            Some(migration) => migration.restore(&shared, &order.args, state, &hatching),
+            None => Err("this build's species doesn't take its state along".to_owned()),
+        };
+        match restored {
+            Ok(bird) => return Ok(bird),
+            Err(why) => {
+                shared.nest.event(Event::StateLost { bird: order.name.clone(), why });
+            }
+        }
+    }
     let args = order.args.clone();
     let hatched = Guarded::new(async move {
         let args = codec::decode::<B::Args>(&shared, &args)

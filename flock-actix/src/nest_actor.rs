@@ -177,12 +177,16 @@ impl NestActor {
                 self.shared.renamed(id);
                 self.links.rename(id);
             }
-            Effect::Hatch { name, fence, species, args, why, crashes, .. } => {
-                let order = HatchOrder { name, fence, species, args, why, crashes };
+            Effect::Hatch {
+                name, fence, species, args, why, crashes, snapshot, merges, ..
+            } => {
+                let order =
+                    HatchOrder { name, fence, species, args, why, crashes, snapshot, merges };
                 self.shared.hatch(order);
             }
             Effect::End { name, fence, why } => self.shared.end(&name, fence, why),
             Effect::Depart { name, fence } => self.shared.depart(&name, fence),
+            Effect::Merge { name, fence, state } => self.shared.merge(&name, fence, state),
             Effect::SetFence { name, old, new } => self.shared.set_fence(&name, old, new),
             Effect::Route { name, route } => self.shared.route(&name, route),
             Effect::Answer { req, answer } => self.answer(req, answer),

@@ -1,6 +1,7 @@
 //! The pump: takes jobs from the inbox into the bird, from within the bird's own context.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use std::task::{Context as TaskContext, Poll};
 
 use actix::fut::ActorFuture;
 use actix::{AsyncContext, Context};
+use bytes::Bytes;
+use flock_proto::Event;
 use tokio::sync::{Notify, oneshot};
 
 use crate::bird::Bird;
@@ -38,6 +41,9 @@ impl<B: Bird> ActorFuture<B> for Pump {
         ctx: &mut Context<B>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        if !ctx.waiting() {
+            self.see_to_states(bird);
+        }
         let now = self.shared.now();
         for _ in 0..JOBS_PER_POLL {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
@@ -60,6 +66,23 @@ impl<B: Bird> ActorFuture<B> for Pump {
     }
 }
 
+impl Pump {
+    /// Takes in what other lives left; takes the state of this one, if it is wanted.
+    fn see_to_states<B: Bird>(&self, bird: &mut B) {
+        let Some(migration) = &B::MIGRATION else { return };
+        while let Some(state) = self.pulse.merges.borrow_mut().pop_front() {
+            if let Err(why) = migration.merge(&self.shared, bird, state) {
+                let bird = self.entry.name.clone();
+                self.shared.nest.event(Event::StateLost { bird, why });
+            }
+        }
+        if self.pulse.wanted.replace(false) {
+            self.pulse.taken.set(Some(migration.take(bird)));
+            self.pulse.was_taken.notify_one();
+        }
+    }
+}
+
 /// What one life and the answers in flight from it know of each other. All on one thread.
 pub(crate) struct Pulse {
     /// No job is begun any more.
@@ -70,6 +93,12 @@ pub(crate) struct Pulse {
     gentle: Cell<bool>,
     cut: Cell<bool>,
     cut_short: Notify,
+    /// States of other lives, to be taken in before the next job.
+    pub(crate) merges: RefCell<VecDeque<Bytes>>,
+    /// The state of this life is wanted; and here it is.
+    pub(crate) wanted: Cell<bool>,
+    pub(crate) taken: Cell<Option<Result<Bytes, String>>>,
+    pub(crate) was_taken: Notify,
 }
 
 impl std::fmt::Debug for Pulse {
@@ -87,6 +116,10 @@ impl Pulse {
             gentle: Cell::new(false),
             cut: Cell::new(false),
             cut_short: Notify::new(),
+            merges: RefCell::default(),
+            wanted: Cell::new(false),
+            taken: Cell::new(None),
+            was_taken: Notify::new(),
         })
     }
 

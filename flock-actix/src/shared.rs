@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) hatch_timeout: Duration,
     /// How long the end of a life waits for the answers in flight.
     pub(crate) drain_timeout: Duration,
+    /// The largest state that a bird takes along.
+    pub(crate) snapshot_bytes: usize,
     /// How long stragglers are forwarded after a bird moved.
     pub(crate) forward_for: Duration,
     /// The deadline of a call that names none, and how long a cast may be on its way.
@@ -72,6 +74,7 @@ impl Default for Settings {
             backoff: Duration::from_millis(50),
             hatch_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
+            snapshot_bytes: 1 << 20,
             forward_for: Duration::from_secs(30),
             call_deadline: Duration::from_secs(5),
         }
@@ -87,6 +90,10 @@ pub(crate) struct HatchOrder {
     pub(crate) args: Bytes,
     pub(crate) why: Why,
     pub(crate) crashes: Vec<Duration>,
+    /// The state to go on from.
+    pub(crate) snapshot: Option<Bytes>,
+    /// States of other lives, to be merged in first.
+    pub(crate) merges: Vec<Bytes>,
 }
 
 /// Names the core may be asked for at one time.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use bytes::Bytes;
 use flock_proto::{BirdName, Fence, NestId, Time};
 use tokio::sync::{Notify, mpsc};
 
@@ -13,13 +14,15 @@ use crate::parcel::Parcel;
 use crate::shared::HatchOrder;
 use crate::slot::lock;
 
-/// How a life is told to end.
-#[derive(Clone, Copy, Debug)]
+/// What a life is told.
+#[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// For good, as far as this nest is concerned.
     End(flock_proto::EndWhy),
-    /// To go on elsewhere.
+    /// To end, and to go on elsewhere.
     Depart,
+    /// To take in what another life left.
+    Merge(Bytes),
 }
 
 impl Command {
@@ -29,7 +32,7 @@ impl Command {
     ) -> Option<flock_proto::EndWhy> {
         std::iter::from_fn(|| commands.try_recv().ok()).find_map(|command| match command {
             Self::End(why) => Some(why),
-            Self::Depart => None,
+            Self::Depart | Self::Merge(_) => None,
         })
     }
 }

@@ -98,6 +98,10 @@ bugs! {
     LeakingWindow "leaking-window" "I13",
     /// A joiner is up though not every nest holds it in its view.
     UnheldJoiner "unheld-joiner" "I16",
+    /// A bird that moves leaves its state behind.
+    ForgottenStates "forgotten-states" "I17",
+    /// A bird that moves on before it hatched has lost what it was to go on from.
+    ForgottenUnborn "forgotten-unborn" "I17",
     /// A state that is in a bird's already is merged into it once more.
     MergedTwice "merged-twice" "I17",
     /// Of two lives that were beyond a cut from each other, one's state is dropped.

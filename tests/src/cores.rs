@@ -267,7 +267,12 @@ impl Cores {
                 Effect::Hatch { name, fence, .. } => inputs.push(Input::Hatched { name, fence }),
                 Effect::End { name, fence, .. } => inputs.push(Input::Ended { name, fence }),
                 Effect::Depart { name, fence } => {
-                    inputs.push(Input::Departed { name, fence, crashes: Vec::new() });
+                    inputs.push(Input::Departed {
+                        name,
+                        fence,
+                        crashes: Vec::new(),
+                        snapshot: None,
+                    });
                 }
                 Effect::Answer { req, answer } => drop(self.answers.insert((at, req), answer)),
                 _ => {}

@@ -10,7 +10,7 @@ use actix::{Actor, Context};
 
 use flock_proto::{MessageId, SpeciesId};
 
-use super::{Bird, Hears, Wire};
+use super::{Bird, Hears, Migration, Wire};
 use crate::life::{self, LifeOrder};
 use crate::parcel::{EncodedCall, deliver};
 use crate::pump::Pulse;
@@ -25,6 +25,8 @@ pub trait Plumage: Actor<Context = Context<Self>> {
     const SPECIES: &'static str;
     /// What it hears.
     const EARS: &'static [Ear<Self>];
+    /// How it takes its state along, if it does.
+    const MIGRATION: Option<Migration<Self>> = None;
 }
 
 /// One message that a species hears, and how it is decoded and handled.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use actix::dev::ContextFut;
 use actix::{ActorContext, ActorState, AsyncContext, Context};
+use bytes::Bytes;
 
 use crate::bird::Bird;
 use crate::codec::panic_text;
@@ -44,6 +45,13 @@ impl<B: Bird> Body<B> {
         Self { context: Some(Box::pin(ctx.into_future(bird))), pulse }
     }
 
+    /// The bird takes these in before its next job. It must be polled.
+    pub(super) fn merge(&self, states: impl IntoIterator<Item = Bytes>) {
+        if B::MIGRATION.is_some() {
+            self.pulse.merges.borrow_mut().extend(states);
+        }
+    }
+
     /// Polls once, which runs `started()`. `Some`: the life is over already.
     pub(super) async fn first_poll(&mut self) -> Option<Result<(), String>> {
         poll_fn(|cx| {
@@ -61,17 +69,31 @@ impl<B: Bird> Body<B> {
     }
 
     /// Begins no further job, waits a while for the answers in flight, cuts short what is left,
-    /// and stops the actor, whatever its `stopping()` says.
-    pub(super) async fn wind_down(&mut self, patience: Duration) -> Stopped {
+    /// and stops the actor, whatever its `stopping()` says. If it `goes_on` elsewhere, its state is taken
+    /// before that, if it has one to take along.
+    pub(super) async fn wind_down(
+        &mut self,
+        patience: Duration,
+        goes_on: bool,
+    ) -> (Stopped, Option<Result<Bytes, String>>) {
         self.pulse.paused.set(true);
         let pulse = self.pulse.clone();
-        let ended = tokio::select! {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut ended = tokio::select! {
             biased;
             ended = self.run() => Some(ended),
             () = pulse.idle() => None,
-            () = tokio::time::sleep(patience) => None,
+            () = tokio::time::sleep_until(deadline) => None,
         };
         pulse.cut();
+        let mut state = None;
+        if goes_on && B::MIGRATION.is_some() {
+            if ended.is_none() {
+                ended = self.take_state(deadline).await;
+            }
+            let late = || Err(format!("its snapshot could not be taken within {patience:?}"));
+            state = Some(pulse.taken.take().unwrap_or_else(late));
+        }
         let ended = match ended {
             Some(ended) => Some(ended),
             None => {
@@ -82,9 +104,28 @@ impl<B: Bird> Body<B> {
             }
         };
         self.bury();
-        match ended {
+        let stopped = match ended {
             Some(Err(reason)) => Stopped::Crashed(reason),
             _ => Stopped::Gently,
+        };
+        (stopped, state)
+    }
+
+    /// Has the pump take the bird's state, as soon as nothing has the bird for itself. `Some`: the
+    /// life was over before.
+    async fn take_state(&mut self, deadline: tokio::time::Instant) -> Option<Result<(), String>> {
+        self.pulse.wanted.set(true);
+        // At once, even if the deadline has passed: mostly nothing is in the way.
+        let over = self.first_poll().await;
+        let pulse = self.pulse.clone();
+        if over.is_some() || !pulse.wanted.get() {
+            return over;
+        }
+        tokio::select! {
+            biased;
+            ended = self.run() => Some(ended),
+            () = pulse.was_taken.notified() => None,
+            () = tokio::time::sleep_until(deadline) => None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View};
 use tokio::sync::mpsc;
 
@@ -81,7 +82,7 @@ impl Shared {
         }
         let departed = entry.filter(|entry| entry.phase() == Phase::Departed);
         let left = departed.map(|entry| (self.clear(&entry, why), entry));
-        self.nest.tell(Input::Ended { name: name.clone(), fence });
+        self.nest.tell(Input::Ended { name: name.clone(), fence, snapshot: None });
         if let Some((left, entry)) = left {
             self.see_to(&entry, left);
         }
@@ -95,6 +96,20 @@ impl Shared {
                     && life.fence() == fence
                 {
                     let _ = life.commands.send(Command::Depart);
+                }
+            });
+        }
+    }
+
+    /// `Effect::Merge`. A life that isn't there has told its end already, and what it was to take in
+    /// is lost with it.
+    pub(crate) fn merge(&self, name: &BirdName, fence: Fence, merged: Bytes) {
+        if let Some(entry) = self.table.find(name, name.hash64()) {
+            entry.with(|state| {
+                if let Some(life) = &state.life
+                    && life.fence() == fence
+                {
+                    let _ = life.commands.send(Command::Merge(merged));
                 }
             });
         }
@@ -203,11 +218,16 @@ impl Shared {
         let name = entry.name.clone();
         let mut ended = false;
         let left = match end {
-            End::Itself | End::Wanted(_) => {
+            End::Itself => {
                 ended = true;
-                let why = if let End::Wanted(why) = end { why } else { EndWhy::Stopped };
+                let left = self.clear(entry, EndWhy::Stopped);
+                self.nest.tell(Input::Ended { name, fence, snapshot: None });
+                left
+            }
+            End::Wanted(why, snapshot) => {
+                ended = true;
                 let left = self.clear(entry, why);
-                self.nest.tell(Input::Ended { name, fence });
+                self.nest.tell(Input::Ended { name, fence, snapshot });
                 left
             }
             End::HatchFailed(reason) => {
@@ -215,8 +235,9 @@ impl Shared {
                 self.nest.tell(Input::HatchFailed { name, fence, reason });
                 left
             }
-            End::Departed(crashes) => {
-                self.end_life(entry, Phase::Departed, Input::Departed { name, fence, crashes });
+            End::Departed(crashes, snapshot) => {
+                let input = Input::Departed { name, fence, crashes, snapshot };
+                self.end_life(entry, Phase::Departed, input);
                 Left::Nothing
             }
             End::Grounded { reason, crashes } => {
@@ -235,7 +256,8 @@ impl Shared {
             && !ended
         {
             let left = self.clear(entry, why);
-            self.nest.tell(Input::Ended { name: entry.name.clone(), fence });
+            let name = entry.name.clone();
+            self.nest.tell(Input::Ended { name, fence, snapshot: None });
             self.see_to(entry, left);
         }
         let next = entry.with(|state| state.next.take());

@@ -166,6 +166,8 @@ impl Plane {
             args: Bytes::from(codec::encode(args).expect("encodable")),
             why: Why::Start,
             crashes: Vec::new(),
+            snapshot: None,
+            merges: Vec::new(),
         }
     }
 

@@ -52,8 +52,9 @@ impl Nest {
     pub(super) fn carried_by(&mut self, bird: &mut Bird, state: Option<Bytes>) -> Carried {
         let mut carried = match bird.lineage.unborn.take() {
             // It never hatched here.
-            Some(unborn) => unborn,
-            None => Carried { snapshot: self.snapshot_of(bird, state), others: Vec::new() },
+            Some(unborn) if !planted(Bug::ForgottenUnborn) => unborn,
+            _ if planted(Bug::ForgottenStates) => Carried::default(),
+            _ => Carried { snapshot: self.snapshot_of(bird, state), others: Vec::new() },
         };
         let name = bird.record.name.clone();
         carried.others.extend(self.take_leftovers(&name));
