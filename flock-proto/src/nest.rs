@@ -48,7 +48,7 @@ use crate::membership::{Roster, Swim};
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
-use crate::wire::{Ended, Held, Listed, Request, Response, Seal};
+use crate::wire::{Ended, Held, LifeId, Listed, Request, Response, Seal};
 use crate::{
     BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
     NestState, ReqId, Rng, Time, View,
@@ -195,7 +195,7 @@ pub struct Nest {
 
     // Birds.
     listed: BTreeMap<BirdName, BTreeMap<NestId, Listed>>,
-    accepted: BTreeMap<BirdName, Vec<(crate::Fence, Time)>>,
+    accepted: BTreeMap<BirdName, Vec<(LifeId, Time)>>,
     /// Fences that lives here had, or were told of, and that are ahead of our clock.
     fences: BTreeMap<BirdName, crate::Fence>,
     /// Birds here whose record won a conflict, and until when lives of the loser may turn up.

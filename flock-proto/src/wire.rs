@@ -11,7 +11,7 @@ mod control;
 mod data;
 mod requests;
 
-pub use carried::{Carried, Snapshot};
+pub use carried::{Carried, LifeId, Snapshot};
 pub use control::{
     Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Heartbeat, Held,
     Life, Listed, Listing, MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal,

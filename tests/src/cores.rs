@@ -265,7 +265,9 @@ impl Cores {
                 }
                 Effect::Dial { address } => self.dial(at, address),
                 Effect::Hatch { name, fence, .. } => inputs.push(Input::Hatched { name, fence }),
-                Effect::End { name, fence, .. } => inputs.push(Input::Ended { name, fence }),
+                Effect::End { name, fence, .. } => {
+                    inputs.push(Input::Ended { name, fence, snapshot: None });
+                }
                 Effect::Depart { name, fence } => {
                     inputs.push(Input::Departed {
                         name,

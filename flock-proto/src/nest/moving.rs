@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Nest;
 use super::birds::{Bird, Phase};
 use crate::bugs::{Bug, planted};
-use crate::wire::{Carried, Depart, Frame, Life, Refused};
+use crate::wire::{Carried, Depart, Frame, Life, LifeId, Refused};
 use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
 
 /// What is left of a life that ended here so as to go on elsewhere.
@@ -241,7 +241,7 @@ impl Nest {
 
     pub(super) fn on_depart(&mut self, from: NestId, depart: Depart) {
         let Depart { life, crashes, carried } = depart;
-        if self.was_accepted(&life.name, life.fence) {
+        if self.was_accepted(&life.name, from, life.fence) {
             return self.send(from, &Frame::Hatched(life));
         }
         if !self.is_known(&life.name, life.birth, from) && self.registry.covers(life.birth) {
@@ -263,9 +263,14 @@ impl Nest {
         self.offers.entry(life.name).or_default().insert(from, offer);
     }
 
-    pub(super) fn was_accepted(&self, name: &BirdName, fence: Fence) -> bool {
+    /// Whether that nest's offer was taken. Of another nest a life may have had the same fence, if
+    /// neither had heard of the other.
+    pub(super) fn was_accepted(&self, name: &BirdName, from: NestId, fence: Fence) -> bool {
         !planted(Bug::OffersTakenTwice)
-            && self.accepted.get(name).is_some_and(|fences| fences.iter().any(|&(f, _)| f == fence))
+            && self
+                .accepted
+                .get(name)
+                .is_some_and(|taken| taken.iter().any(|&(life, _)| life == LifeId(from, fence)))
     }
 
     /// Everybody who listed the name has made his offer.
@@ -295,7 +300,8 @@ impl Nest {
                 self.send(from, &Frame::Gone(life));
                 continue;
             }
-            self.accepted.entry(name.clone()).or_default().push((offer.fence, self.now));
+            let taken = (LifeId(from, offer.fence), self.now);
+            self.accepted.entry(name.clone()).or_default().push(taken);
             // Of several stamps the clock has seen all, so that a fresh fence is above them.
             self.clock.observe(self.now, crate::Hlc(offer.fence.0));
             self.send(from, &Frame::Hatched(life));

@@ -193,7 +193,7 @@ impl Nest {
         }
         for entry in listing {
             let mine = self.view.owner(entry.name.hash64()) == Some(self.id);
-            if mine && !self.was_accepted(&entry.name, entry.fence) {
+            if mine && !self.was_accepted(&entry.name, from, entry.fence) {
                 self.dirty.insert(entry.name.clone());
                 self.listed.entry(entry.name.clone()).or_default().insert(from, entry);
             }

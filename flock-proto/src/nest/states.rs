@@ -2,7 +2,7 @@
 //!
 //! A life that moves is restored from the snapshot that the one before it left. A life that was not
 //! alone, because the flock was cut in two, takes in what each other left; each once, whatever way it
-//! comes. What is in a state already is known by the fences with which the lives in it began.
+//! comes. What is in a state already is known by the lives that went into it.
 
 use bytes::Bytes;
 
@@ -10,8 +10,8 @@ use super::Nest;
 use super::birds::Bird;
 use crate::bugs::{Bug, planted};
 use crate::registry::Record;
-use crate::wire::{Carried, Snapshot};
-use crate::{BirdName, Effect, Event, Fence, Time};
+use crate::wire::{Carried, LifeId, Snapshot};
+use crate::{BirdName, Effect, Event, Time};
 
 /// The state of a life that ended elsewhere, and that no life has taken in yet.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Leftover {
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
     /// Lives whose states are in it.
-    past: Vec<Fence>,
+    past: Vec<LifeId>,
     /// What it is to go on from, as long as it hasn't hatched: it may have to move on before.
     pub(super) unborn: Option<Carried>,
     /// Its bird was stopped, or ended: whoever has the name since is another.
@@ -64,7 +64,7 @@ impl Nest {
 
     /// What a life leaves behind.
     pub(super) fn snapshot_of(&self, bird: &Bird, state: Option<Bytes>) -> Option<Snapshot> {
-        let (species, life) = (bird.record.species, bird.first_fence());
+        let (species, life) = (bird.record.species, LifeId(self.id, bird.first_fence()));
         let past = bird.lineage.past.clone();
         state.map(|state| Snapshot { species, life, past, state })
     }
@@ -137,7 +137,7 @@ impl Nest {
             let leftovers = self.leftovers.entry(name.clone()).or_default();
             return leftovers.push(Leftover { snapshot, until });
         };
-        let is_own = snapshot.life == bird.first_fence();
+        let is_own = snapshot.life == LifeId(self.id, bird.first_fence());
         let known = is_own || bird.lineage.has(&snapshot);
         if snapshot.species != bird.record.species || (known && !planted(Bug::MergedTwice)) {
             return;

@@ -67,7 +67,7 @@ impl World {
             Effect::Release { peer } => self.hang_up(host, peer, false),
             Effect::Renamed { id } => self.on_renamed(host, id),
             Effect::Hatch { name, birth, fence, why, crashes, snapshot, merges, .. } => {
-                let memory = self.on_inheritance(&name, fence, snapshot, merges);
+                let memory = self.on_inheritance(&name, (host, fence), snapshot, merges);
                 self.on_hatch(host, name.clone(), birth, fence, why, &crashes);
                 if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
                     entry.memory = memory;
@@ -181,6 +181,9 @@ impl World {
         self.close_links_of(host, Duration::from_millis(10));
         if still_here && others {
             self.checks.on_host_gone(host);
+        }
+        // Beyond a cut there may be nobody to hand them to.
+        if self.checks.is_rough() {
             self.forget_states_of(host);
         }
         self.checks.on_silence(host);

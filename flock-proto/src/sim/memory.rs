@@ -6,18 +6,21 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::Fence;
 
+/// One life of all: where it began, and with which fence.
+pub(super) type LifeKey = (usize, Fence);
+
 /// The state of a simulated bird.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     /// The life that has it.
-    life: Fence,
+    life: LifeKey,
     /// What each life of which it knows has handled.
-    lives: BTreeMap<Fence, BTreeSet<u64>>,
+    lives: BTreeMap<LifeKey, BTreeSet<u64>>,
 }
 
 impl Memory {
     /// Of a life that begins with nothing.
-    pub(super) fn of(life: Fence) -> Self {
+    pub(super) fn of(life: LifeKey) -> Self {
         Self { life, lives: BTreeMap::new() }
     }
 
@@ -30,7 +33,7 @@ impl Memory {
     }
 
     /// The next life goes on from it.
-    pub(super) fn passed_on(self, life: Fence) -> Self {
+    pub(super) fn passed_on(self, life: LifeKey) -> Self {
         let mut lives = self.lives;
         // That it was taken in shows even if it holds nothing.
         lives.entry(self.life).or_default();
@@ -48,9 +51,9 @@ impl Memory {
 
     pub(super) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
-        bytes.put_u64_le(self.life.0);
+        put_life(&mut bytes, self.life);
         for (life, numbers) in &self.lives {
-            bytes.put_u64_le(life.0);
+            put_life(&mut bytes, *life);
             bytes.put_u32_le(numbers.len() as u32);
             numbers.iter().for_each(|&number| bytes.put_u64_le(number));
         }
@@ -60,9 +63,9 @@ impl Memory {
     /// `None` if that is no memory.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut bytes = bytes;
-        let mut memory = Self::of(Fence(bytes.try_get_u64_le().ok()?));
+        let mut memory = Self::of(get_life(&mut bytes)?);
         while !bytes.is_empty() {
-            let life = Fence(bytes.try_get_u64_le().ok()?);
+            let life = get_life(&mut bytes)?;
             let numbers = memory.lives.entry(life).or_default();
             for _ in 0..bytes.try_get_u32_le().ok()? {
                 numbers.insert(bytes.try_get_u64_le().ok()?);
@@ -72,20 +75,30 @@ impl Memory {
     }
 }
 
+fn put_life(bytes: &mut BytesMut, (host, fence): LifeKey) {
+    bytes.put_u32_le(host as u32);
+    bytes.put_u64_le(fence.0);
+}
+
+fn get_life(bytes: &mut &[u8]) -> Option<LifeKey> {
+    let host = bytes.try_get_u32_le().ok()? as usize;
+    Some((host, Fence(bytes.try_get_u64_le().ok()?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_memory_is_passed_on_whole_and_merged_once() {
-        let mut first = Memory::of(Fence(1));
+        let mut first = Memory::of((0, Fence(1)));
         first.note(7);
         let read = Memory::decode(&first.encode()).expect("a memory");
         assert_eq!(read, first);
-        let mut next = read.passed_on(Fence(2));
+        let mut next = read.passed_on((0, Fence(2)));
         next.note(8);
         assert_eq!(next.numbers().collect::<Vec<_>>(), [7, 8]);
-        let mut other = Memory::of(Fence(3));
+        let mut other = Memory::of((0, Fence(3)));
         assert!(other.merge(next.clone()) && !other.merge(next) && !other.merge(first));
         assert_eq!(other.numbers().count(), 2);
     }

@@ -263,7 +263,7 @@ impl World {
         entry.crashes.retain(|&at| now.since(at) <= CRASH_WINDOW);
         entry.crashes.push(now);
         let crashes = entry.crashes.len();
-        let memory = std::mem::replace(&mut entry.memory, Memory::of(entry.first_fence));
+        let memory = std::mem::replace(&mut entry.memory, Memory::of((host, entry.first_fence)));
         self.checks.remembered.forget(birth, &memory);
         self.checks.on_crash(&name, birth, now);
         if crashes > MAX_CRASHES {

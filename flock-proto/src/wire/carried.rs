@@ -3,19 +3,24 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Fence, SpeciesId};
+use crate::{Fence, NestId, SpeciesId};
+
+/// Names one life of all: where it began, and with which fence. On both sides of a cut the same fence may be
+/// given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LifeId(pub NestId, pub Fence);
 
 /// The state of one life, as it was when the life ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Which species can read it.
     pub species: SpeciesId,
-    /// The fence with which the life began: no other has the same.
-    pub life: Fence,
+    /// Whose state it is.
+    pub life: LifeId,
     /// Lives whose states are in it, the latest last, and no more than [`Snapshot::PAST`]: to take one of
     /// those in again would count it twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub past: Vec<Fence>,
+    pub past: Vec<LifeId>,
     /// What the bird wrote.
     pub state: Bytes,
 }

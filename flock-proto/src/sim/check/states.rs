@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::Checks;
-use crate::sim::memory::Memory;
+use crate::sim::memory::{LifeKey, Memory};
 use crate::sim::world::World;
-use crate::{BirdName, Dot, Fence, Why};
+use crate::{BirdName, Dot, Why};
 
 /// What each bird, by its birth, is to remember: what its lives have handled, as long as none of those that
 /// remember it crashed.
@@ -45,7 +45,7 @@ impl World {
     pub(in crate::sim) fn on_inheritance(
         &mut self,
         name: &BirdName,
-        life: Fence,
+        life: LifeKey,
         snapshot: Option<Bytes>,
         merges: Vec<Bytes>,
     ) -> Memory {

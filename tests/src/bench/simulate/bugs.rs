@@ -121,6 +121,9 @@ mod hunt {
             | Bug::UnwrittenHorizon
             | Bug::UntoldEnds
             | Bug::OutdoneRemovals
+            | Bug::MergedTwice
+            | Bug::LostMerges
+            | Bug::ForgottenUnborn
             | Bug::ForgottenCalls => Kind::Rough,
             Bug::DeniedBirths => Kind::Thawing,
             _ => Kind::Restless,
