@@ -26,6 +26,11 @@ pub(super) struct Snap {
 }
 
 impl Snap {
+    #[cfg(feature = "sim")]
+    pub(super) fn is_sent_to(&self, nest: Option<NestId>) -> bool {
+        self.sent_to == nest
+    }
+
     pub(super) const fn is_sent(&self) -> bool {
         self.sent_to.is_some()
     }

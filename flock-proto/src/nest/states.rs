@@ -164,12 +164,17 @@ impl Nest {
         self.leftovers.retain(|_, leftovers| !leftovers.is_empty());
     }
 
-    /// The states that this nest holds of lives that are over, or have yet to go on, with their births.
+    /// The states that this nest holds of lives that are over, or have yet to go on, with their births; but
+    /// for those that it offered to `dead`, which may have taken them.
     #[cfg(feature = "sim")]
-    pub(crate) fn states_on_the_way(&self) -> Vec<(crate::Dot, Bytes)> {
+    pub(crate) fn states_on_the_way(
+        &self,
+        dead: Option<crate::NestId>,
+    ) -> Vec<(crate::Dot, Bytes)> {
         let unborn = |bird: &Bird| Some((bird.record.birth, bird.lineage.unborn.clone()?));
         let birds = self.birds.values().filter_map(unborn);
-        let snaps = self.snaps.values().map(|snap| (snap.birth, snap.carried.clone()));
+        let kept = self.snaps.values().filter(move |snap| dead.is_none() || !snap.is_sent_to(dead));
+        let snaps = kept.map(|snap| (snap.birth, snap.carried.clone()));
         let offers = self.offers.values().flat_map(std::collections::BTreeMap::values);
         let offers = offers.map(|offer| (offer.birth, offer.carried.clone()));
         let carried = birds.chain(snaps).chain(offers);

@@ -18,6 +18,8 @@ pub(super) struct Host {
     pub(super) name: NestName,
     pub(super) nest: Option<Nest>,
     pub(super) body: Body,
+    /// Where its nest looks for the flock.
+    pub(super) seeds: BTreeSet<usize>,
     /// Its clock is ahead of the world's by so many microseconds.
     pub(super) skew: i64,
     pub(super) frozen_until: Time,
@@ -39,6 +41,7 @@ impl Host {
             name,
             nest: None,
             body: Body::default(),
+            seeds: BTreeSet::new(),
             skew,
             frozen_until: now,
             boots: 0,

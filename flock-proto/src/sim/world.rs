@@ -173,7 +173,9 @@ impl World {
                 seeds.extend(self.rng.pick(&running));
             }
         }
-        seeds.into_iter().filter(|&seed| seed != host).map(Self::address).collect()
+        seeds.remove(&host);
+        self.hosts[host].seeds.clone_from(&seeds);
+        seeds.into_iter().map(Self::address).collect()
     }
 
     /// Where nests that start from now on look for the flock, beside the first two hosts.

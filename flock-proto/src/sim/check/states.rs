@@ -93,6 +93,7 @@ impl World {
 
     /// A host is gone: what nobody else holds is lost.
     pub(in crate::sim) fn forget_states_of(&mut self, host: usize) {
+        let dead = self.hosts[host].id();
         let mut held = BTreeMap::<Dot, BTreeSet<u64>>::new();
         for (_, other) in self.hosts.iter().enumerate().filter(|(other, _)| *other != host) {
             let lives = other.body.table.values().filter(|entry| entry.state.lives());
@@ -102,7 +103,7 @@ impl World {
                 }
             }
             let nest = other.nest.iter();
-            for (birth, state) in nest.flat_map(|nest| nest.states_on_the_way()) {
+            for (birth, state) in nest.flat_map(|nest| nest.states_on_the_way(dead)) {
                 if let Some(memory) = Memory::decode(&state) {
                     held.entry(birth).or_default().extend(memory.numbers());
                 }

@@ -141,8 +141,11 @@ impl World {
             let id = self.hosts[other].nest.as_ref().map(crate::Nest::id);
             id.is_some_and(|id| after.member(id).is_some())
         };
-        if self.checks.rough && self.up().into_iter().any(|other| other != host && !knows(other)) {
+        let seeds_down = self.hosts[host].seeds.iter().all(|&seed| self.nest(seed).is_none());
+        let apart = self.up().into_iter().any(|other| other != host && !knows(other));
+        if apart && (self.checks.rough || seeds_down) {
             // All seeds are gone, and it forms a flock of its own: as if the network were cut.
+            self.checks.on_fault();
             self.facts.on_torn(now);
         }
         if self.checks.rough || !self.net.is_whole() {
