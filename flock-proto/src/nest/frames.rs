@@ -6,7 +6,7 @@ use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::membership::{self, SwimOut};
 use crate::time::Time;
-use crate::wire::{Frame, FrameError, Header, Suspected, Swim};
+use crate::wire::{EncodedBody, Frame, FrameError, Header, Suspected, Swim};
 use crate::{Effect, Event, Hlc, NestId};
 
 impl Nest {
@@ -15,6 +15,13 @@ impl Nest {
     pub(super) fn send(&mut self, to: NestId, frame: &Frame) {
         if let Some((over, header)) = self.way_to(to) {
             self.out.push(Effect::Send { to: over, frame: frame.encode(header) });
+        }
+    }
+
+    /// The same of a body that was encoded already.
+    pub(super) fn send_body(&mut self, to: NestId, body: EncodedBody) {
+        if let Some((over, header)) = self.way_to(to) {
+            self.out.push(Effect::Send { to: over, frame: body.encode(header) });
         }
     }
 

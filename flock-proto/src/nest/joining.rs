@@ -46,7 +46,7 @@ impl Nest {
         self.roster.put(Card {
             id: self.id,
             name: self.me.name.clone(),
-            address: self.me.address.clone(),
+            address: self.me.address.as_str().into(),
             state: self.state,
             weight: self.me.weight,
             unlinked,

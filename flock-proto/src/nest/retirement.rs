@@ -287,7 +287,7 @@ impl Nest {
         self.become_another(id);
         let others = self.roster.cards().filter(|card| card.id != id && !card.left);
         for address in others.map(|card| card.address.clone()).collect::<Vec<_>>() {
-            self.dial(address);
+            self.dial(&address);
         }
     }
 
