@@ -3,11 +3,13 @@
 //!
 //! - `control`: the frames of the core.
 //! - `requests`: what two kinds of them hold, users' requests and the answers.
+//! - `roster`: what of a roster needs to be read.
 //! - `data`: the headers of calls, casts and their replies, laid out by hand.
 
 mod control;
 mod data;
 mod requests;
+mod roster;
 
 pub use control::{
     Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Heartbeat, Held,
@@ -16,3 +18,4 @@ pub use control::{
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
 pub use requests::{Claimed, Claims, Outcome, Request, Requests, Response, Responses, Wish};
+pub(crate) use roster::unknown_cards;

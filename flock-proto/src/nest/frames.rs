@@ -6,7 +6,9 @@ use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::membership::{self, SwimOut};
 use crate::time::Time;
-use crate::wire::{EncodedBody, Frame, FrameError, Header, Suspected, Swim};
+use crate::wire::{
+    Card, EncodedBody, Frame, FrameError, Header, Roster, Suspected, Swim, unknown_cards,
+};
 use crate::{Effect, Event, Hlc, NestId};
 
 impl Nest {
@@ -99,6 +101,14 @@ impl Nest {
             return self.pass_on(from, header.dest, bytes);
         }
         self.observe(header.author, header.stamp);
+        let roster = &self.roster;
+        if let Some(cards) = unknown_cards(bytes, |id, name, version| {
+            let card = roster.card(id);
+            let same = |card: &Card| card.name.as_str().as_bytes() == name;
+            card.is_some_and(|card| card.version >= version && same(card))
+        }) {
+            return self.on_roster(Roster { cards });
+        }
         match Frame::decode(bytes) {
             Ok(frame) => self.on_good_frame(header.author, header.stamp, frame),
             Err(FrameError::Kind(_)) => self.counters.unknown_frames += 1,

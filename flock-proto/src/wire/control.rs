@@ -36,7 +36,7 @@ pub const HEADER: usize = 28;
 const SHORT: usize = 512;
 
 /// The kind of [`Frame::Roster`].
-const ROSTER: u8 = 12;
+pub(super) const ROSTER: u8 = 12;
 
 /// A frame that crossed so many links is dropped: the views disagree, and its author asks again.
 pub const MAX_HOPS: u8 = 3;
@@ -218,7 +218,7 @@ impl Roster {
     }
 }
 
-fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+pub(super) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
     from.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut from).map_err(|e| FrameError::Body(e.to_string()))?;
