@@ -201,7 +201,7 @@ fn nests(nest: &Nest) -> Vec<NestInfo> {
         let birds = shares.get(&member.id).copied().unwrap_or_default();
         NestInfo {
             name: member.name.clone(),
-            address: member.address.clone(),
+            address: member.address.to_string(),
             state: member.state,
             suspected: suspects.contains(&member.id),
             weight: member.weight,

@@ -22,7 +22,7 @@ impl Flock {
             names.into_iter().filter_map(|name| NestName::new(name.as_ref()).ok()).collect();
         let view = self.shared().view();
         let members = view.members().iter().filter(|m| names.contains(&m.name));
-        let addresses: Vec<String> = members.map(|m| m.address.clone()).collect();
+        let addresses: Vec<String> = members.map(|m| m.address.to_string()).collect();
         links.cutter().cut(names, addresses);
     }
 

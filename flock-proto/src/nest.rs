@@ -154,6 +154,8 @@ pub struct Nest {
     found_at: BTreeMap<String, NestName>,
     /// Seeds of which it isn't known yet whether a nest is there.
     unheard: BTreeSet<String>,
+    /// A nest to which a link leads and of which nothing else was known, when that was last looked at.
+    unknown: Option<NestId>,
     /// Whether joiners may form a flock with this one, as it was when last looked at.
     may_form_before: bool,
     deaths: BTreeMap<NestId, Death>,
@@ -266,6 +268,7 @@ impl Nest {
             dialing: BTreeMap::new(),
             found_at: BTreeMap::new(),
             unheard: BTreeSet::new(),
+            unknown: None,
             may_form_before: false,
             deaths: BTreeMap::new(),
             probing: BTreeMap::new(),

@@ -19,23 +19,24 @@ impl Places {
         Self { table: Vec::new() }
     }
 
-    /// The places at which an id may stand, the likeliest first.
-    fn of(&self, id: NestId) -> impl Iterator<Item = usize> + use<> {
-        let mask = self.table.len().wrapping_sub(1);
+    /// The place at which an id stands, if no other is there; else one of those behind it.
+    const fn first(id: NestId) -> usize {
         // The low bits of an id are drawn at random; those of a test's may not be.
-        let first = (id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
-        (first..=usize::MAX).take(self.table.len()).map(move |at| at & mask)
+        (id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
     }
 
     /// The number of this nest's entry, among those that `is_its` says to be.
     pub(crate) fn find(&self, id: NestId, is_its: impl Fn(u32) -> bool) -> Option<u32> {
-        for at in self.of(id) {
+        let mask = self.table.len().wrapping_sub(1);
+        let mut at = Self::first(id) & mask;
+        // Of the places half are free, at least.
+        loop {
             let number = self.table.get(at)?.checked_sub(1)?;
             if is_its(number) {
                 return Some(number);
             }
+            at = (at + 1) & mask;
         }
-        None
     }
 
     /// Gives a new entry its place. False, and nothing is done, if it is getting crowded: then all must
@@ -43,10 +44,12 @@ impl Places {
     pub(crate) fn add(&mut self, id: NestId, number: u32) -> bool {
         let fits = (number as usize + 1) * 2 <= self.table.len();
         if fits {
-            let free = self.of(id).find(|at| self.table.get(*at) == Some(&0));
-            if let Some(place) = free.and_then(|at| self.table.get_mut(at)) {
-                *place = number + 1;
+            let mask = self.table.len() - 1;
+            let mut at = Self::first(id) & mask;
+            while self.table[at] != 0 {
+                at = (at + 1) & mask;
             }
+            self.table[at] = number + 1;
         }
         fits
     }
@@ -156,6 +159,13 @@ impl<T> NestMap<T> {
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> + '_ {
         self.iter().map(|(_, value)| value)
+    }
+}
+
+impl<T> NestMap<T> {
+    /// In no order.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> + '_ {
+        self.entries.iter_mut().map(|(_, value)| value)
     }
 }
 

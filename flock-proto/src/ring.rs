@@ -159,12 +159,15 @@ impl Ring {
                 }
             }
         };
+        // Where the search for a cut begins: as many points on in both rings.
+        let mut near = (0, 0);
         for (at, &(to, _)) in self.points.iter().enumerate().filter(|(_, (_, own))| *own == nest) {
             let before = at.checked_sub(1).and_then(|at| self.points.get(at));
             // The first arc comes round the end of the circle, from where both rings end.
             let (mut from, cut) = before.map_or((last.max(last_then), 0), |&(from, _)| {
-                (from, then.partition_point(|&(at, _)| at <= from))
+                (from, first_after(then, from, near.1 + at - near.0))
             });
+            near = (at, cut);
             let mut cuts = then.get(cut..).unwrap_or_default().iter();
             let behind = loop {
                 match cuts.next() {
@@ -188,6 +191,14 @@ impl Ring {
         }
         gained
     }
+}
+
+/// The first point behind this place, which isn't far from that number.
+fn first_after(points: &[(u64, NestId)], place: u64, near: usize) -> usize {
+    let (before, after) = points.split_at(near.min(points.len()));
+    let less = before.iter().rev().take_while(|(at, _)| *at > place).count();
+    let more = after.iter().take_while(|(at, _)| *at <= place).count();
+    before.len() - less + more
 }
 
 /// Nests with how many points each has, in the order of their names, the stable identity: incarnations

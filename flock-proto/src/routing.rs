@@ -81,7 +81,7 @@ mod tests {
         let member = |id, name, state, via| Member {
             id,
             name: NestName::new(name).expect("a name"),
-            address: String::new(),
+            address: "".into(),
             state,
             weight: 1,
             via,

@@ -41,7 +41,7 @@ pub struct Member {
     /// Its name.
     pub name: NestName,
     /// Where it listens, as `host:port`.
-    pub address: String,
+    pub address: Arc<str>,
     /// What it says of itself.
     pub state: NestState,
     /// Its share of the ring in units; 0 owns nothing.
@@ -92,11 +92,6 @@ impl View {
             shared(fingerprint, || self.ring.revised(up(&members)))
         };
         Self::with(self.me, members, ring, fingerprint)
-    }
-
-    /// The fingerprint of a view over these members, which are in order.
-    pub(crate) fn fingerprint_of(members: &[Member]) -> Fingerprint {
-        fingerprint(members)
     }
 
     /// The nest whose view this is.

@@ -4,12 +4,14 @@
 //! - `control`: the frames of the core.
 //! - `carried`: what some of them hold, the states of birds.
 //! - `requests`: what two kinds of them hold, users' requests and the answers.
+//! - `roster`: what of a roster needs to be read.
 //! - `data`: the headers of calls, casts and their replies, laid out by hand.
 
 mod carried;
 mod control;
 mod data;
 mod requests;
+mod roster;
 
 pub use carried::{Carried, LifeId, Snapshot};
 pub use control::{
@@ -19,3 +21,4 @@ pub use control::{
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
 pub use requests::{Claimed, Claims, Outcome, Request, Requests, Response, Responses, Wish};
+pub(crate) use roster::unknown_cards;

@@ -496,7 +496,7 @@ impl data_link::Links for Links {
         if open.closed || open.failed.contains_key(&to) {
             return None;
         }
-        let peer = Peer { id: to, name: member.name.clone(), address: member.address.clone() };
+        let peer = Peer { id: to, name: member.name.clone(), address: member.address.to_string() };
         let link = self.pipe_to(peer, LinkKind::Data, true);
         let mut more = BTreeMap::clone(&self.outgoing.load());
         more.insert(to, link.clone());

@@ -103,7 +103,7 @@ pub(super) fn view(me: NestId, nests: &[NestId], via: impl Fn(NestId) -> Via) ->
     let members = nests.iter().map(|&id| Member {
         id,
         name: nest_name(id),
-        address: String::new(),
+        address: "".into(),
         state: NestState::Up,
         weight: 1,
         via: if id == me { Via::Me } else { via(id) },

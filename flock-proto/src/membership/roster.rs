@@ -30,13 +30,16 @@ fn digest(card: &Card) -> u64 {
 impl Roster {
     /// Takes a card; true if it was new. Of two nests that drew one number the first one has it:
     /// the other must draw again.
-    pub(crate) fn put(&mut self, card: Card) -> bool {
+    pub(crate) fn put(&mut self, mut card: Card) -> bool {
         let age = |card: &Card| {
             let older = planted(Bug::OlderIncarnations);
             (if older { u64::MAX - card.id.0 } else { card.id.0 }, card.version)
         };
-        // The same incarnation, mostly: found without comparing names.
+        // The same incarnation, mostly: found without comparing names. And mostly no later card of it.
         let same = self.cards.get(card.id);
+        if same.is_some_and(|known| known.version >= card.version) {
+            return false;
+        }
         if same.is_some_and(|known| known.name != card.name) {
             return false;
         }
@@ -51,6 +54,13 @@ impl Roster {
                 self.cards.remove(id);
             }
             self.news.remove(&id);
+        }
+        if let Some(same) = self.cards.get(card.id) {
+            // The texts that views hold, too: what is the same is seen without a look at it.
+            card.name = same.name.clone();
+            if card.address == same.address {
+                card.address = same.address.clone();
+            }
         }
         self.digest ^= digest(&card);
         self.ids.insert(card.name.clone(), card.id);
@@ -72,6 +82,11 @@ impl Roster {
     /// The incarnations of all cards, in order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NestId> + '_ {
         self.cards.ids()
+    }
+
+    /// The same with the cards.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (NestId, &Card)> + '_ {
+        self.cards.iter()
     }
 
     /// All cards, by incarnation.

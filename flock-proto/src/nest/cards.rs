@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::wire::{Card, Frame, Heartbeat, Roster};
+use crate::wire::{Frame, Heartbeat, Roster};
 use crate::{NestId, Time};
 
 /// To one neighbour all cards are sent no more often than this. Two that can't agree, for whatever
@@ -47,9 +47,11 @@ impl Nest {
         if cards.is_empty() {
             return;
         }
-        let missed: BTreeSet<NestId> = cards.iter().flat_map(|c| &c.unlinked).copied().collect();
+        let mut missed: Vec<NestId> = cards.iter().flat_map(|c| &c.unlinked).copied().collect();
+        missed.sort_unstable();
+        missed.dedup();
         let (missed, others): (Vec<_>, Vec<_>) =
-            self.links.ids().partition(|id| missed.contains(id));
+            self.links.ids().partition(|id| missed.binary_search(id).is_ok());
         let mut to = self.some_of(missed);
         to.extend(self.some_of(others));
         self.send_to_all(to, &Frame::Roster(Roster { cards }));
@@ -130,10 +132,10 @@ impl Nest {
     fn send_all_cards(&mut self, to: NestId) {
         let Some(link) = self.links.get_mut(to) else { return };
         link.cards_at = Some(self.now);
-        let cards: Vec<Card> = self.roster.cards().cloned().collect();
         let each = Duration::from_secs(1) / self.config.cards_per_second.max(1);
-        self.owed.free_at = self.now + each * cards.len() as u32;
-        self.send(to, &Frame::Roster(Roster { cards }));
+        self.owed.free_at = self.now + each * self.roster.ids().count() as u32;
+        let cards = Roster::encode_body(self.roster.cards());
+        self.send_body(to, cards);
         let beat = self.beat();
         self.send(to, &beat);
     }

@@ -6,7 +6,9 @@ use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::membership::{self, SwimOut};
 use crate::time::Time;
-use crate::wire::{Frame, FrameError, Header, Suspected, Swim};
+use crate::wire::{
+    Card, EncodedBody, Frame, FrameError, Header, Roster, Suspected, Swim, unknown_cards,
+};
 use crate::{Effect, Event, Hlc, NestId};
 
 impl Nest {
@@ -15,6 +17,13 @@ impl Nest {
     pub(super) fn send(&mut self, to: NestId, frame: &Frame) {
         if let Some((over, header)) = self.way_to(to) {
             self.out.push(Effect::Send { to: over, frame: frame.encode(header) });
+        }
+    }
+
+    /// The same of a body that was encoded already.
+    pub(super) fn send_body(&mut self, to: NestId, body: EncodedBody) {
+        if let Some((over, header)) = self.way_to(to) {
+            self.out.push(Effect::Send { to: over, frame: body.encode(header) });
         }
     }
 
@@ -92,6 +101,14 @@ impl Nest {
             return self.pass_on(from, header.dest, bytes);
         }
         self.observe(header.author, header.stamp);
+        let roster = &self.roster;
+        if let Some(cards) = unknown_cards(bytes, |id, name, version| {
+            let card = roster.card(id);
+            let same = |card: &Card| card.name.as_str().as_bytes() == name;
+            card.is_some_and(|card| card.version >= version && same(card))
+        }) {
+            return self.on_roster(Roster { cards });
+        }
         match Frame::decode(bytes) {
             Ok(frame) => self.on_good_frame(header.author, header.stamp, frame),
             Err(FrameError::Kind(_)) => self.counters.unknown_frames += 1,

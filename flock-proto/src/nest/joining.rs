@@ -46,7 +46,7 @@ impl Nest {
         self.roster.put(Card {
             id: self.id,
             name: self.me.name.clone(),
-            address: self.me.address.clone(),
+            address: self.me.address.as_str().into(),
             state: self.state,
             weight: self.me.weight,
             unlinked,
@@ -92,9 +92,18 @@ impl Nest {
     /// Whether this nest may be part of a flock that joiners form among themselves: not while a seed
     /// may yet turn out to be a flock that is merely slow to answer, or a link leads to a nest of
     /// which nothing is known yet. Two joiners that found each other first would be a second flock.
-    fn may_form(&self) -> bool {
-        let patient = self.unheard.is_empty() || self.now >= self.born + self.config.form_after;
-        patient && without(self.links.ids(), self.swim.alive().iter().copied()).next().is_none()
+    fn may_form(&mut self) -> bool {
+        if !self.unheard.is_empty() && self.now < self.born + self.config.form_after {
+            return false;
+        }
+        let (links, alive) = (&self.links, self.swim.alive());
+        // Asked after each frame: mostly it is the same nest of which nothing is known.
+        let unknown = |id: &NestId| links.contains(*id) && !alive.contains(id);
+        self.unknown = self
+            .unknown
+            .filter(unknown)
+            .or_else(|| without(links.ids(), alive.iter().copied()).next());
+        self.unknown.is_none()
     }
 
     pub(super) fn send_held_to_joiners(&mut self) {

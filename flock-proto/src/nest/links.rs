@@ -1,6 +1,7 @@
 //! Links between nests: dialled, lost, silent; and how a dead process is told from a lost link.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Nest;
@@ -37,19 +38,19 @@ impl Nest {
         self.unheard = self.me.seeds.iter().cloned().collect();
         self.unheard.remove(&self.me.address);
         for address in self.me.seeds.clone() {
-            self.dial(address);
+            self.dial(&address);
         }
     }
 
-    pub(super) fn dial(&mut self, address: String) {
+    pub(super) fn dial(&mut self, address: &str) {
         if address == self.me.address || address.is_empty() {
             return;
         }
-        if self.dialing.get(&address).is_some_and(|&until| until > self.now) {
+        if self.dialing.get(address).is_some_and(|&until| until > self.now) {
             return;
         }
-        self.dialing.insert(address.clone(), self.now + self.config.dial_for);
-        self.out.push(Effect::Dial { address });
+        self.dialing.insert(address.to_owned(), self.now + self.config.dial_for);
+        self.out.push(Effect::Dial { address: address.to_owned() });
     }
 
     pub(super) fn on_link_opened(&mut self, peer: Peer, dialled: Option<String>) {
@@ -129,7 +130,7 @@ impl Nest {
                 },
             );
             self.timers.death = self.timers.death.min(self.now + self.config.probe_every);
-            self.dial(link.peer.address);
+            self.dial(&link.peer.address);
         }
     }
 
@@ -141,7 +142,7 @@ impl Nest {
         let at_address: Vec<NestId> = self
             .roster
             .cards()
-            .filter(|card| card.address == address)
+            .filter(|card| &*card.address == address)
             .map(|card| card.id)
             .collect();
         for id in at_address {
@@ -210,8 +211,8 @@ impl Nest {
         }
         if let Some(address) = self.roster.card(target).map(|card| card.address.clone()) {
             self.probing.entry(target).or_default().insert(from);
-            self.dialing.remove(&address);
-            self.dial(address);
+            self.dialing.remove(&*address);
+            self.dial(&address);
         }
     }
 
@@ -248,7 +249,7 @@ impl Nest {
                 death.next = now + probe_every;
             }
             if let Some(address) = self.roster.card(id).map(|card| card.address.clone()) {
-                self.dial(address);
+                self.dial(&address);
             }
         }
         self.timers.death =
@@ -259,12 +260,15 @@ impl Nest {
     /// addresses where a lost part of the flock may be. Stock SWIM never goes back to those.
     pub(super) fn redial(&mut self) {
         let alive = self.swim.alive();
-        let mut wanted: Vec<String> = Vec::new();
-        let mut missing: Vec<String> = Vec::new();
+        let mut wanted: Vec<Arc<str>> = Vec::new();
+        let mut missing: Vec<&str> = Vec::new();
         let unlinked = without(self.roster.ids(), self.links.ids()).filter(|&id| id != self.id);
         for card in unlinked.filter_map(|id| self.roster.card(id)).filter(|card| !card.left) {
-            if alive.contains(&card.id) { &mut wanted } else { &mut missing }
-                .push(card.address.clone());
+            if alive.contains(&card.id) {
+                wanted.push(card.address.clone());
+            } else {
+                missing.push(&card.address);
+            }
         }
         let is_linked = |seed: &str| {
             let found = self.found_at.get(seed);
@@ -277,13 +281,14 @@ impl Nest {
                     .values()
                     .any(|link| link.peer.address == seed || Some(&link.peer.name) == found)
         };
-        missing.extend(self.me.seeds.iter().filter(|seed| !is_linked(seed)).cloned());
+        let seeds = self.me.seeds.iter().map(String::as_str);
+        missing.extend(seeds.filter(|seed| !is_linked(seed)));
         for _ in 0..2 {
             let missing = self.rng.pick(&missing).filter(|_| !planted(Bug::LostNests));
-            wanted.extend(missing.cloned());
+            wanted.extend(missing.map(|&address| address.into()));
         }
         for address in wanted {
-            self.dial(address);
+            self.dial(&address);
         }
         let strangers: Vec<_> = without(self.links.ids(), self.swim.alive().iter().copied())
             .filter_map(|id| Some((id, self.links.get(id)?.peer.name.clone())))

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
-use crate::nest_map::without;
+use crate::nest_map::{NestMap, without};
 use crate::registry::Vector;
 use crate::{BirdName, Dot, Effect, Event, NestId, NestName, NestState, Time, View};
 
@@ -20,8 +20,8 @@ use crate::{BirdName, Dot, Effect, Event, NestId, NestName, NestState, Time, Vie
 pub(super) struct Retirement {
     /// Those that vectors still name.
     gone: BTreeMap<NestId, Gone>,
-    /// What each member knew of their operations when it last said so.
-    agreed: BTreeMap<NestId, BTreeMap<NestId, u64>>,
+    /// What each member knew of their operations when it last said so, in the order of those.
+    agreed: NestMap<Vec<(NestId, u64)>>,
     /// What a nest knew whose horizon is beyond ours.
     theirs: Option<(NestId, Vector)>,
     /// Members that name incarnations which are retired here, and will write anew what those wrote.
@@ -38,21 +38,30 @@ struct Gone {
     name: Option<NestName>,
 }
 
+/// Mostly nothing is.
+fn note_if_new(known: &mut Vec<(NestId, u64)>, now: impl Iterator<Item = (NestId, u64)> + Clone) {
+    if !now.clone().eq(known.iter().copied()) {
+        known.clear();
+        known.extend(now);
+    }
+}
+
 impl Nest {
     /// Takes note of what another nest knows of the dead, and of its horizon.
     pub(super) fn note_horizon(&mut self, nest: NestId, vector: Option<&Vector>) {
         let mine = self.registry.vector();
-        let known = |id: NestId| match vector {
-            Some(vector) if !vector.is_retired(id) => vector.seq(id),
-            _ => mine.seq(id),
-        };
+        let theirs = vector.unwrap_or(mine);
         let retirement = &mut self.retirement;
-        let agreed = retirement.agreed.entry(nest).or_default();
-        let now = retirement.gone.keys().map(|&id| (id, known(id)));
-        // Mostly nothing is new.
-        if !now.clone().eq(agreed.iter().map(|(&id, &seq)| (id, seq))) {
-            *agreed = now.collect();
-        }
+        let agreed = retirement.agreed.get_or_default(nest);
+        note_if_new(
+            agreed,
+            theirs.named(retirement.gone.keys().copied()).map(|(id, seq)| match seq {
+                Some(seq) => (id, seq),
+                // Retired there.
+                None if id <= theirs.horizon() => (id, mine.seq(id)),
+                None => (id, 0),
+            }),
+        );
         let mark = |set: &mut BTreeSet<NestId>, is_in| {
             if is_in {
                 set.insert(nest)
@@ -148,7 +157,7 @@ impl Nest {
         // Until they say otherwise.
         retirement.behind = self.view.others().collect();
         for agreed in retirement.agreed.values_mut() {
-            agreed.retain(|id, _| !gone.contains(id));
+            agreed.retain(|(id, _)| !gone.contains(id));
         }
         // What waited for this nest to follow; and what was handed to those that were ahead, and that
         // didn't take what they couldn't know.
@@ -187,8 +196,8 @@ impl Nest {
         let unheard = members().filter(|&id| vector.seq(id) == 0).min();
         let agree = |id: NestId| {
             let knows = |member: NestId| {
-                let agreed = self.retirement.agreed.get(&member);
-                agreed.and_then(|agreed| agreed.get(&id)) == Some(&vector.seq(id))
+                let agreed = self.retirement.agreed.get(member);
+                agreed.is_some_and(|agreed| agreed.binary_search(&(id, vector.seq(id))).is_ok())
             };
             members().all(|member| member == self.id || knows(member))
         };
@@ -205,7 +214,7 @@ impl Nest {
 
     /// A member is gone.
     pub(super) fn note_gone(&mut self, id: NestId, name: &NestName) {
-        self.retirement.agreed.remove(&id);
+        self.retirement.agreed.remove(id);
         self.retirement.behind.remove(&id);
         self.retirement.ahead.remove(&id);
         let gone = Gone { since: self.now, name: Some(name.clone()) };
@@ -287,7 +296,7 @@ impl Nest {
         self.become_another(id);
         let others = self.roster.cards().filter(|card| card.id != id && !card.left);
         for address in others.map(|card| card.address.clone()).collect::<Vec<_>>() {
-            self.dial(address);
+            self.dial(&address);
         }
     }
 

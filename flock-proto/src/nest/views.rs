@@ -7,7 +7,39 @@ use std::sync::Arc;
 use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::wire::Card;
-use crate::{Effect, Event, Member, NestId, NestState, Time, Via, View};
+use crate::{Effect, Event, Member, NestId, NestName, NestState, Time, Via, View};
+
+/// A member of the next view, if there is to be one: mostly none is, and its texts aren't even looked at.
+struct Present<'a> {
+    card: &'a Card,
+    state: NestState,
+    via: Via,
+}
+
+impl Present<'_> {
+    fn member(&self) -> Member {
+        let Self { card, state, via } = *self;
+        let (name, address) = (card.name.clone(), card.address.clone());
+        Member { id: card.id, name, address, state, weight: card.weight, via }
+    }
+
+    /// What the ring is made of, and the view's fingerprint.
+    fn in_ring(&self) -> (NestId, NestState, u32, &NestName) {
+        (self.card.id, self.state, self.card.weight, &self.card.name)
+    }
+
+    fn all(&self) -> ((NestId, NestState, u32, &NestName), Via, &Arc<str>) {
+        (self.in_ring(), self.via, &self.card.address)
+    }
+}
+
+fn in_ring(member: &Member) -> (NestId, NestState, u32, &NestName) {
+    (member.id, member.state, member.weight, &member.name)
+}
+
+fn all(member: &Member) -> ((NestId, NestState, u32, &NestName), Via, &Arc<str>) {
+    (in_ring(member), member.via, &member.address)
+}
 
 impl Nest {
     /// Brings the view up to date. Joins are gathered for a while, so that many nests that start
@@ -26,87 +58,81 @@ impl Nest {
         }
         self.timers.refresh = Time::NEVER;
         self.refreshed_at = self.now;
-        let next = self.members_now();
         self.links_changed = false;
         self.members_changed = false;
-        if View::fingerprint_of(&next) == self.view.fingerprint() {
-            self.view_at = Time::NEVER;
-            return self.enter_unless_same(next);
-        }
-        let (me_too, joins) = self.what_changes(&next);
-        let single = planted(Bug::SingleJoins);
-        if me_too && joins && self.now < self.view_at && !single {
-            if self.view_at == Time::NEVER {
-                self.view_at = self.now + self.config.coalesce_joins;
+        let mut next = self.members_now();
+        let ring = next.iter().filter(|it| it.state != NestState::Joining);
+        let ring_before = self.view.members().iter().filter(|m| m.state != NestState::Joining);
+        let mut view_at = Time::NEVER;
+        if !ring.map(Present::in_ring).eq(ring_before.map(in_ring)) {
+            let (me_too, joins) = self.what_changes(&next);
+            let single = planted(Bug::SingleJoins);
+            if me_too && joins && self.now < self.view_at && !single {
+                view_at = self.view_at.min(self.now + self.config.coalesce_joins);
+                // The joins wait; everything else about the members is news for the routers already.
+                self.hold_back(&mut next);
             }
-            // The joins wait; everything else about the members is news for the routers already.
-            return self.enter_unless_same(self.members_held_back(&next));
         }
-        self.view_at = Time::NEVER;
-        self.enter(self.view.revised(next));
-    }
-
-    fn enter_unless_same(&mut self, members: Vec<Member>) {
-        if members != self.view.members() {
+        let same = next.iter().map(Present::all).eq(self.view.members().iter().map(all));
+        let revised = (!same).then(|| next.iter().map(Present::member).collect());
+        self.view_at = view_at;
+        if let Some(members) = revised {
             self.enter(self.view.revised(members));
         }
     }
 
-    fn members_now(&self) -> Vec<Member> {
-        // In order.
+    fn members_now(&self) -> Vec<Present<'_>> {
         let (me, alive) = (self.id, self.swim.alive());
         let above = alive.range((Bound::Excluded(me), Bound::Unbounded));
         let ids = alive.range(..me).chain([&me]).chain(above);
-        ids.filter_map(|&id| self.roster.card(id))
-            .filter(|card| !card.left)
-            .map(|card| Member {
-                id: card.id,
-                name: card.name.clone(),
-                address: card.address.clone(),
-                state: card.state,
-                weight: card.weight,
-                via: self.via(card.id),
-            })
-            .collect()
-    }
-
-    fn via(&self, id: NestId) -> Via {
-        if id == self.id {
-            Via::Me
-        } else if self.links.contains(id) {
-            Via::Link
-        } else {
-            self.relay_to(id).map_or(Via::Nothing, Via::Relay)
+        // All three are in order: one walk along them.
+        let (mut cards, mut links) =
+            (self.roster.entries().peekable(), self.links.ids().peekable());
+        let mut members = Vec::with_capacity(alive.len() + 1);
+        for &id in ids {
+            while cards.next_if(|(other, _)| *other < id).is_some() {}
+            let Some((_, card)) = cards.next_if(|(other, _)| *other == id) else { continue };
+            if card.left {
+                continue;
+            }
+            while links.next_if(|other| *other < id).is_some() {}
+            let via = if id == me {
+                Via::Me
+            } else if links.peek() == Some(&id) {
+                Via::Link
+            } else {
+                self.relay_to(id).map_or(Via::Nothing, Via::Relay)
+            };
+            members.push(Present { card, state: card.state, via });
         }
+        members
     }
 
     /// Whether this nest itself stays as it is: for its own coming up or leaving nothing waits. And
     /// whether others came up, and nothing else changed in the ring.
-    fn what_changes(&self, next: &[Member]) -> (bool, bool) {
+    fn what_changes(&self, next: &[Present<'_>]) -> (bool, bool) {
         let next_of = |id: NestId| {
-            let at = next.binary_search_by_key(&id, |m| m.id).ok()?;
+            let at = next.binary_search_by_key(&id, |it| it.card.id).ok()?;
             next.get(at)
         };
         let in_ring = |member: &&Member| member.state != NestState::Joining;
         let me_too =
             self.view.member(self.id).map(|m| m.state) == next_of(self.id).map(|m| m.state);
         let joins = self.view.members().iter().filter(in_ring).all(|old| {
-            next_of(old.id).is_some_and(|new| new.state == old.state && new.weight == old.weight)
+            next_of(old.id)
+                .is_some_and(|new| new.state == old.state && new.card.weight == old.weight)
         });
         (me_too, joins)
     }
 
-    /// The members as they are, with those that came up still shown as joining.
-    fn members_held_back(&self, members: &[Member]) -> Vec<Member> {
-        let mut members = members.to_vec();
-        for member in &mut members {
-            let up_before =
-                self.view.member(member.id).is_some_and(|m| m.state != NestState::Joining);
-            if !up_before {
-                member.state = NestState::Joining;
+    /// Has those that came up shown as joining still.
+    fn hold_back(&self, members: &mut [Present<'_>]) {
+        for it in members {
+            let before = self.view.member(it.card.id);
+            if before.is_none_or(|m| m.state == NestState::Joining) {
+                it.state = NestState::Joining;
             }
         }
-        members
     }
 
     fn enter(&mut self, next: View) {

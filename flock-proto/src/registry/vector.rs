@@ -48,6 +48,19 @@ impl Vector {
         })
     }
 
+    /// The same of several incarnations, which are in order: none of those that aren't named.
+    pub fn named<'a>(
+        &'a self,
+        ids: impl Iterator<Item = NestId> + Clone + 'a,
+    ) -> impl Iterator<Item = (NestId, Option<u64>)> + Clone + 'a {
+        // One walk along the two.
+        let mut mine = self.seqs.iter().peekable();
+        ids.map(move |id| {
+            while mine.next_if(|(origin, _)| *origin < id).is_some() {}
+            (id, mine.peek().filter(|(origin, _)| *origin == id).map(|(_, seq)| *seq))
+        })
+    }
+
     /// Where an incarnation stands, or would.
     fn find(&self, origin: NestId) -> Result<usize, usize> {
         self.seqs.binary_search_by_key(&origin, |(id, _)| *id)
@@ -209,6 +222,11 @@ mod tests {
             assert_eq!(a.covers_all(&b), b.iter().all(|dot| a.covers(dot)), "{a:?} {b:?}");
             let retires = a.horizon() > NestId(0) && b.iter().any(|dot| a.is_retired(dot.origin));
             assert_eq!(a.retires_of(&b), retires, "{a:?} {b:?}");
+            let of = |id: NestId| a.iter().find(|dot| dot.origin == id).map(|dot| dot.seq);
+            let ids: Vec<NestId> = b.iter().map(|dot| dot.origin).collect();
+            let named: Vec<_> = a.named(ids.iter().copied()).collect();
+            let found: Vec<_> = ids.iter().map(|&id| (id, of(id))).collect();
+            assert_eq!(named, found, "{a:?} {b:?}");
             covered += usize::from(a.covers_all(&b) && !b.is_empty());
         }
         assert!(covered > 20, "{covered}");

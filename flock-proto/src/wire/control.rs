@@ -14,6 +14,7 @@
 //! | 20..28 | the nest it is meant for |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carried::{Carried, Snapshot};
 use super::{Claimed, Claims, Requests, Responses};
+use crate::ids::shared_text;
 use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
 use crate::{BirdName, Dot, Fence, Fingerprint, Hlc, NestId, NestName, NestState};
 
@@ -33,6 +35,9 @@ pub const HEADER: usize = 28;
 
 /// Frames up to this length may share their room. A slow link keeps that of all of them for its own.
 const SHORT: usize = 512;
+
+/// The kind of [`Frame::Roster`].
+pub(super) const ROSTER: u8 = 12;
 
 /// A frame that crossed so many links is dropped: the views disagree, and its author asks again.
 pub const MAX_HOPS: u8 = 3;
@@ -88,15 +93,7 @@ macro_rules! frames {
 
             /// The body as bytes, for several receivers.
             pub fn encode_body(&self) -> EncodedBody {
-                let kind = match self { $(Self::$name(_) => $kind,)* };
-                // Room for the header of the first receiver, which mostly is the only one.
-                let mut bytes = Vec::with_capacity(HEADER + 100);
-                bytes.extend_from_slice(&[0; HEADER]);
-                let done = match self { $(Self::$name(body) => {
-                    rmp_serde::encode::write_named(&mut bytes, body)
-                })* };
-                debug_assert!(done.is_ok(), "our own frames are plain values: {done:?}");
-                EncodedBody { kind, bytes }
+                match self { $(Self::$name(body) => EncodedBody::of($kind, body),)* }
             }
 
             /// Reads the body of a frame whose header was read.
@@ -121,6 +118,15 @@ pub struct EncodedBody {
 }
 
 impl EncodedBody {
+    fn of(kind: u8, body: &impl Serialize) -> Self {
+        // Room for the header of the first receiver, which mostly is the only one.
+        let mut bytes = Vec::with_capacity(HEADER + 100);
+        bytes.extend_from_slice(&[0; HEADER]);
+        let done = rmp_serde::encode::write_named(&mut bytes, body);
+        debug_assert!(done.is_ok(), "our own frames are plain values: {done:?}");
+        Self { kind, bytes }
+    }
+
     /// The frames for them. Short ones lie one behind the other, and are freed together: a hundred small
     /// pieces cost more than what is in them.
     pub fn frames(&self, headers: impl ExactSizeIterator<Item = Header>) -> Vec<Bytes> {
@@ -138,7 +144,8 @@ impl EncodedBody {
         (0..count).map(|_| all.split_to(len.min(all.len()))).collect()
     }
 
-    fn encode(mut self, header: Header) -> Bytes {
+    /// The frame for one nest.
+    pub fn encode(mut self, header: Header) -> Bytes {
         if let Some(room) = self.bytes.first_chunk_mut() {
             *room = header.encode(self.kind);
         }
@@ -201,7 +208,18 @@ frames! {
     45 Claimed(Claimed),
 }
 
-fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+impl Roster {
+    /// The body of a frame with these cards, which stay where they are.
+    pub fn encode_body<'a>(cards: impl Iterator<Item = &'a Card>) -> EncodedBody {
+        #[derive(Serialize)]
+        struct Cards<'a> {
+            cards: Vec<&'a Card>,
+        }
+        EncodedBody::of(ROSTER, &Cards { cards: cards.collect() })
+    }
+}
+
+pub(super) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
     from.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut from).map_err(|e| FrameError::Body(e.to_string()))?;
@@ -273,7 +291,8 @@ pub struct Card {
     /// Its name.
     pub name: NestName,
     /// Where it listens.
-    pub address: String,
+    #[serde(with = "shared_text")]
+    pub address: Arc<str>,
     /// Its state.
     pub state: NestState,
     /// Its weight.

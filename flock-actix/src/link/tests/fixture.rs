@@ -124,7 +124,7 @@ impl Body {
         let member = |of: &&Body| Member {
             id: of.id,
             name: of.name.clone(),
-            address: of.address.clone(),
+            address: of.address.as_str().into(),
             state: NestState::Up,
             weight: 1,
             via: Via::Link,

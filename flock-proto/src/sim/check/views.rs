@@ -24,9 +24,8 @@ fn owner_name(view: &View, hash: u64) -> Option<NestName> {
     view.owner(hash).and_then(|id| view.member(id)).map(|member| member.name.clone())
 }
 
-fn ring_names(view: &View) -> BTreeSet<NestName> {
-    let up = view.members().iter().filter(|m| m.state == NestState::Up);
-    up.map(|member| member.name.clone()).collect()
+fn is_in_ring(view: &View, name: &NestName) -> bool {
+    view.members().iter().any(|m| m.state == NestState::Up && m.name == *name)
 }
 
 impl Checks {
@@ -55,14 +54,13 @@ impl Checks {
 
     /// I2: names change hands only to a nest that came, or from one that went.
     fn check_moves(&mut self, before: &View, after: &View) {
-        let (old, new) = (ring_names(before), ring_names(after));
         for hash in probes() {
             let (from, to) = (owner_name(before, hash), owner_name(after, hash));
             if from == to {
                 continue;
             }
-            let came = to.as_ref().is_some_and(|to| !old.contains(to));
-            let went = from.as_ref().is_some_and(|from| !new.contains(from));
+            let came = to.as_ref().is_some_and(|to| !is_in_ring(before, to));
+            let went = from.as_ref().is_some_and(|from| !is_in_ring(after, from));
             let nobody = from.is_none() || to.is_none();
             if !came && !went && !nobody {
                 let what = format!("{hash:x} moved between old nests, from {from:?} to {to:?}");
