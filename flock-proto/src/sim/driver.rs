@@ -261,12 +261,16 @@ impl World {
         entry.birth = Some(birth);
         entry.fence = fence;
         entry.first_fence = fence;
+        entry.ran = false;
         let at = |ago: &Duration| {
             Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64))
         };
         entry.crashes = crashes.iter().map(at).collect();
         let ok = why != Why::Start || !self.rng.one_in(50);
-        let delay = Duration::from_millis(1 + self.rng.below(30));
+        let mut delay = Duration::from_millis(1 + self.rng.below(30));
+        if self.slow_hatches > 0 && self.whims.one_in(self.slow_hatches) {
+            delay += Duration::from_millis(self.whims.below(2_000));
+        }
         self.later(delay, host, Later::Hatched(name, fence, why, ok));
     }
 
@@ -345,6 +349,7 @@ impl World {
         let mut waiting = Vec::new();
         if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
             entry.state = State::Running;
+            entry.ran = true;
             waiting.extend(entry.queue.drain(..));
         }
         self.check_memory(host, &name, why);
@@ -357,7 +362,7 @@ impl World {
     pub(super) fn on_ended(&mut self, host: usize, name: BirdName, fence: Fence, why: EndWhy) {
         if self.is_life(host, &name, fence, State::Ending) {
             let entry = self.hosts[host].body.table.get(&name);
-            let lost = entry.filter(|_| why == EndWhy::LostConflict);
+            let lost = entry.filter(|entry| entry.ran && why == EndWhy::LostConflict);
             let snapshot = lost.map(|entry| entry.memory.encode());
             self.drop_life(host, &name);
             self.feed(host, Input::Ended { name, fence, snapshot });
@@ -371,15 +376,15 @@ impl World {
         let now = self.now;
         let mut crashes = Vec::new();
         // A state may be too large, or take too long.
-        let forgets = self.rng.one_in(32);
+        let forgets = self.whims.one_in(32);
         let mut snapshot = None;
         if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
             entry.state = State::Kept;
             crashes.extend(entry.crashes.iter().map(|&at| now.since(at)));
             let memory = std::mem::take(&mut entry.memory);
-            match entry.birth.filter(|_| forgets) {
+            match entry.birth.filter(|_| forgets && entry.ran) {
                 Some(birth) => self.checks.remembered.forget(birth, &memory),
-                None => snapshot = Some(memory.encode()),
+                None => snapshot = entry.ran.then(|| memory.encode()),
             }
         }
         self.checks.on_life_over(&name, host);

@@ -166,6 +166,8 @@ pub(super) struct Entry {
     pub(super) crashes: Vec<Time>,
     pub(super) queue: VecDeque<Parcel>,
     pub(super) memory: Memory,
+    /// It has hatched: before that there is nobody whose state could be taken.
+    pub(super) ran: bool,
 }
 
 impl Entry {
@@ -178,6 +180,7 @@ impl Entry {
             crashes: Vec::new(),
             queue: VecDeque::new(),
             memory: Memory::default(),
+            ran: false,
         }
     }
 }

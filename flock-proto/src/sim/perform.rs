@@ -165,7 +165,8 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(script: &'a Script) -> Self {
-        let world = World::with(script.seed, config(script));
+        let mut world = World::with(script.seed, config(script));
+        world.set_slow_hatches(script.slow_hatches);
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,

@@ -80,10 +80,13 @@ impl Planner {
             _ => 4096,
         };
         let retire_ms = if rng.one_in(3) && !steady { 12_000 } else { 0 };
+        let quick = steady || story.kind == Kind::Thawing || story.seed % 4 != 3;
+        let slow_hatches = if quick { 0 } else { 8 };
         let script = Script {
             seed: story.seed,
             log_len,
             retire_ms,
+            slow_hatches,
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),

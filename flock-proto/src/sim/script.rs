@@ -142,6 +142,8 @@ pub struct Script {
     pub log_len: usize,
     /// After how many milliseconds a dead incarnation is retired; 0: as configured by default.
     pub retire_ms: u64,
+    /// One hatch in so many takes long; 0: none.
+    pub slow_hatches: u64,
     /// How many names there are.
     pub names: u32,
     /// No crash, no cut: two lives of a bird may never coexist, not even for a moment.
@@ -152,9 +154,13 @@ pub struct Script {
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, log_len, retire_ms, names, smooth, lines } = self;
+        let Self { seed, log_len, retire_ms, slow_hatches, names, smooth, lines } = self;
         let climate = if *smooth { "smooth" } else { "rough" };
-        writeln!(f, "{climate} seed {seed} log {log_len} retire {retire_ms} names {names}")?;
+        write!(f, "{climate} seed {seed} log {log_len} retire {retire_ms} names {names}")?;
+        if *slow_hatches > 0 {
+            write!(f, " slow {slow_hatches}")?;
+        }
+        writeln!(f)?;
         for Line { deed, then } in lines {
             writeln!(f, "{deed} | {}", then.as_micros())?;
         }
@@ -202,6 +208,8 @@ fn head(text: &str) -> Result<Script, String> {
         log_len: value("log")? as usize,
         retire_ms: value("retire")?,
         names: value("names")? as u32,
+        // Scripts that were written down before this was thought of have none.
+        slow_hatches: value("slow").unwrap_or(0),
         lines: Vec::new(),
     })
 }
@@ -223,6 +231,7 @@ mod tests {
             seed: 7,
             log_len: 64,
             retire_ms: 0,
+            slow_hatches: 8,
             names: 24,
             smooth: false,
             lines: vec![

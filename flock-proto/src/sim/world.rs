@@ -38,6 +38,10 @@ pub struct World {
     pub(super) latency: (Duration, Duration),
     /// One frame in so many stalls for 200 to 1,000 ms, and all behind it on its link; 0: none.
     pub(super) stalls: u64,
+    /// One hatch in so many takes up to two seconds; 0: none.
+    pub(super) slow_hatches: u64,
+    /// What was thought of later draws from here, lest the stories told before become others.
+    pub(super) whims: Rng,
     /// Where new nests look for the flock beside the first two hosts; none: at one that runs.
     pub(super) seeds: Option<Vec<usize>>,
     pub(super) next_number: u64,
@@ -80,6 +84,8 @@ impl World {
             effects: Vec::new(),
             latency: (Duration::from_micros(100), Duration::from_micros(2_000)),
             stalls: 0,
+            slow_hatches: 0,
+            whims: Rng::new(seed ^ 0x0057_a7e5),
             seeds: None,
             next_number: 0,
             next_req: 0,
@@ -186,6 +192,11 @@ impl World {
     /// Has one frame in so many stall for 200 to 1,000 ms from now on; 0: none.
     pub const fn set_stalls(&mut self, one_in: u64) {
         self.stalls = one_in;
+    }
+
+    /// Has one hatch in so many take up to two seconds from now on; 0: none.
+    pub const fn set_slow_hatches(&mut self, one_in: u64) {
+        self.slow_hatches = one_in;
     }
 
     /// The nest leaves in good order.
