@@ -141,6 +141,12 @@ impl Builder {
         self
     }
 
+    /// How long a nest that [leaves](crate::Flock::leave) may take to hand its birds over. Default: 30 s.
+    pub const fn leave_timeout(mut self, wait: Duration) -> Self {
+        self.config.leave_for = wait;
+        self
+    }
+
     /// How long a bird that ends or moves may take to finish the calls that it has begun; then those end
     /// as [`CallError::Interrupted`](crate::CallError::Interrupted). Default: 5 s.
     pub const fn drain_timeout(mut self, wait: Duration) -> Self {

@@ -100,6 +100,9 @@ pub enum RequestError {
     /// The bird isn't grounded. Nothing changed.
     #[error("the bird is not grounded")]
     NotGrounded,
+    /// Nobody may listen for signals here. Nothing changed.
+    #[error("can't listen for signals: {0}")]
+    NoSignals(String),
     /// No nest owns anything: all have weight 0. Nothing changed.
     #[error("no nest of the flock owns birds")]
     NoOwner,

@@ -23,9 +23,6 @@ use crate::shared::Shared;
 /// their way to it.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long a nest that leaves may take to hand over its birds.
-const LEAVE: Duration = Duration::from_secs(60);
-
 /// The handle on a nest, and through it on the flock: cheap to clone, usable from any thread and
 /// under any runtime.
 ///
@@ -175,25 +172,25 @@ impl Flock {
         Request::new(self.clone(), name, Wish::Revive)
     }
 
-    /// Hands all birds over to the other nests, says goodbye, and shuts this nest down; other
-    /// handles on it are then of no use. What can't be handed over within 30 s is left to the
-    /// others, as if this nest had died. On an error the nest is still there.
-    pub async fn leave(&self) -> Result<(), RequestError> {
-        match self.ask(LEAVE, |req, _| Input::Leave { req }).await? {
-            Answer::Left => {}
-            other => return Err(self.refusal(other)),
-        }
+    /// Says goodbye to the others, who hear it out, and shuts this nest down.
+    pub(crate) async fn part(&self) -> Result<(), RequestError> {
         let core = self.core().ok_or(RequestError::Closed)?;
         if let Some(links) = core.rest().and_then(|rest| rest.links.upgrade()) {
             let shared = self.shared().clone();
             links.parted(GOODBYE, move || shared.holds_parcels()).await;
         }
+        self.shut().await;
+        Ok(())
+    }
+
+    /// Ends this nest at once.
+    pub(crate) async fn shut(&self) {
+        let Some(core) = self.core() else { return };
         core.shut();
         if self.keeper.is_some() {
             // A bird that waited for its own thread to end would wait for ever.
             core.ended().await;
         }
-        Ok(())
     }
 
     /// What happens from now on, as this nest sees it.

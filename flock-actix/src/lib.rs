@@ -55,6 +55,7 @@
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
 //! - `life`, `pump`, `supervisor`: how birds live, crash and live again.
+//! - `drain`: how a nest goes.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
@@ -69,6 +70,7 @@ mod call;
 mod codec;
 mod core;
 mod data_link;
+mod drain;
 mod error;
 mod events;
 mod flock;
@@ -101,6 +103,7 @@ pub use bird::{Bird, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Migrate, Sna
 pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, Reply};
 pub use builder::Builder;
 pub use call::{Call, CallError, Cast};
+pub use drain::{Departure, Ended};
 pub use error::{RequestError, StartError};
 pub use events::Events;
 pub use flock::Flock;

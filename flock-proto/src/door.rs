@@ -277,7 +277,10 @@ pub enum Answer {
     /// The bird isn't grounded; nothing changed.
     NotGrounded,
     /// The nest has left and may be shut down.
-    Left,
+    Left {
+        /// Birds that it could not hand over in time, or for which there was no other nest.
+        left_behind: Vec<BirdName>,
+    },
     /// The deadline passed. The request may still take effect.
     TimedOut,
     /// This nest is leaving and takes no requests.

@@ -8,7 +8,7 @@ use crate::membership::Swim;
 use crate::nest_map::without;
 use crate::registry::Vector;
 use crate::wire::{Card, Frame, Held};
-use crate::{Answer, Effect, NestId, NestState, ReqId, Time};
+use crate::{Answer, BirdName, Effect, NestId, NestState, ReqId, Time};
 
 /// A leave under way, or done.
 #[derive(Debug)]
@@ -256,7 +256,10 @@ impl Nest {
         if !planted(Bug::NoGoodbye) {
             self.send_to_all(all, &Frame::Goodbye(()));
         }
-        self.out.push(Effect::Answer { req, answer: Answer::Left });
+        let here = self.birds.keys().chain(self.snaps.keys()).chain(self.offers.keys());
+        let left_behind: BTreeSet<BirdName> = here.cloned().collect();
+        let left_behind = left_behind.into_iter().collect();
+        self.out.push(Effect::Answer { req, answer: Answer::Left { left_behind } });
     }
 
     fn may_leave(&mut self) -> bool {

@@ -168,7 +168,7 @@ impl World {
         if let Some(verdict) = self.facts.on_answer(req, &answer, heard) {
             self.check_answer(&verdict, &answer);
         }
-        if answer == Answer::Left {
+        if matches!(answer, Answer::Left { .. }) {
             self.on_left(host);
         }
         self.answers.insert(req, answer);

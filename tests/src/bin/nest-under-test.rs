@@ -187,7 +187,7 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
         Command::Events => {
             json!(*state.events.lock().unwrap_or_else(PoisonError::into_inner))
         }
-        Command::Leave => json!(flock.leave().await.map_err(|e| e.to_string())),
+        Command::Leave => json!(flock.leave().await.map(|_| ()).map_err(|e| e.to_string())),
     }
 }
 

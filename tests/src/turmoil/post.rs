@@ -275,7 +275,7 @@ impl Users {
         self.task = Some(spawn_local(async move {
             let Some(leaver) = nest.borrow().clone() else { return };
             match leaver.leave().await {
-                Ok(()) => {
+                Ok(_) => {
                     *nest.borrow_mut() = None;
                     post.set_stage(Stage::Out);
                     ledger::did(|did| did.leaves += 1);
