@@ -14,6 +14,7 @@
 //! - `turmoil`: stories of the real nests on simulated hosts.
 //! - `membership`: a hundred simulated nests: deaths, joins, a heal, and what that costs.
 //! - `bulk`: many starts by one call, in real processes.
+//! - `rolling`: real processes are restarted one after the other, under load.
 //! - `kill`: real processes are killed, and their birds live on.
 
 pub mod bulk;
@@ -23,6 +24,7 @@ mod options;
 mod progress;
 mod registry;
 mod report;
+mod rolling;
 mod simulate;
 mod turmoil;
 
@@ -57,6 +59,7 @@ const BENCHES: &[Bench] = &[
     turmoil::BENCH,
     bulk::BENCH,
     kill::BENCH,
+    rolling::BENCH,
 ];
 
 /// The word behind which this program is a nest, for its own benches.

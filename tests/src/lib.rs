@@ -1,5 +1,6 @@
 //! Tests with real processes, and the program `bench`: what they share.
 //!
+//! - `tally`: a bird that counts, and takes its count along.
 //! - `protocol`: what a test and a nest say to each other.
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
@@ -22,6 +23,7 @@ mod nests;
 mod network;
 mod poll;
 pub mod protocol;
+pub mod tally;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
 

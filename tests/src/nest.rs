@@ -7,8 +7,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -137,6 +138,20 @@ impl Nest {
         let words = [format!("-{signal}"), self.pid().to_string()];
         let sent = Process::new("kill").args(words).status().expect("`kill` runs");
         assert!(sent.success(), "kill -{signal} {}: {sent}", self.pid());
+    }
+
+    /// Tells its process to end, by SIGTERM, and waits until it has, of itself and in good order.
+    pub fn terminate(mut self, within: Duration) -> anyhow::Result<()> {
+        self.signal("TERM");
+        let begun = Instant::now();
+        loop {
+            match self.process.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("it ended with {status}"),
+                None if begun.elapsed() >= within => bail!("it runs on after {within:?}"),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
     }
 
     /// Ends its process as `kill -9` does: it is given no chance to say goodbye.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::detour::Detour;
 use crate::nest::Nest;
 use crate::poll::eventually;
@@ -91,6 +93,11 @@ impl Nests {
     #[track_caller]
     pub fn kill(&mut self, name: &str) {
         self.nests.remove(name).unwrap_or_else(|| panic!("there is no {name}")).kill();
+    }
+
+    /// Tells a nest's process to end, by SIGTERM, and waits until it has, of itself and in good order.
+    pub fn terminate(&mut self, name: &str, within: Duration) -> anyhow::Result<()> {
+        self.nests.remove(name).with_context(|| format!("there is no {name}"))?.terminate(within)
     }
 
     /// Has a nest leave; its process ends when it has.

@@ -13,6 +13,7 @@ use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState, Outcomes};
 use flock_tests::protocol::{
     Answered, Bulk, Command, Hello, Loaded, NestSeen, Orders, Question, Reply, Voice,
 };
+use flock_tests::tally::Tally;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -107,6 +108,7 @@ async fn serve(
         .bind(&orders.bind)
         .seeds(orders.seeds)
         .species::<Singer>()
+        .species::<Tally>()
         .weight(orders.weight)
         .form_after(form_after);
     if let Some(advertise) = orders.advertise {
@@ -120,13 +122,24 @@ async fn serve(
     tokio::spawn(note(flock.events(), Arc::clone(&state)));
     let address = flock.address().context("a nest that joined listens somewhere")?;
     say(&Hello { address: address.to_string() });
-    while let Some(Question { id, command }) = questions.recv().await {
+    let ended = flock.clone();
+    let mut ended = tokio::spawn(async move { ended.run_until_signal().await });
+    loop {
+        let Question { id, command } = tokio::select! {
+            question = questions.recv() => match question {
+                Some(question) => question,
+                None => return Ok(()),
+            },
+            ended = &mut ended => {
+                ended??;
+                return Ok(());
+            }
+        };
         let (flock, state) = (flock.clone(), Arc::clone(&state));
         tokio::spawn(async move {
             say(&Reply { id, answer: answer(&flock, &state, command).await });
         });
     }
-    Ok(())
 }
 
 #[derive(Debug, Default)]
