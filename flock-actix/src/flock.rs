@@ -234,7 +234,6 @@ impl Flock {
             Answer::TimedOut => RequestError::TimedOut,
             Answer::Leaving => RequestError::Leaving,
             Answer::NoOwner => RequestError::NoOwner,
-            Answer::NoQuorum => RequestError::NoQuorum,
             other => {
                 tracing::error!(?other, "an answer to another question");
                 RequestError::Closed

@@ -33,7 +33,6 @@ mod joining;
 mod links;
 mod looks;
 mod moving;
-mod quorum;
 mod replication;
 mod retirement;
 mod seals;
@@ -64,8 +63,6 @@ use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
-pub use quorum::Policy;
-use quorum::Quorum;
 use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
@@ -128,8 +125,6 @@ pub struct Nest {
     /// Snaps that wait until their new owner has taken in what is under way.
     held_back: BTreeSet<BirdName>,
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
-    quorum: Quorum,
-    could_take_over: bool,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -311,8 +306,6 @@ impl Nest {
             snaps: BTreeMap::new(),
             held_back: BTreeSet::new(),
             leftovers: BTreeMap::new(),
-            quorum: Quorum::default(),
-            could_take_over: true,
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -469,7 +462,6 @@ impl Nest {
             timers.join,
             self.view_at,
             self.swim.deadline(),
-            self.quorum_deadline(),
             self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
             self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
         ]
@@ -520,7 +512,6 @@ impl Nest {
         self.follow_horizon();
         self.try_up();
         self.refresh_view();
-        self.check_quorum();
         self.check_settled();
         self.look_at_gained();
         // A name's turn may touch its own record, not others: each runs once, and again only if

@@ -179,8 +179,7 @@ impl Nest {
 
     /// Looks for incarnations that are due, and takes the next step with them.
     pub(super) fn retire_dead(&mut self) {
-        // Whom a minority forgot, it would no longer count.
-        if self.state != NestState::Up || self.lacks_quorum() {
+        if self.state != NestState::Up {
             return;
         }
         self.find_gone();

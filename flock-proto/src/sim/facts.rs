@@ -126,8 +126,7 @@ impl Facts {
                 about.certain = Some(false);
             }
             Answer::Revived | Answer::NotGrounded if alone => about.certain = Some(true),
-            // It may have been begun by an owner that saw enough nests.
-            Answer::TimedOut | Answer::NoQuorum => {
+            Answer::TimedOut => {
                 about.doubt();
                 about.loose = true;
             }
