@@ -45,7 +45,8 @@
 //! ```
 //!
 //! Calls end exactly once, with the answer or a [`CallError`] that says what is then true; a bird
-//! sees each at most once. A crash, a move or a lost nest ends an actor's state: [`Bird::hatch`]
+//! sees each at most once. A crash or a lost nest ends an actor's state, a move of one that doesn't
+//! [migrate](Migrate), too: [`Bird::hatch`]
 //! builds it anew. What else is promised, and what is not, says the project's README.
 //!
 //! What lives where, in reading order:
@@ -126,3 +127,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The same of the book.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/moving-house.md")]
+struct MovingHouse;

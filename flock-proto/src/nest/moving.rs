@@ -140,9 +140,9 @@ impl Nest {
 
     /// Whether too much state is under way to that nest already.
     fn is_too_much(&self, name: &BirdName, owner: NestId) -> bool {
-        let size = self.snaps.get(name).map_or(0, |snap| snap.carried.len());
+        let size = self.snaps.get(name).map_or(0, |snap| snap.carried.size());
         let sent = self.snaps.values().filter(|snap| size > 0 && snap.sent_to == Some(owner));
-        let under_way: usize = sent.map(|snap| snap.carried.len()).sum();
+        let under_way: usize = sent.map(|snap| snap.carried.size()).sum();
         under_way > 0 && under_way + size > self.config.depart_bytes
     }
 

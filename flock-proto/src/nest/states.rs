@@ -87,7 +87,7 @@ impl Nest {
     /// No bird carries more than is configured: what is to be merged goes first.
     fn cap(&mut self, name: &BirdName, carried: &mut Carried) {
         let mut lost = 0;
-        while carried.len() > self.config.carried_bytes {
+        while carried.size() > self.config.carried_bytes {
             lost += 1;
             if carried.others.pop().is_none() {
                 carried.snapshot = None;

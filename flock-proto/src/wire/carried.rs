@@ -49,7 +49,7 @@ impl Carried {
     }
 
     /// How many bytes of state.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.snapshot.iter().chain(&self.others).map(|snapshot| snapshot.state.len()).sum()
     }
 
