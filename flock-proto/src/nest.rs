@@ -156,8 +156,12 @@ pub struct Nest {
     unheard: BTreeSet<String>,
     /// A nest to which a link leads and of which nothing else was known, when that was last looked at.
     unknown: Option<NestId>,
+    /// There was none, and nothing has changed since that could make one.
+    all_known: bool,
     /// Whether joiners may form a flock with this one, as it was when last looked at.
     may_form_before: bool,
+    /// Members to which there was no link when they were last looked for, in order.
+    missing: Vec<NestId>,
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
@@ -178,6 +182,8 @@ pub struct Nest {
     knowledge: NestMap<u64>,
     /// View and seals in which none was missing when last looked for.
     all_sealed: Option<(Fingerprint, u64)>,
+    /// A nest without whose seal nothing is settled, as it was when last looked at.
+    settles_after: Option<NestId>,
     /// The last seal before this nest entered the view.
     entered: u64,
     /// Nests that were part of a flock already when this one first saw them, and are not in its ring
@@ -269,7 +275,9 @@ impl Nest {
             found_at: BTreeMap::new(),
             unheard: BTreeSet::new(),
             unknown: None,
+            all_known: false,
             may_form_before: false,
+            missing: Vec::new(),
             deaths: BTreeMap::new(),
             probing: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -289,6 +297,7 @@ impl Nest {
             seal_changes: 0,
             all_sealed: None,
             checked_by: None,
+            settles_after: None,
             entered: 0,
             gained: Vec::new(),
             unseen: VecDeque::new(),

@@ -160,6 +160,32 @@ fn a_mass_join_costs_each_nest_a_bounded_number_of_rosters() {
 }
 
 #[test]
+fn a_mass_join_tells_nobody_which_links_are_still_to_be_opened() {
+    let world = crowd(1, 80, 0);
+    // A card that says nothing of links is shorter than 120 bytes, and each nest is told of each other's
+    // two dozen times.
+    let each = frames(&world, ROSTER).1 / (80 * 79);
+    assert!(each < 3000, "{each} bytes of cards for each pair");
+}
+
+#[test]
+fn a_joiner_whose_first_link_breaks_at_once_is_no_flock_of_its_own() {
+    for seed in 1..=40 {
+        let mut world = flock(seed, 3, &[]);
+        world.kill(0);
+        world.run(Duration::from_secs(3));
+        world.set_seeds(Vec::new());
+        let host = world.add_host();
+        let heard = |world: &World| world.nest(host).is_some_and(|nest| nest.acquaintances() > 1);
+        assert!(world.run_until(Duration::from_secs(1), heard), "seed {seed}: it heard of nobody");
+        world.break_link(host, 1);
+        assert!(world.run_until(Duration::from_secs(5), |world| world.is_up(host)), "seed {seed}");
+        let view = world.nest(host).map(|nest| nest.view().members().len());
+        assert_eq!(view, Some(3), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_joiner_is_sent_the_cards_that_are_no_news_any_more() {
     without(Bug::NoFullExchange, 1..=3, |seed| {
         let mut world = flock(seed, 5, &[]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Heartbeat, Roster};
-use crate::{NestId, Time};
+use crate::{NestId, NestState, Time};
 
 /// To one neighbour all cards are sent no more often than this. Two that can't agree, for whatever
 /// reason, must not send them to and fro.
@@ -83,9 +83,12 @@ impl Nest {
                 // Another nest drew the same number at the same moment.
                 self.on_outdated(card.id);
             }
-            let id = card.id;
+            let (id, is_joining) = (card.id, card.state == NestState::Joining);
             let is_new = self.roster.put(card);
             self.members_changed |= is_new;
+            if is_new && !is_joining {
+                self.look_who_is_up();
+            }
             of_lost |= is_new && self.registry.vector().is_retired(id);
         }
         if of_lost {

@@ -75,7 +75,11 @@ impl Nest {
     ) -> R {
         let mut out = SwimOut::default();
         let result = act(&mut self.swim, self.now, &mut out);
-        self.members_changed |= self.swim.take_changed();
+        if self.swim.take_changed() {
+            self.members_changed = true;
+            self.all_known = false;
+            self.look_who_is_up();
+        }
         if planted(Bug::NoIndirectPings) {
             out.packets.retain(|(_, packet)| !membership::asks_for_a_ping(packet));
         }

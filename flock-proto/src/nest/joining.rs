@@ -57,10 +57,16 @@ impl Nest {
         self.members_changed = true;
     }
 
-    /// Publishes which members this nest has no link to, so that nobody picks it to relay there.
+    /// Publishes which members this nest has no link to, so that nobody picks it to relay there. Only
+    /// those to which it had none the last time either: they have been dialled since, in vain. Where
+    /// many join, each lacks links to all at first, and would tell all of each.
     pub(super) fn note_unlinked(&mut self) {
         let alive = self.swim.alive().iter().copied();
-        let unlinked: Vec<NestId> = without(alive, self.links.ids()).collect();
+        let known = |id: &NestId| self.roster.card(*id).is_some();
+        let missing: Vec<NestId> = without(alive, self.links.ids()).filter(known).collect();
+        let before = std::mem::replace(&mut self.missing, missing.clone());
+        let unlinked: Vec<NestId> =
+            missing.into_iter().filter(|id| before.binary_search(id).is_ok()).collect();
         let Some(card) = self.roster.card(self.id) else { return };
         if card.unlinked == unlinked {
             return;
@@ -96,14 +102,18 @@ impl Nest {
         if !self.unheard.is_empty() && self.now < self.born + self.config.form_after {
             return false;
         }
+        // Asked after each frame: mostly there is none, or it is the same nest.
+        if self.all_known {
+            return true;
+        }
         let (links, alive) = (&self.links, self.swim.alive());
-        // Asked after each frame: mostly it is the same nest of which nothing is known.
         let unknown = |id: &NestId| links.contains(*id) && !alive.contains(id);
         self.unknown = self
             .unknown
             .filter(unknown)
             .or_else(|| without(links.ids(), alive.iter().copied()).next());
-        self.unknown.is_none()
+        self.all_known = self.unknown.is_none();
+        self.all_known
     }
 
     pub(super) fn send_held_to_joiners(&mut self) {
@@ -131,6 +141,8 @@ impl Nest {
             }
             self.note_horizon(from, Some(&held.vector));
             self.held.insert(from, held);
+            // A vector that is covered already needn't be kept: there is one of each nest.
+            self.is_held_by(from);
         }
     }
 
@@ -153,17 +165,54 @@ impl Nest {
     }
 
     /// Whether this nest is known to keep us from coming up: it is alive, and has told no card, or is
-    /// Up and doesn't hold us in its view, as far as we know.
-    fn is_kept_back_by(&self, id: NestId) -> bool {
+    /// Up and doesn't hold us in its view, as far as we know, or forms the flock before us.
+    fn is_kept_back_by(&mut self, id: NestId) -> bool {
         let up = |state| state == NestState::Up && !planted(Bug::UnheldJoiner);
+        let state = self.roster.card(id).map(|card| card.state);
         self.swim.alive().contains(&id)
-            && self.roster.card(id).is_none_or(|card| up(card.state) && !self.is_held_by(id))
+            && state.is_none_or(|state| {
+                (up(state) && !self.is_held_by(id))
+                    || (state == NestState::Joining && self.is_earlier(id))
+            })
+    }
+
+    /// Somebody may be Up: whoever would form the flock before us keeps us back no longer.
+    pub(super) fn look_who_is_up(&mut self) {
+        let joining = |id: &NestId| {
+            let card = self.roster.card(*id);
+            card.is_some_and(|card| card.state == NestState::Joining)
+        };
+        let _first = self.waits_for.take_if(|id| joining(id));
+    }
+
+    /// Whether this joiner forms the flock before us, where nobody is Up.
+    fn is_earlier(&self, id: NestId) -> bool {
+        self.roster.card(id).is_some_and(|card| card.name <= self.me.name)
+    }
+
+    /// One of those that are up by what this nest said, and that doesn't hold us yet as far as we know.
+    fn first_unheld_of(&mut self, id: NestId) -> Option<NestId> {
+        let mut up = std::mem::take(&mut self.held.get_mut(&id)?.up);
+        // Who holds us does so from now on.
+        up.retain(|other| *other != self.id && !self.is_held_by(*other));
+        let first = up.first().copied();
+        if let Some(held) = self.held.get_mut(&id) {
+            held.up = up;
+        }
+        first
     }
 
     /// Whether a nest holds us in its view, and we know what it knows.
-    fn is_held_by(&self, id: NestId) -> bool {
-        let held = self.held.get(&id);
-        held.is_some_and(|held| self.registry.vector().covers_all(&held.vector))
+    fn is_held_by(&mut self, id: NestId) -> bool {
+        let known = self.registry.vector();
+        self.held.get_mut(&id).is_some_and(|held| {
+            let covered = known.covers_all(&held.vector);
+            if covered {
+                // It is for good, and asked for after each frame.
+                held.vector = Vector::new();
+            }
+            covered
+        })
     }
 
     fn may_be_up(&mut self) -> bool {
@@ -172,8 +221,7 @@ impl Nest {
         if self.waits_for.is_some_and(|id| self.is_kept_back_by(id)) {
             return false;
         }
-        self.waits_for =
-            self.swim.alive().iter().copied().find(|&id| self.roster.card(id).is_none());
+        self.waits_for = without(self.swim.alive().iter().copied(), self.roster.ids()).next();
         if self.waits_for.is_some() {
             // It may be Up for all we know.
             return false;
@@ -185,27 +233,32 @@ impl Nest {
             .filter_map(|&id| self.roster.card(id).map(|card| (id, card.state)))
             .collect();
         if others.iter().any(|(_, state)| *state == NestState::Up) {
-            let ups = || others.iter().filter(|(_, state)| *state == NestState::Up);
+            let ups = others.iter().filter(|(_, state)| *state == NestState::Up).map(|(id, _)| *id);
+            let ups: Vec<NestId> = ups.collect();
+            let unheld = ups.iter().copied().find(|id| !self.is_held_by(*id));
             // A joiner that met one nest of many may not have heard of the rest yet: that one has.
-            let theirs = || ups().filter_map(|(id, _)| self.held.get(id)).flat_map(|held| &held.up);
-            let mut all = ups().map(|(id, _)| id).chain(theirs()).filter(|id| **id != self.id);
-            let waits_for = all.find(|id| !self.is_held_by(**id)).copied();
+            let waits_for =
+                unheld.or_else(|| ups.into_iter().find_map(|id| self.first_unheld_of(id)));
             self.waits_for = waits_for;
             return planted(Bug::UnheldJoiner) || waits_for.is_none();
         }
         if others.iter().any(|(_, state)| *state == NestState::Joining) {
             // Nobody is Up: the first by name forms the flock, and the others join it.
             let mut joining = others.iter().filter(|(_, state)| *state == NestState::Joining);
-            let first = joining
-                .all(|(id, _)| self.roster.card(*id).is_some_and(|card| self.me.name < card.name));
+            let earlier = joining.find(|(id, _)| self.is_earlier(*id));
+            if let Some((id, _)) = earlier {
+                self.waits_for = Some(*id);
+                return false;
+            }
             let gathered = self.first_contact.map_or(Time::NEVER, |at| at + self.config.gather_for);
             let formed = self.born + self.config.form_after;
             let form_at = if self.unheard.is_empty() { gathered } else { gathered.max(formed) };
             if self.now < form_at {
                 self.timers.join = self.timers.join.min(form_at);
             }
-            let held = others.iter().all(|(id, _)| self.is_held_by(*id));
-            return first && self.now >= form_at && self.may_form() && held;
+            return self.now >= form_at
+                && self.may_form()
+                && others.iter().all(|(id, _)| self.is_held_by(*id));
         }
         if !others.is_empty() {
             // All that are left are leaving: they hand over to this nest, and wait for it.

@@ -74,6 +74,7 @@ impl Nest {
         }
         self.first_contact.get_or_insert(self.now);
         self.links_changed = true;
+        self.all_known = false;
         self.deaths.remove(&id);
         self.told.remove(id);
         for asker in self.probing.remove(&id).unwrap_or_default() {
@@ -104,7 +105,8 @@ impl Nest {
         let earlier: Vec<_> = self
             .links
             .iter()
-            .filter(|(other, link)| link.peer.name == *name && *other < id)
+            .take_while(|(other, _)| *other < id)
+            .filter(|(_, link)| link.peer.name == *name)
             .map(|(other, _)| other)
             .collect();
         for old in earlier {
@@ -282,7 +284,13 @@ impl Nest {
                     .any(|link| link.peer.address == seed || Some(&link.peer.name) == found)
         };
         let seeds = self.me.seeds.iter().map(String::as_str);
-        missing.extend(seeds.filter(|seed| !is_linked(seed)));
+        let seeds: Vec<&str> = seeds.filter(|seed| !is_linked(seed)).collect();
+        if self.links.is_empty() && !planted(Bug::LostNests) {
+            // A joiner whose first link broke at once must not become a flock of its own because the
+            // dice chose another seed.
+            wanted.extend(seeds.iter().map(|&seed| Arc::from(seed)));
+        }
+        missing.extend(seeds);
         for _ in 0..2 {
             let missing = self.rng.pick(&missing).filter(|_| !planted(Bug::LostNests));
             wanted.extend(missing.map(|&address| address.into()));

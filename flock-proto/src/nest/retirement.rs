@@ -307,6 +307,7 @@ impl Nest {
         self.view = std::sync::Arc::new(View::new(id, Vec::new()));
         self.swim = Swim::new(id, self.me.name.clone(), self.config.swim, self.rng.next_u64());
         self.links.clear();
+        self.all_known = false;
         // Those who hold the former incarnation in their view don't hold this one.
         self.held.clear();
         self.out.push(Effect::Renamed { id });

@@ -141,7 +141,7 @@ impl Nest {
             return self.send_seal_and(from, true);
         }
         self.note_known(from, seal.vector.as_ref().filter(|_| !same));
-        if same {
+        if same || seal.vector.as_ref().is_some_and(|v| self.registry.vector().covers_all(v)) {
             seal.vector = None;
         }
         let fits = seal.view == self.view.fingerprint();
@@ -211,6 +211,10 @@ impl Nest {
         if last == Some(by) {
             return;
         }
+        if self.settles_after.is_some_and(|id| self.blocks(id) && self.is_waited_for(id)) {
+            // While many join, hundreds of seals come after one of which it can't be settled.
+            return;
+        }
         let covered = self.drop_covered();
         let same = last.is_some_and(|last| (last.0, last.2) == (by.0, by.2));
         if same && !covered && self.is_settled_everywhere() {
@@ -218,29 +222,16 @@ impl Nest {
             return;
         }
         let view = self.view.clone();
-        let waits = |nest: &Self, id: &NestId| {
-            nest.seals.get(*id).is_none_or(|seal| {
-                (seal.view != view.fingerprint() && !planted(Bug::ForeignSeals))
-                    || (seal.vector.is_some() && !planted(Bug::BlindSettling))
-                    // It holds what is retired here, and will write that anew.
-                    || nest.is_behind(*id)
-            })
-        };
-        if !self.newcomers.is_empty() {
-            let mut left = std::mem::take(&mut self.newcomers);
-            left.retain(|id| waits(self, id));
-            self.newcomers = left;
-            if self.newcomers.is_empty() {
-                self.settled_now();
-            }
-        }
-        if !self.gained.is_empty() {
-            let all = view
+        self.drop_sealed_newcomers();
+        self.settles_after = self.newcomers.first().copied();
+        if !self.gained.is_empty() && self.newcomers.is_empty() {
+            let mut sealing = view
                 .members()
                 .iter()
                 .filter(|m| m.id != self.id && m.state != NestState::Joining)
-                .all(|m| !waits(self, &m.id));
-            if all && self.newcomers.is_empty() {
+                .map(|m| m.id);
+            self.settles_after = sealing.find(|id| self.is_waited_for(*id));
+            if self.settles_after.is_none() {
                 let gained = std::mem::take(&mut self.gained);
                 self.unseen.extend(gained.iter().flat_map(|arc| arc.ranges()));
                 self.settled_now();
@@ -248,6 +239,38 @@ impl Nest {
         }
         if self.is_settled_everywhere() {
             self.tell_ready(view.fingerprint());
+        }
+    }
+
+    /// Whether something here can't be settled without a seal of this nest.
+    fn blocks(&self, id: NestId) -> bool {
+        let sealing = |m: &crate::Member| m.id != self.id && m.state != NestState::Joining;
+        self.newcomers.contains(&id)
+            || (!self.gained.is_empty() && self.view.member(id).is_some_and(sealing))
+    }
+
+    /// Whether this nest's seal for the view is missing, or requires what isn't known here.
+    fn is_waited_for(&self, id: NestId) -> bool {
+        let known = self.registry.vector();
+        self.seals.get(id).is_none_or(|seal| {
+            let lacks = seal.vector.as_ref().is_some_and(|vector| !known.covers_all(vector));
+            (seal.view != self.view.fingerprint() && !planted(Bug::ForeignSeals))
+                || (lacks && !planted(Bug::BlindSettling))
+                // It holds what is retired here, and will write that anew.
+                || self.is_behind(id)
+        })
+    }
+
+    /// Those that are new in the view and have sealed it aren't waited for, in later views either.
+    pub(super) fn drop_sealed_newcomers(&mut self) {
+        if self.newcomers.is_empty() {
+            return;
+        }
+        let mut left = std::mem::take(&mut self.newcomers);
+        left.retain(|id| self.is_waited_for(*id));
+        self.newcomers = left;
+        if self.newcomers.is_empty() {
+            self.settled_now();
         }
     }
 

@@ -137,6 +137,10 @@ impl Nest {
 
     fn enter(&mut self, next: View) {
         let new_ring = next.fingerprint() != self.view.fingerprint();
+        if new_ring {
+            // What was sealed for the view before counts, also where it wasn't looked at yet.
+            self.drop_sealed_newcomers();
+        }
         let before = std::mem::replace(&mut self.view, Arc::new(next));
         let view = self.view.clone();
         self.tell_members(&before, &view);
