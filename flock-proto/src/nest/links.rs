@@ -285,7 +285,8 @@ impl Nest {
         };
         let seeds = self.me.seeds.iter().map(String::as_str);
         let seeds: Vec<&str> = seeds.filter(|seed| !is_linked(seed)).collect();
-        if self.links.is_empty() && !planted(Bug::LostNests) {
+        let joins = self.state == NestState::Joining;
+        if joins && self.links.is_empty() && !planted(Bug::LostNests) {
             // A joiner whose first link broke at once must not become a flock of its own because the
             // dice chose another seed.
             wanted.extend(seeds.iter().map(|&seed| Arc::from(seed)));

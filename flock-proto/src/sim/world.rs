@@ -257,6 +257,7 @@ impl World {
         let at_home = self.is_home(host, &name);
         self.facts.on_own_end(&name, at_home, self.checks.is_rough(), self.now);
         self.checks.on_end_for_good(birth);
+        self.checks.remembered.give_up(birth);
         self.feed(host, Input::Ended { name: name.clone(), fence, snapshot: None });
         Some(name)
     }

@@ -12,16 +12,28 @@ use crate::{BirdName, Dot, Why};
 /// What each bird, by its birth, is to remember: what its lives have handled, as long as none of those that
 /// remember it crashed.
 #[derive(Debug, Default)]
-pub(in crate::sim) struct Remembered(BTreeMap<Dot, BTreeSet<u64>>);
+pub(in crate::sim) struct Remembered {
+    numbers: BTreeMap<Dot, BTreeSet<u64>>,
+    given_up: BTreeSet<Dot>,
+}
 
 impl Remembered {
     pub(in crate::sim) fn note(&mut self, birth: Dot, number: u64) {
-        self.0.entry(birth).or_default().insert(number);
+        if !self.given_up.contains(&birth) {
+            self.numbers.entry(birth).or_default().insert(number);
+        }
+    }
+
+    /// The bird ended of itself. Whoever hears of that keeps no state of it; another life of it, beyond a
+    /// cut, may go on all the same.
+    pub(in crate::sim) fn give_up(&mut self, birth: Dot) {
+        self.numbers.remove(&birth);
+        self.given_up.insert(birth);
     }
 
     /// A life is over, with all that it alone knew.
     pub(in crate::sim) fn forget(&mut self, birth: Dot, memory: &Memory) {
-        if let Some(numbers) = self.0.get_mut(&birth) {
+        if let Some(numbers) = self.numbers.get_mut(&birth) {
             let gone: BTreeSet<u64> = memory.numbers().collect();
             numbers.retain(|number| !gone.contains(number));
         }
@@ -29,14 +41,14 @@ impl Remembered {
 
     fn lacks(&self, birth: Dot, memory: &Memory) -> Option<u64> {
         let known: BTreeSet<u64> = memory.numbers().collect();
-        self.0.get(&birth)?.difference(&known).next().copied()
+        self.numbers.get(&birth)?.difference(&known).next().copied()
     }
 }
 
 impl Checks {
     /// All is at rest, and was looked at.
     pub(super) fn calm_states(&mut self) {
-        self.remembered.0.clear();
+        self.remembered = Remembered::default();
     }
 }
 
@@ -109,7 +121,7 @@ impl World {
                 }
             }
         }
-        for (birth, numbers) in &mut self.checks.remembered.0 {
+        for (birth, numbers) in &mut self.checks.remembered.numbers {
             let held = held.get(birth);
             numbers.retain(|number| held.is_some_and(|held| held.contains(number)));
         }
