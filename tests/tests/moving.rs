@@ -39,6 +39,22 @@ fn no_call_fails_while_a_nest_joins_and_leaves_again_and_again() {
 }
 
 #[test]
+fn a_process_that_is_told_to_end_hands_its_birds_over_and_fails_no_call() {
+    let birds = names(300);
+    let mut nests = Nests::of(NEST, 3);
+    nests.start("nest-0", &birds);
+    nests.one_life_each(&birds, SOON);
+    let callers = ["nest-0", "nest-1"];
+    nests.load(&callers, &birds);
+    nests.terminate("nest-2", SOON).expect("it ends by itself, and with success");
+    nests.agree();
+    nests.one_life_each(&birds, SOON);
+    let load = nests.quiet(&callers);
+    assert_eq!(load.failed, [""; 0], "of {} calls", load.answered);
+    assert_eq!(nests.downs(), [""; 0], "it has left, and didn't die");
+}
+
+#[test]
 fn a_nest_joins_through_any_seed() {
     let birds = names(60);
     let mut nests = Nests::of(NEST, 2);
