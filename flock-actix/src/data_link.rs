@@ -74,8 +74,9 @@ pub(crate) trait DataSink: Send + Sync {
     /// `OutcomeUnknown`.
     fn on_closed(&self, link: &Arc<dyn DataLink>, unwritten: &[u8]);
 
-    /// A nest has left, and this link to it takes nothing more. Its birds live elsewhere by now: it
-    /// has passed on what it didn't answer, and those answers come by another way.
+    /// A nest has left, and this link to it takes nothing more. Its birds live elsewhere by now, but for
+    /// those that it had to leave behind: it has passed on what it didn't answer, and those answers come
+    /// by another way.
     fn on_parted(&self, _link: &Arc<dyn DataLink>) {}
 }
 

@@ -112,6 +112,8 @@ struct PendingCall {
     link: Option<LinkId>,
     /// How often others passed it on, as far as they said.
     step: u8,
+    /// The nest that it went to has left; by then it must have said to whom it passed it on.
+    word_by: Option<Time>,
 }
 
 /// A parcel that could go nowhere, to be tried again.
@@ -150,6 +152,8 @@ pub(crate) struct Shared {
     /// Incarnations that this nest had before it was renamed: calls made then still come back.
     former: Mutex<Vec<NestId>>,
     passed: passed::Passed,
+    /// No call's `word_by` lies before this, in microseconds; so most sweeps look at nothing.
+    word_due: AtomicU64,
     closed: AtomicBool,
     bad_frames: AtomicU64,
     lost_casts: AtomicU64,
@@ -187,6 +191,7 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             former: Mutex::default(),
             passed: passed::Passed::default(),
+            word_due: AtomicU64::new(u64::MAX),
             closed: AtomicBool::new(false),
             bad_frames: AtomicU64::new(0),
             lost_casts: AtomicU64::new(0),
@@ -307,7 +312,7 @@ impl Shared {
         if table.len() >= MAX_PENDING {
             return None;
         }
-        let id = table.insert(deadline, PendingCall { slot, link: None, step: 0 });
+        let id = table.insert(deadline, PendingCall { slot, link: None, step: 0, word_by: None });
         Some(CallId { slot: id.slot * SHARDS + shard, ..id })
     }
 
@@ -336,7 +341,7 @@ impl Shared {
     fn sent_over(&self, id: CallId, link: Option<LinkId>) {
         self.in_shard(id, |pending, id| {
             if let Some(call) = pending.call_mut(id) {
-                (call.link, call.step) = (link, 0);
+                (call.link, call.step, call.word_by) = (link, 0, None);
             }
         });
     }

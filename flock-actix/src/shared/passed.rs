@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flock_proto::{CallHead, CallId, NestId, ReplyHead, Time};
 
@@ -14,6 +15,10 @@ use crate::slot::lock;
 
 /// Calls remembered for each link; beyond that the oldest, which is likely answered, is forgotten.
 const KEPT: usize = 16_384;
+
+/// A nest that has left says within this time to whom it passed a call on: it is there for a second
+/// more, and its word may take a detour.
+const WORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Said for the nest to which a call was passed on: with the link there, its track is lost.
 const NOBODY: NestId = NestId(0);
@@ -97,13 +102,49 @@ impl Shared {
         let lost = self.in_shard(head.id, |pending, id| {
             let Some(call) = pending.call_mut(id) else { return false };
             if head.code > call.step && to != NOBODY {
-                (call.step, call.link) = (head.code, link);
+                (call.step, call.link, call.word_by) = (head.code, link, None);
             }
             // Whoever took it at that step may have passed it on since, and said so.
             to == NOBODY && head.code >= call.step
         });
         if lost == Some(true) {
             self.settle(head.id, Err(CallError::OutcomeUnknown));
+        }
+    }
+
+    /// The nest at the other end of a link has left. Its word of whom it passed a call on to may come
+    /// later than the end of the link, so calls no longer hang on that. But of one whose bird it had to
+    /// leave behind it has nothing to say, and nobody will ever answer.
+    pub(super) fn await_word(&self, link: LinkId) {
+        let by = self.now() + WORD_WITHIN;
+        for shard in &self.pending {
+            for call in lock(shard).calls_mut() {
+                if call.link.take_if(|of| *of == link).is_some() {
+                    call.word_by = Some(by);
+                    self.word_due.fetch_min(by.as_micros(), Ordering::AcqRel);
+                }
+            }
+        }
+    }
+
+    /// Ends calls of which no word came in time.
+    pub(super) fn give_up_unheard(&self, now: Time) {
+        if now.as_micros() < self.word_due.load(Ordering::Acquire) {
+            return;
+        }
+        self.word_due.store(u64::MAX, Ordering::Release);
+        for shard in &self.pending {
+            let mut next = u64::MAX;
+            let given_up = lock(shard).take_where(|_, call| {
+                let due = call.word_by.is_some_and(|by| by <= now);
+                let by = call.word_by.filter(|_| !due);
+                next = by.map_or(next, |by| next.min(by.as_micros()));
+                due
+            });
+            self.word_due.fetch_min(next, Ordering::AcqRel);
+            for (_, call) in given_up {
+                call.slot.fail(CallError::OutcomeUnknown);
+            }
         }
     }
 

@@ -13,7 +13,6 @@ use super::send::{HEAD, written};
 use crate::call::CallError;
 use crate::data_link::{DataLink, DataSink, LinkId};
 use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
-use crate::slot::lock;
 
 impl DataSink for Arc<Shared> {
     fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]) {
@@ -53,11 +52,7 @@ impl DataSink for Arc<Shared> {
     }
 
     fn on_parted(&self, link: &Arc<dyn DataLink>) {
-        for shard in &self.pending {
-            for call in lock(shard).calls_mut() {
-                call.link.take_if(|of| *of == link.id());
-            }
-        }
+        self.await_word(link.id());
         self.forget_passed(link.id());
     }
 }

@@ -52,6 +52,7 @@ impl Shared {
                 call.slot.fail(CallError::TimedOut);
             }
         }
+        self.give_up_unheard(now);
         self.try_parked(now);
         self.age(now);
     }
