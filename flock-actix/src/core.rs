@@ -195,7 +195,7 @@ impl Core {
         rest.threads.stop();
     }
 
-    /// Resolves when all threads have ended.
+    /// Resolves when all threads have ended, but for those that birds block.
     pub(crate) async fn ended(&self) {
         if let Some(rest) = self.rest.get() {
             // An error says that the control thread is gone, too.

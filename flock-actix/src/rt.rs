@@ -169,7 +169,7 @@ impl Threads {
         }
     }
 
-    /// Becomes true when all threads have ended.
+    /// Becomes true when all threads have ended, but for those that birds block.
     pub(crate) fn ended(&self) -> watch::Receiver<bool> {
         match self {
             Self::Machine(threads) => threads.ended(),

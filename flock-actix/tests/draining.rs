@@ -264,3 +264,17 @@ async fn a_leave_ends_at_its_deadline_and_says_which_birds_it_left_behind() {
         assert_eq!(home.as_deref(), Ok("nest-1"), "{name}");
     }
 }
+
+#[actix::test]
+async fn a_bird_that_blocks_its_thread_for_ever_holds_up_no_leave() {
+    let flock = two(FAST, 2 * FAST).await;
+    let name = start(&flock, "blocks", Duration::ZERO, |_| true).await;
+    let call = put_to_work(&flock, &name, Block).await;
+    let leave = tokio::time::timeout(PATIENCE, flock.nest(0).leave()).await;
+    let Departure { left_behind, .. } = leave.expect("in time").expect("it leaves");
+    assert!(left_behind.iter().any(|bird| bird.as_str() == name), "{left_behind:?}");
+    assert_eq!(outcome(call).await, Err(CallError::OutcomeUnknown));
+    let home = slow(flock.nest(1), &name).send(Where).deadline(PATIENCE).await;
+    assert_eq!(home.as_deref(), Ok("nest-1"));
+    LET_GO.store(true, Ordering::Release);
+}

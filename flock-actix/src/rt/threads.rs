@@ -1,6 +1,8 @@
 //! The threads of a nest that runs on this machine.
 
 use std::io;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use actix::{Arbiter, System};
 use actix_rt::ArbiterHandle;
@@ -9,6 +11,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Crew, Lane};
 use crate::host::Host;
+
+/// A thread that hasn't ended so long after it was told to is held to be blocked.
+const BLOCKED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Threads {
@@ -80,9 +85,26 @@ fn run(workers: usize, ready: oneshot::Sender<Started>) {
         // The exit code is always 0: nobody stops this system with another.
         let _ = runner.run();
     }
-    for arbiter in arbiters.into_iter().chain([wire]) {
-        arbiter.stop();
-        // A thread that panicked has ended as well.
-        let _ = arbiter.join();
+    join(arbiters.into_iter().chain([wire]).collect());
+}
+
+/// Waits for threads that were told to end, but not for one that a bird blocks: that may be for ever, and
+/// a nest that was told to go must go. Such a thread ends when the bird lets it go, or with the process.
+fn join(arbiters: Vec<Arbiter>) {
+    let (tell, all_ended) = std::sync::mpsc::channel::<()>();
+    let wait = move || {
+        for arbiter in &arbiters {
+            arbiter.stop();
+        }
+        for arbiter in arbiters {
+            // A thread that panicked has ended as well.
+            let _ = arbiter.join();
+        }
+        drop(tell);
+    };
+    // Without a thread to wait on, nobody waits.
+    let waits = std::thread::Builder::new().name("flock end".into()).spawn(wait);
+    if waits.is_ok() && all_ended.recv_timeout(BLOCKED) == Err(RecvTimeoutError::Timeout) {
+        tracing::warn!("a bird blocks its thread, which is left alone");
     }
 }
