@@ -37,7 +37,10 @@ impl Flock {
     /// after it. Each bird goes as soon as it can: a slow one holds up no other.
     ///
     /// What can't be handed over in [30 s](crate::Builder::leave_timeout) is left to the others, as if
-    /// this nest had died, and told. On an error the nest is still there.
+    /// this nest had died, and told; calls that it was handling end as
+    /// [`OutcomeUnknown`](crate::CallError::OutcomeUnknown), five seconds later at most. A thread that a
+    /// bird blocks is left alone: it goes on until the process ends, which it should then. On an error the
+    /// nest is still there.
     pub async fn leave(&self) -> Result<Departure, RequestError> {
         let left_behind = match self.ask(ANSWERED, |req, _| Input::Leave { req }).await? {
             Answer::Left { left_behind } => left_behind,
@@ -61,10 +64,11 @@ impl Flock {
     /// ```
     ///
     /// Beside an actix-web server, which catches the signals itself, let that end first: it stops to
-    /// accept, finishes what it has begun, which may call birds, and then the nest leaves:
+    /// accept, finishes what it has begun, which may call birds, and then the nest leaves. Mind its
+    /// shutdown timeout, for all of which it waits where connections stay open:
     ///
     /// ```ignore
-    /// HttpServer::new(app).bind(address)?.run().await?; // returns after a signal
+    /// server.shutdown_timeout(5).run().await?; // returns after SIGTERM
     /// flock.leave().await?;
     /// ```
     ///
