@@ -1,11 +1,13 @@
 //! Tests with real processes, and the program `bench`: what they share.
 //!
-//! - `tally`: a bird that counts, and takes its count along.
+//! - `tally`: a bird that counts, and takes its count along. `diary`: one whose builds disagree.
+//! - `tallies`: what a nest does with them when it is told to.
 //! - `protocol`: what a test and a nest say to each other.
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
 //! - `network`: networks of their own for nests, which lose what a test wants lost.
 //! - `detour`: a way to a nest on which everything takes its time.
+//! - `accounts`: what tallies have acknowledged, and whether they still know it.
 //! - `poll`: waiting for something to come true.
 //! - `cores`: nests of the core alone, within one process.
 //! - `heap`: how many bytes something takes.
@@ -14,19 +16,23 @@
 //!
 //! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
 
+mod accounts;
 pub mod bench;
 pub mod cores;
 mod detour;
+pub mod diary;
 pub mod heap;
 mod nest;
 mod nests;
 mod network;
 mod poll;
 pub mod protocol;
+pub mod tallies;
 pub mod tally;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
 
+pub use accounts::Accounts;
 pub use detour::Detour;
 pub use nest::{Nest, Pending};
 pub use nests::{Census, Nests, amiss, census, names};

@@ -141,8 +141,13 @@ impl Nest {
     }
 
     /// Tells its process to end, by SIGTERM, and waits until it has, of itself and in good order.
-    pub fn terminate(mut self, within: Duration) -> anyhow::Result<()> {
+    pub fn terminate(self, within: Duration) -> anyhow::Result<()> {
         self.signal("TERM");
+        self.ends(within)
+    }
+
+    /// Waits until its process has ended, of itself and in good order.
+    pub fn ends(mut self, within: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
             match self.process.try_wait()? {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::detour::Detour;
 use crate::nest::Nest;
 use crate::poll::eventually;
-use crate::protocol::{Answered, Command, Loaded, NestSeen, Orders, Voice};
+use crate::protocol::{Answered, Bulk, Command, Loaded, NestSeen, Orders, Raised, Travels, Voice};
 
 /// The deadline of a single call, where calls are repeated until they are answered.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -49,28 +49,30 @@ impl Nests {
     /// One more nest on the loopback, which is told where all the others are.
     #[track_caller]
     pub fn join(&mut self, name: &str) {
-        let seeds = self.nests.values().map(|nest| nest.address().into()).collect();
-        self.join_by(name, seeds, 1);
+        self.join_as(name, |orders| orders);
     }
 
     /// One more nest on the loopback, which looks for the others at these seeds.
     #[track_caller]
     pub fn join_by(&mut self, name: &str, seeds: Vec<String>, weight: u32) {
-        let orders = Orders { weight, ..Orders::on_loopback(name, seeds) };
-        let nest = Nest::start(&[self.program], &orders);
-        self.add(nest);
+        self.join_as(name, |orders| Orders { weight, seeds, ..orders });
+    }
+
+    /// One more nest on the loopback, which is told where all the others are, and more.
+    #[track_caller]
+    pub fn join_as(&mut self, name: &str, more: impl FnOnce(Orders) -> Orders) {
+        let seeds = self.nests.values().map(|nest| nest.address().into()).collect();
+        let orders = more(Orders::on_loopback(name, seeds));
+        self.add(Nest::start(&[self.program], &orders));
     }
 
     /// One more nest on the loopback, which is told where all the others are, and to which all of
     /// them come by this detour.
     #[track_caller]
     pub fn join_by_detour(&mut self, name: &str, detour: &Detour) {
-        let seeds = self.nests.values().map(|nest| nest.address().into()).collect();
         let advertise = Some(detour.address().to_owned());
-        let orders = Orders { advertise, ..Orders::on_loopback(name, seeds) };
-        let nest = Nest::start(&[self.program], &orders);
-        detour.lead_to(nest.listens_at());
-        self.add(nest);
+        self.join_as(name, |orders| Orders { advertise, ..orders });
+        detour.lead_to(self.nest(name).listens_at());
     }
 
     /// One more nest.
@@ -89,10 +91,16 @@ impl Nests {
         self.nests.values()
     }
 
+    /// Takes a nest out, to be seen to by itself.
+    #[track_caller]
+    pub fn take(&mut self, name: &str) -> Nest {
+        self.nests.remove(name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
     /// Ends a nest as `kill -9` does.
     #[track_caller]
     pub fn kill(&mut self, name: &str) {
-        self.nests.remove(name).unwrap_or_else(|| panic!("there is no {name}")).kill();
+        self.take(name).kill();
     }
 
     /// Tells a nest's process to end, by SIGTERM, and waits until it has, of itself and in good order.
@@ -132,6 +140,31 @@ impl Nests {
         assert_eq!(failed, [""; 0]);
     }
 
+    /// Has a nest start tallies with states of so many bytes; all of them must start.
+    #[track_caller]
+    pub fn start_tallies(&self, nest: &str, names: &[String], bytes: usize) {
+        let started: Bulk =
+            self.nest(nest).ask(Command::StartTallies { names: names.to_vec(), bytes });
+        assert!(started.failed.is_empty(), "{:?} and more failed", started.failed.first());
+    }
+
+    /// Has a nest have each tally count one more, once; what doesn't answer is left.
+    #[track_caller]
+    pub fn raise_once(&self, nest: &str, names: &[String], deadline: Duration) -> Vec<Raised> {
+        let (names, patience) = (names.to_vec(), Duration::ZERO);
+        self.nest(nest).ask(Command::Raise { names, deadline, patience })
+    }
+
+    /// Has a nest have each tally count one more, until it has said so. All must, within this time.
+    #[track_caller]
+    pub fn raise(&self, nest: &str, names: &[String], within: Duration) -> Vec<Raised> {
+        let raise = Command::Raise { names: names.to_vec(), deadline: DEADLINE, patience: within };
+        let raised: Vec<Raised> = self.nest(nest).ask(raise);
+        let failed: Vec<_> = raised.iter().filter(|raised| raised.told.is_err()).collect();
+        assert!(failed.is_empty(), "{} don't answer, such as {:?}", failed.len(), head(&failed));
+        raised
+    }
+
     /// Which nests were held to be dead so far, and by whom.
     #[track_caller]
     pub fn downs(&self) -> Vec<String> {
@@ -141,6 +174,24 @@ impl Nests {
             downs.map(|down| format!("to {} {}", nest.name(), down.trim())).collect::<Vec<_>>()
         };
         self.all().flat_map(downs).collect()
+    }
+
+    /// Has all nests forget which birds have moved so far.
+    #[track_caller]
+    pub fn forget_travels(&self) {
+        self.all().for_each(|nest| nest.ask(Command::ForgetTravels));
+    }
+
+    /// The birds that this nest has given away, and knows to live elsewhere.
+    #[track_caller]
+    pub fn gone_from(&self, nest: &str) -> BTreeSet<String> {
+        self.nest(nest).ask::<Travels>(Command::Travels).gone
+    }
+
+    /// The birds that have moved to this nest from one that lived.
+    #[track_caller]
+    pub fn come_to(&self, nest: &str) -> BTreeSet<String> {
+        self.nest(nest).ask::<Travels>(Command::Travels).come
     }
 
     /// Asks each process which birds live in it.
@@ -283,7 +334,7 @@ pub fn amiss(census: &Census, names: &[String]) -> Result<(), String> {
     ))
 }
 
-fn single(census: Census) -> BTreeMap<String, String> {
+pub(crate) fn single(census: Census) -> BTreeMap<String, String> {
     let home = |(bird, homes): (String, BTreeSet<String>)| Some((bird, homes.into_iter().next()?));
     census.into_iter().filter_map(home).collect()
 }

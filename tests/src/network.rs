@@ -20,7 +20,7 @@ const PORT: u16 = 7100;
 /// If they can't run and `FLOCK_TESTS_REQUIRE` names `netns`.
 #[track_caller]
 pub fn allowed() -> bool {
-    let Err(why) = trial() else { return true };
+    let Err(why) = possible() else { return true };
     let required = std::env::var("FLOCK_TESTS_REQUIRE").unwrap_or_default();
     let required = required.split([',', ' ']).any(|word| word == "netns");
     assert!(!required, "network namespaces are required, but {why}");
@@ -29,19 +29,17 @@ pub fn allowed() -> bool {
     false
 }
 
-/// Needs all that a test may need.
-fn trial() -> Result<(), String> {
-    let network = Network::build("", 1)?;
-    let host = network.host(0);
-    let chance = "-m statistic --mode random --probability 0.5";
-    run(&format!("ip netns exec {host} iptables -w -A INPUT {chance} -j DROP")).map(drop)
+/// Whether there can be networks with all that a test may need. If not, says why.
+pub(crate) fn possible() -> Result<(), String> {
+    Network::build(&[], 1)?.can_lose()
 }
 
 /// Network namespaces joined by a bridge, removed when this is dropped. The nests in them must be
 /// gone by then.
 #[derive(Debug)]
 pub struct Network {
-    program: &'static str,
+    /// The child's, behind the words that are to stand in front of it.
+    program: Vec<String>,
     prefix: String,
     hosts: u8,
 }
@@ -49,14 +47,17 @@ pub struct Network {
 impl Network {
     /// A network of so many hosts, numbered from 0.
     #[track_caller]
-    pub fn of(program: &'static str, hosts: u8) -> Self {
-        Self::build(program, hosts).unwrap_or_else(|why| panic!("{why}"))
+    pub fn of(program: &str, hosts: u8) -> Self {
+        Self::build(&[program], hosts).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    fn build(program: &'static str, hosts: u8) -> Result<Self, String> {
+    /// The same, if there can be one here; else why not. `program` is the child's program and the words
+    /// that stand in front of its orders.
+    pub fn build(program: &[&str], hosts: u8) -> Result<Self, String> {
         sweep();
         let prefix = format!("{PREFIX}-{}-{}", std::process::id(), serial());
         // From here on what there is of it is removed if anything goes wrong.
+        let program = program.iter().map(|&word| word.into()).collect();
         let network = Self { program, prefix, hosts };
         let hub = network.hub();
         run(&format!("ip netns add {hub}"))?;
@@ -74,19 +75,32 @@ impl Network {
         Ok(network)
     }
 
+    /// Whether packets can be lost here; if not, why.
+    fn can_lose(&self) -> Result<(), String> {
+        let host = self.host(0);
+        let chance = "-m statistic --mode random --probability 0.5";
+        run(&format!("ip netns exec {host} iptables -w -A INPUT {chance} -j DROP"))?;
+        run(&format!("ip netns exec {host} iptables -w -F")).map(drop)
+    }
+
     /// Starts `nest-0` on host 0, and so on. It looks for the others on all other hosts, unless it
     /// is the `first`.
     #[track_caller]
     pub fn nest(&self, host: u8, first: bool) -> Nest {
         let others = (0..self.hosts).filter(|&other| other != host && !first);
-        let orders = Orders {
-            name: format!("nest-{host}"),
-            bind: format!("{}:{PORT}", self.address(host)),
-            advertise: None,
-            seeds: others.map(|other| format!("{}:{PORT}", self.address(other))).collect(),
-            weight: 1,
-        };
-        Nest::start(&["ip", "netns", "exec", &self.host(host), self.program], &orders)
+        let seeds = others.map(|other| format!("{}:{PORT}", self.address(other))).collect();
+        let bind = format!("{}:{PORT}", self.address(host));
+        let orders = Orders::on(format!("nest-{host}"), bind, seeds);
+        let inside = self.host(host);
+        let words = ["ip", "netns", "exec", &inside].into_iter();
+        let words: Vec<&str> = words.chain(self.program.iter().map(String::as_str)).collect();
+        Nest::start(&words, &orders)
+    }
+
+    /// Loses, without a word, all that goes from one host to another; not what comes back.
+    #[track_caller]
+    pub fn deafen(&self, from: u8, to: u8) {
+        self.filter(to, &format!("-A INPUT -s {} -j DROP", self.address(from)));
     }
 
     /// Loses, without a word, all that goes between these two hosts.

@@ -1,10 +1,13 @@
 //! What a test and a nest say to each other: a line of JSON each way, over the child's standard
 //! input and output.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::tally::Told;
 
 /// How a nest is to start; the only argument of the child, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,13 +22,32 @@ pub struct Orders {
     pub seeds: Vec<String>,
     /// Its share of the birds.
     pub weight: u32,
+    /// How long a bird may take to finish what it has begun, if not as long as by default.
+    pub drain_timeout: Option<Duration>,
+    /// How long it may take to leave, if not as long as by default.
+    pub leave_timeout: Option<Duration>,
+    /// It is of a later build, whose diaries are kept in another form.
+    pub is_later: bool,
 }
 
 impl Orders {
     /// A nest on any free port of the loopback, with as large a share as the others.
     pub fn on_loopback(name: impl Into<String>, seeds: Vec<String>) -> Self {
-        let (name, bind) = (name.into(), "127.0.0.1:0".into());
-        Self { name, bind, advertise: None, seeds, weight: 1 }
+        Self::on(name, "127.0.0.1:0", seeds)
+    }
+
+    /// A nest that listens there, with as large a share as the others.
+    pub fn on(name: impl Into<String>, bind: impl Into<String>, seeds: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            bind: bind.into(),
+            advertise: None,
+            seeds,
+            weight: 1,
+            drain_timeout: None,
+            leave_timeout: None,
+            is_later: false,
+        }
     }
 }
 
@@ -102,6 +124,50 @@ pub enum Command {
     Events,
     /// Leave the flock. `Result<(), String>`.
     Leave,
+    /// Start tallies, each with a state of so many bytes. `Bulk`.
+    StartTallies {
+        /// Their names.
+        names: Vec<String>,
+        /// The size of their states.
+        bytes: usize,
+    },
+    /// Have each of these tallies count one more, again and again until it has said so. `Vec<Raised>`.
+    Raise {
+        /// Their names.
+        names: Vec<String>,
+        /// The deadline of each single call.
+        deadline: Duration,
+        /// No new call after so long; zero: one call each.
+        patience: Duration,
+    },
+    /// Have a tally count one more, after so long. `Result<Told, String>`.
+    RaiseLate(String, Duration),
+    /// Have each tally keep its own name in mind, with so many bytes made from it. `Vec<String>`: who
+    /// failed, and why.
+    Teach(Vec<String>, usize),
+    /// Ask each tally what it has in mind; it must be what it was taught. `Vec<String>`: who says something
+    /// else, or nothing.
+    Examine(Vec<String>, usize),
+    /// How many tallies hatched in this very process, and when. `Hatchings`.
+    Hatchings,
+    /// Say so once so many birds have moved from this nest to others, since what moved was last forgotten.
+    /// `()`.
+    AwaitMoved(usize),
+    /// What became of birds that moved from here or to here. `Travels`.
+    Travels,
+    /// Forget which birds have moved so far. `()`.
+    ForgetTravels,
+    /// Have this tally never finish a call, or block its thread for ever. `()`, once it is at it.
+    Stick {
+        /// Its name.
+        name: String,
+        /// Block the thread.
+        block: bool,
+    },
+    /// Start a diary, and write this into it. `Result<(), String>`.
+    Write(String, String),
+    /// What a diary says, read by the build that this nest is of. `Result<String, String>`.
+    Read(String),
 }
 
 /// What came of a bulk request.
@@ -120,6 +186,37 @@ pub struct Answered {
     pub name: String,
     /// Its answer, or the last call's error in words.
     pub answer: Result<Voice, String>,
+}
+
+/// What came of having one tally count.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Raised {
+    /// Its name.
+    pub name: String,
+    /// What it said, or the last call's error in words.
+    pub told: Result<Told, String>,
+    /// How many calls failed before: each may have been counted.
+    pub open: u64,
+}
+
+/// What hatched in one process.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Hatchings {
+    /// How many tallies.
+    pub count: u64,
+    /// When the last one did, by the machine's clock in microseconds.
+    pub last_us: u64,
+    /// When the nest was up, by that clock.
+    pub up_us: u64,
+}
+
+/// Birds that moved.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Travels {
+    /// Those that this nest gave away, and knows to live elsewhere.
+    pub gone: BTreeSet<String>,
+    /// Those that hatched here because they moved from a nest that lives.
+    pub come: BTreeSet<String>,
 }
 
 /// What a bird says when it is called.

@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message};
 use anyhow::Context as _;
 use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState, Outcomes};
+use flock_proto::Why;
+use flock_tests::diary;
 use flock_tests::protocol::{
-    Answered, Bulk, Command, Hello, Loaded, NestSeen, Orders, Question, Reply, Voice,
+    Answered, Bulk, Command, Hatchings, Hello, Loaded, NestSeen, Orders, Question, Reply, Travels,
+    Voice,
 };
-use flock_tests::tally::Tally;
+use flock_tests::tallies::{self, each};
+use flock_tests::tally::{Tally, hatchings, now_us};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Who are you?
@@ -111,15 +115,28 @@ async fn serve(
         .species::<Tally>()
         .weight(orders.weight)
         .form_after(form_after);
+    builder = if orders.is_later {
+        builder.species::<diary::later::Diary>()
+    } else {
+        builder.species::<diary::Diary>()
+    };
+    if let Some(time) = orders.drain_timeout {
+        builder = builder.drain_timeout(time);
+    }
+    if let Some(time) = orders.leave_timeout {
+        builder = builder.leave_timeout(time);
+    }
     if let Some(advertise) = orders.advertise {
         builder = builder.advertise(advertise);
     }
     if !orders.bind.parse::<SocketAddr>()?.ip().is_loopback() {
         builder = builder.insecure();
     }
+    // From the very start: birds move here as soon as it is up.
+    let state = Arc::new(State { is_later: orders.is_later, ..State::default() });
+    tokio::spawn(note(builder.events(), Arc::clone(&state)));
     let flock = builder.join().await?;
-    let state = Arc::new(State::default());
-    tokio::spawn(note(flock.events(), Arc::clone(&state)));
+    state.up_us.store(now_us(), Ordering::Relaxed);
     let address = flock.address().context("a nest that joined listens somewhere")?;
     say(&Hello { address: address.to_string() });
     let ended = flock.clone();
@@ -147,15 +164,28 @@ struct State {
     events: Mutex<Vec<String>>,
     loads: tokio::sync::Mutex<JoinSet<Loaded>>,
     quiet: AtomicBool,
+    travels: Mutex<Travels>,
+    up_us: AtomicU64,
+    is_later: bool,
 }
 
 /// Keeps what happened, except what happens to birds by the hundred.
 async fn note(mut events: Events, state: Arc<State>) {
     let begun = Instant::now();
     while let Some(event) = events.recv().await {
-        if !matches!(event, Event::Started(_) | Event::Hatching { .. } | Event::Moved { .. }) {
-            let text = format!("{:7.3} s  {event}", begun.elapsed().as_secs_f64());
-            state.events.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        match &event {
+            Event::Started(_) => {}
+            Event::Hatching { bird, why: Why::Move } => {
+                lock(&state.travels).come.insert(bird.to_string());
+            }
+            Event::Hatching { .. } => {}
+            Event::Moved { bird, .. } => {
+                lock(&state.travels).gone.insert(bird.to_string());
+            }
+            _ => {
+                let text = format!("{:7.3} s  {event}", begun.elapsed().as_secs_f64());
+                lock(&state.events).push(text);
+            }
         }
     }
 }
@@ -198,10 +228,45 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
         }
         Command::Nests => json!(nests(flock).await),
         Command::Events => {
-            json!(*state.events.lock().unwrap_or_else(PoisonError::into_inner))
+            json!(*lock(&state.events))
         }
         Command::Leave => json!(flock.leave().await.map(|_| ()).map_err(|e| e.to_string())),
+        Command::StartTallies { names, bytes } => {
+            let birds = names.into_iter().map(|name| (name, bytes));
+            json!(bulk(flock.start_many::<Tally>(birds).await))
+        }
+        Command::Raise { names, deadline, patience } => {
+            json!(tallies::raise(flock, names, deadline, patience).await)
+        }
+        Command::RaiseLate(name, time) => json!(tallies::raise_late(flock, &name, time).await),
+        Command::Teach(names, bytes) => json!(tallies::teach(flock, names, bytes).await),
+        Command::Examine(names, bytes) => json!(tallies::examine(flock, names, bytes).await),
+        Command::Hatchings => {
+            let ((count, last_us), up_us) = (hatchings(), state.up_us.load(Ordering::Relaxed));
+            json!(Hatchings { count, last_us, up_us })
+        }
+        Command::AwaitMoved(birds) => {
+            while lock(&state.travels).gone.len() < birds {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Value::Null
+        }
+        Command::Travels => json!(*lock(&state.travels)),
+        Command::ForgetTravels => {
+            *lock(&state.travels) = Travels::default();
+            Value::Null
+        }
+        Command::Stick { name, block } => {
+            tallies::stick(flock, &name, block).await;
+            Value::Null
+        }
+        Command::Write(name, what) => json!(tallies::write(flock, &name, what).await),
+        Command::Read(name) => json!(tallies::read(flock, &name, state.is_later).await),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Comes back once no nest of this name is up.
@@ -265,29 +330,6 @@ async fn call_each(
 async fn call(flock: &Flock, name: &str, deadline: Duration) -> Result<Voice, String> {
     let bird = flock.bird::<Singer>(name).map_err(|e| e.to_string())?;
     bird.send(Sing).deadline(deadline).await.map_err(|e| e.to_string())
-}
-
-/// Does the same with each of these birds, a few dozen at a time.
-async fn each<T, F>(
-    flock: &Flock,
-    names: Vec<String>,
-    deed: impl Fn(Flock, String) -> F + Clone + Send + 'static,
-) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send,
-{
-    let places = Arc::new(Semaphore::new(64));
-    let mut tasks = JoinSet::new();
-    for name in names {
-        let (flock, places, deed) = (flock.clone(), Arc::clone(&places), deed.clone());
-        tasks.spawn(async move {
-            // Never closed, so always granted.
-            let _place = places.acquire_owned().await;
-            deed(flock, name).await
-        });
-    }
-    tasks.join_all().await
 }
 
 /// Eight callers, each of which calls one bird after the other.
