@@ -16,16 +16,20 @@
 //! - `bulk`: many starts by one call, in real processes.
 //! - `rolling`: real processes are restarted one after the other, under load.
 //! - `kill`: real processes are killed, and their birds live on.
+//! - `moves`: real processes join one that has all birds, whose states move with them.
+//! - `split`: a network of real processes is cut in two, and heals.
 
 pub mod bulk;
 mod kill;
 mod membership;
+mod moves;
 mod options;
 mod progress;
 mod registry;
 mod report;
 mod rolling;
 mod simulate;
+mod split;
 mod turmoil;
 
 use std::process::ExitCode;
@@ -59,7 +63,9 @@ const BENCHES: &[Bench] = &[
     turmoil::BENCH,
     bulk::BENCH,
     kill::BENCH,
+    moves::BENCH,
     rolling::BENCH,
+    split::BENCH,
 ];
 
 /// The word behind which this program is a nest, for its own benches.
