@@ -122,8 +122,8 @@ pub struct Nest {
     ask_times: BTreeSet<(Time, ReqId)>,
     birds: BTreeMap<BirdName, Bird>,
     snaps: BTreeMap<BirdName, Snap>,
-    /// Snaps that wait until their new owner has taken in what is under way.
-    held_back: BTreeSet<BirdName>,
+    /// Snaps that wait until their new owner, by which they are listed, has taken in what is under way.
+    held_back: BTreeMap<NestId, BTreeSet<BirdName>>,
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
@@ -313,7 +313,7 @@ impl Nest {
             ack_turn: 0,
             birds: BTreeMap::new(),
             snaps: BTreeMap::new(),
-            held_back: BTreeSet::new(),
+            held_back: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),

@@ -73,6 +73,26 @@ fn i2_a_leave_moves_the_leavers_birds_only() {
 }
 
 #[test]
+fn states_that_wait_for_their_way_to_one_nest_hold_up_no_bird_that_goes_to_another() {
+    let birds = names(90);
+    for seed in 1..=60 {
+        // One state at a time to each nest.
+        let config = Config { depart_bytes: 1, ..Config::default() };
+        let mut world = flock_on(World::with(seed, config), 4, &birds);
+        call_all(&mut world, &birds, &[0], seed);
+        let req = world.leave(2);
+        world.run(Duration::from_secs(10));
+        let left = world.answers.get(&req);
+        assert!(
+            matches!(left, Some(Answer::Left { left_behind }) if left_behind.is_empty()),
+            "seed {seed}: {left:?}"
+        );
+        assert_eq!(world.broken(), None, "seed {seed}");
+        assert_eq!(homes(&world).len(), birds.len(), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_cut_that_a_third_nest_sees_round_is_no_partition() {
     let birds = names(40);
     for seed in 1..=SEEDS {

@@ -68,7 +68,8 @@ impl Nest {
             return;
         }
         let window = self.in_flight.entry(owner).or_default();
-        if window.len() >= self.config.depart_window || !self.held_back.is_empty() {
+        // What waits for its way to another nest is no reason to wait.
+        if window.len() >= self.config.depart_window || self.held_back.contains_key(&owner) {
             self.queue.entry(owner).or_default().insert(name.clone());
             return;
         }
@@ -90,8 +91,15 @@ impl Nest {
             }
         }
         self.in_flight.retain(|_, window| !window.is_empty());
+        for (nest, names) in &mut self.queue {
+            // Nothing on its way there would ever call them up: they wait for a state that was on its way
+            // to an earlier owner.
+            if !self.in_flight.contains_key(nest) {
+                self.dirty.extend(names.pop_first());
+            }
+        }
         self.queue.retain(|_, names| !names.is_empty());
-        self.dirty.append(&mut self.held_back);
+        self.dirty.extend(std::mem::take(&mut self.held_back).into_values().flatten());
     }
 
     pub(super) fn on_departed(
@@ -125,7 +133,7 @@ impl Nest {
             && !self.is_ahead(owner);
         if agrees || planted(Bug::EagerOffers) {
             if self.is_too_much(name, owner) {
-                self.held_back.insert(name.clone());
+                self.held_back.entry(owner).or_default().insert(name.clone());
                 return;
             }
             if let Some(snap) = self.snaps.get_mut(name) {
@@ -191,7 +199,10 @@ impl Nest {
         if !planted(Bug::LeakingWindow) {
             self.release_window(name);
         }
-        self.held_back.remove(name);
+        self.held_back.retain(|_, names| {
+            names.remove(name);
+            !names.is_empty()
+        });
         self.out.push(Effect::Route { name: name.clone(), route });
         // It may have been listed to a later owner than the one that took it.
         self.tell_ended(name, snap.birth, snap.fence, None);
