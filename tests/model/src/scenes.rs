@@ -1,0 +1,50 @@
+//! Configurations.
+
+use crate::config::Config;
+
+/// Small ones: all their states are looked at in every test run.
+pub fn small() -> Vec<Config> {
+    let one = |called| Config::new(called, 2, 0b10, 0b1);
+    let two = |called| Config::new(called, 2, 0b11, 0b1);
+    let three = |called| Config::new(called, 3, 0b111, 0b1);
+    let joins = |called| Config::new(called, 3, 0b110, 0b1).joins(1);
+    vec![
+        one("join").joins(1),
+        two("leave").leaves(1),
+        one("join-leave").joins(1).leaves(1),
+        one("join-break").joins(1).breaks(1),
+        one("join-crash").joins(1).crashes(1),
+        one("join-start").joins(1).start(0, 0).stop(0, 1),
+        two("2-cut").cut(1),
+        two("2-cut-told").cut(1).told(2),
+        two("2-cut-reqs").cut(1).stop_in_cut(0, 0).start_in_cut(0, 1),
+        Config::new("2-cut-starts", 2, 0b11, 0).cut(1).start_in_cut(0, 0).start_in_cut(0, 1),
+        two("2-misjudged").misjudged(1),
+        two("2-ends").ends(1).cut(1),
+        three("leave-3").leaves(1),
+        joins("join-3"),
+        joins("join-leave-3").leaves(1),
+        joins("join-crash-3").crashes(1),
+        joins("join-break-3").breaks(1),
+        joins("join-stop-3").stop(0, 2),
+        joins("join-stop-start-3").stop(0, 2).start(0, 1),
+        joins("join-told-3").told(1),
+        three("crash-3").crashes(1),
+        three("crash-stop-3").crashes(1).stop(0, 2),
+        three("cut-3").cut(1),
+        three("cut-told-3").cut(1).told(2),
+        three("maj-cut-3").cut(1).majority(),
+        three("maj-cut-told-3").cut(1).majority().told(1),
+        three("maj-frozen-3").cut(1).frozen().majority(),
+        three("maj-crash-3").crashes(1).majority(),
+        Config::new("names-3", 3, 0b110, 0b11).joins(1),
+        Config::new("joins-3", 3, 0b100, 0b1).joins(2),
+        three("misjudged-3").misjudged(1),
+        three("leaves-3").leaves(2),
+    ]
+}
+
+/// Larger ones.
+pub fn large() -> Vec<Config> {
+    vec![]
+}
