@@ -21,6 +21,8 @@ pub enum Action {
     Gossip { from: u8, to: u8 },
     /// A nest hears what another's card says.
     Learn { me: u8, other: u8, card: Card },
+    /// A nest that is up tells a joiner that it holds it in its view.
+    Hold { me: u8, joiner: u8 },
     /// A nest holds another for dead, as it is, or as the network is cut.
     LoseSight { me: u8, other: u8 },
     /// A nest sees another again.
@@ -69,11 +71,11 @@ pub enum Action {
 
 /// What may happen next.
 #[derive(Debug, Default)]
-pub struct Next {
+pub(crate) struct Next {
     /// What does sooner or later.
-    pub due: Vec<Action>,
+    pub(crate) due: Vec<Action>,
     /// What may.
-    pub chance: Vec<Action>,
+    pub(crate) chance: Vec<Action>,
 }
 
 impl Step<'_> {
@@ -116,6 +118,9 @@ impl Step<'_> {
             let present = matches!(card, Card::Joining | Card::Up | Card::Leaving);
             if nest.alive.has(other) && present && (them.dead || parted) {
                 due.push(Action::LoseSight { me: id, other: to });
+            }
+            if !parted && self.may_hold(me, other) {
+                due.push(Action::Hold { me: id, joiner: to });
             }
             if parted || them.dead {
                 continue;
@@ -255,6 +260,7 @@ impl Step<'_> {
                 self.round(id(to));
             }
             Action::Learn { me, other, card } => self.learn_card(id(me), id(other), card),
+            Action::Hold { me, joiner } => self.hold(id(me), id(joiner)),
             Action::LoseSight { me, other } => self.lose_sight(id(me), id(other)),
             Action::SeeAgain { me, other } => self.see_again(id(me), id(other)),
             Action::ComeUp { me } => self.come_up(id(me)),

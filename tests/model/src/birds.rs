@@ -20,6 +20,7 @@ impl Step<'_> {
         let birth = bird.life.birth;
         if !self.is_alive(me, name, birth) {
             let lost = self.winner_birth(me, name).is_some();
+            self.check_end(me, name, birth);
             return if lost && !self.follows(Rule::LosersEnd) { false } else { self.end(me, name) };
         }
         if self.nest(me).stopped {
@@ -73,9 +74,7 @@ impl Step<'_> {
         let kept = self.here_mut(me, name).snap.take();
         let Some(birth) = winner else { return had_offers || kept.is_some() };
         let kept = kept.map(|snap| Before::kept(snap, birth));
-        if !moves {
-            self.check_fresh_hatch(me, name, birth);
-        }
+        self.check_hatch(me, name, birth, moves);
         self.hatch(me, name, birth, offer.or(kept).unwrap_or_default());
         true
     }
@@ -141,7 +140,7 @@ impl Step<'_> {
             }
         }
         // Its state is no longer wanted.
-        self.excuse_if(bird.memory, true);
+        self.world.excused |= bird.memory;
         self.follow_up(me, name, Bird { ends_here: true, ..bird });
         self.round(me);
     }

@@ -9,6 +9,7 @@ use crate::step::Step;
 impl Step<'_> {
     /// In every state.
     pub(crate) fn check(&mut self) {
+        self.note_ready();
         for name in 0..self.config.names {
             self.check_lives(name);
         }
@@ -23,10 +24,10 @@ impl Step<'_> {
                 let apart = self.config.side(one) != self.config.side(other) || self.world.cut == Cut::Healed;
                 let strict = match self.config.policy {
                     Policy::Majority if self.config.budget.misjudged == 0 => !self.may_live_on_frozen(name),
-                    _ if self.config.is_smooth() => true,
+                    _ if self.config.is_smooth() => !self.world.apart,
                     _ => {
                         let see = |one: Id, other: Id| self.nest(one).view.has(other);
-                        let never_apart = !apart && self.config.budget.misjudged == 0;
+                        let never_apart = !apart && !self.world.apart && self.config.budget.misjudged == 0;
                         see(one, other) && see(other, one) && never_apart
                     }
                 };
@@ -37,9 +38,61 @@ impl Step<'_> {
         }
     }
 
-    /// A bird hatches of whom nobody handed anything over: where all see each other, nobody may have anything.
-    pub(crate) fn check_fresh_hatch(&mut self, me: Id, name: Name, birth: u8) {
+    /// Who has been settled since those who would depart to them entered their views.
+    fn note_ready(&mut self) {
+        for me in 0..self.config.nests {
+            for name in 0..self.config.names {
+                let nest = self.nest(me);
+                if nest.names[name].bird.is_none() {
+                    continue;
+                }
+                let Some(owner) = nest.view.owner(name).filter(|&owner| owner != me) else { continue };
+                let them = self.nest(owner);
+                if them.view == nest.view && them.gained == 0 && them.newcomers.is_empty() {
+                    self.world.were_ready[me].insert(owner);
+                }
+            }
+        }
+    }
+
+    /// A bird goes out of service: only for an owner that was ready for it.
+    pub(crate) fn check_departing(&mut self, me: Id, owner: Id, name: Name) {
+        if !self.world.were_ready[me].has(owner) {
+            let what = format!("bird {} goes out of service, and nest {owner} isn't ready", letter(name));
+            self.fail("serves on", what);
+        }
+    }
+
+    /// A life is told to end as its bird has no record: not because another life of it had enough.
+    pub(crate) fn check_end(&mut self, me: Id, name: Name, birth: u8) {
+        let known = self.nest(me).known;
+        let ops = self.world.register.each(known).filter(|(_, op)| !op.writes() && usize::from(op.name) == name);
+        let only_ends = ops.into_iter().all(|(_, op)| op.deed == Deed::End);
+        if only_ends && self.winner_birth(me, name).is_none() {
+            let what = format!("bird {} (#{birth}) on nest {me} is ended as it ended elsewhere", letter(name));
+            self.fail("the busy one lives", what);
+        }
+    }
+
+    /// A name is held for free: nobody may have listed a bird of it that lives.
+    pub(crate) fn check_denial(&mut self, me: Id, name: Name) {
+        let listed = self.here(me, name).listed;
+        let denied = listed.iter().flatten().find(|life| !self.world.register.is_over(life.birth));
+        if let Some(life) = denied {
+            let what = format!("nest {me} denies bird {} (#{}), which is listed there", letter(name), life.birth);
+            self.fail("requests", what);
+        }
+    }
+
+    /// A bird hatches. Where all see each other it isn't over; and if nobody handed it over, nobody has it.
+    pub(crate) fn check_hatch(&mut self, me: Id, name: Name, birth: u8, moves: bool) {
         if !self.config.is_smooth() {
+            return;
+        }
+        if self.world.register.is_over(birth) {
+            self.fail("no resurrection", format!("bird {} (#{birth}) hatches on nest {me}, and is over", letter(name)));
+        }
+        if moves {
             return;
         }
         let holds = |id: &Id| {

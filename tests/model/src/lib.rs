@@ -42,5 +42,5 @@ pub use config::{Config, Policy, Request, When, Wish};
 pub use rules::{Rule, Rules};
 pub use scenes::{large, small};
 pub use search::{Broken, Found, Model, Walked};
-pub use state::Budget;
+pub use state::{Budget, Card};
 pub use step::Violation;

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::rules::Rule;
-use crate::state::{Card, Cut, Id, NESTS, Nest, Set};
+use crate::state::{Card, Cut, Id, NESTS, Nest, Set, Snap};
 use crate::step::Step;
 
 impl Step<'_> {
@@ -19,6 +19,7 @@ impl Step<'_> {
         nest.cards[contact] = card;
         nest.alive = [me, contact].into_iter().collect();
         self.learn_card(contact, me, Card::Joining);
+        self.round(me);
     }
 
     /// A nest hears what another's card says.
@@ -26,29 +27,28 @@ impl Step<'_> {
         let nest = self.nest_mut(me);
         nest.cards[other] = card;
         nest.alive.insert(other);
-        if card == Card::Joining {
-            self.hold(me, other);
-        }
         self.round(me);
     }
 
-    /// A nest that is up tells a joiner that it holds it in its view.
-    fn hold(&mut self, me: Id, joiner: Id) {
+    /// Whether a nest may tell a joiner that it holds it in its view.
+    pub(crate) fn may_hold(&self, me: Id, joiner: Id) -> bool {
+        let (nest, joining) = (self.nest(me), self.nest(joiner));
+        let sees = nest.alive.has(joiner) && nest.cards[joiner] == Card::Joining;
+        sees && nest.card(me) >= Card::Up && joining.card(joiner) == Card::Joining && !joining.held.has(me)
+    }
+
+    /// A nest tells a joiner that it holds it in its view, whom else it holds for up, and what it knows.
+    pub(crate) fn hold(&mut self, me: Id, joiner: Id) {
         let nest = self.nest(me);
-        if nest.card(me) < Card::Up {
-            return;
-        }
         let (ups, known, card) = (nest.view.ups(), nest.known, nest.card(me));
         let joining = self.nest_mut(joiner);
-        if joining.card(joiner) == Card::Joining {
-            joining.held.insert(me);
-            joining.held_by.0 |= ups.0;
-            joining.required |= known;
-            // They have greeted each other before.
-            joining.cards[me] = card;
-            joining.alive.insert(me);
-            self.round(joiner);
-        }
+        joining.held.insert(me);
+        joining.held_by.0 |= ups.0;
+        joining.required |= known;
+        // They have greeted each other before.
+        joining.cards[me] = card;
+        joining.alive.insert(me);
+        self.round(joiner);
     }
 
     /// Rule 5, of a joiner: it is up only once all that are up hold it in their views, as far as it knows and
@@ -81,11 +81,10 @@ impl Step<'_> {
         nest.cards[me] = Card::Up;
         (nest.held, nest.held_by, nest.required) = (Set::default(), Set::default(), 0);
         self.round(me);
-        let nest = self.nest(me);
-        let joining: Vec<Id> = (0..NESTS).filter(|&id| nest.alive.has(id) && nest.cards[id] == Card::Joining).collect();
-        for id in joining {
-            self.hold(me, id);
-        }
+        let alone = self.nest(me).view.others(me).is_empty();
+        let others = self.running().any(|id| id != me && self.seals(id));
+        // It lost its only contact: as if the network had been cut until they meet.
+        self.world.apart |= alone && others;
     }
 
     /// A nest begins to leave.
@@ -122,8 +121,11 @@ impl Step<'_> {
 
     /// A leaver is gone.
     pub(crate) fn depart_for_good(&mut self, me: Id) {
-        let (cards, memory) = (self.nest(me).cards, self.memory_at(me));
-        self.excuse_if(memory, !self.follows(Rule::LeaverIdle));
+        let cards = self.nest(me).cards;
+        if self.nest(me).view.others(me).is_empty() {
+            // Nobody can take it.
+            self.world.excused |= self.memory_at(me);
+        }
         let gone = Nest { cards, ..Nest::default() };
         self.world.nests[me] = Rc::new(gone.into());
         self.nest_mut(me).cards[me] = Card::Left;
@@ -133,8 +135,11 @@ impl Step<'_> {
     /// A nest crashes, with all that it alone had.
     pub(crate) fn crash(&mut self, me: Id) {
         self.world.budget.crashes -= 1;
-        let memory = self.memory_at(me);
-        self.excuse_if(memory, true);
+        // What others offered to it, it may have taken.
+        let safe = |snap: &Snap| snap.sent_to != Some(me as u8);
+        let others = self.running().filter(|&id| id != me);
+        let elsewhere = others.fold(0, |all, id| all | self.memory_of(id, safe));
+        self.world.excused |= self.memory_at(me) & !elsewhere;
         let cards = self.nest(me).cards;
         self.world.nests[me] = Rc::new(Nest { cards, dead: true, ..Nest::default() }.into());
         self.world.frames.retain(|(_, to, _)| usize::from(*to) != me);
@@ -156,9 +161,6 @@ impl Step<'_> {
         let nest = self.nest_mut(me);
         nest.alive.insert(other);
         nest.cards[other] = card;
-        if card == Card::Joining {
-            self.hold(me, other);
-        }
         self.round(me);
     }
 

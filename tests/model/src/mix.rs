@@ -4,12 +4,12 @@ use std::hash::{Hash, Hasher};
 
 /// A quick hash of small numbers; nobody chooses states to do harm.
 #[derive(Debug, Default)]
-pub struct Mix(u64);
+pub(crate) struct Mix(u64);
 
 impl Mix {
     /// The hash of something, by which states are told apart: of a hundred million states two are taken for one
     /// with a chance of one in four thousand.
-    pub fn of(it: &impl Hash) -> u64 {
+    pub(crate) fn of(it: &impl Hash) -> u64 {
         let mut mix = Self::default();
         it.hash(&mut mix);
         mix.finish()

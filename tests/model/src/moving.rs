@@ -14,6 +14,7 @@ impl Step<'_> {
         if !ready || nest.names[name].snap.is_some() {
             return false;
         }
+        self.check_departing(me, owner, name);
         if let Some(bird) = &mut self.here_mut(me, name).bird {
             bird.phase = Phase::Departing;
         }
@@ -36,6 +37,8 @@ impl Step<'_> {
         let Some(owner) = nest.view.owner(name) else { return false };
         let life = snap.life;
         if !self.is_alive(me, name, life.birth) {
+            let memory = self.memory_at(me);
+            self.excuse_conflict(memory);
             self.drop_snap(me, name);
             return true;
         }
@@ -121,6 +124,7 @@ impl Step<'_> {
         let covers = self.nest(me).known >> life.birth & 1 == 1;
         if covers && !self.is_alive(me, name, life.birth) {
             self.unlist(me, name, from);
+            self.excuse_conflict(carried.into_all().fold(0, |memory, state| memory | state.memory));
             return self.send(me, from, Frame::Gone { name: id, life });
         }
         if !self.owns(me, name) {
@@ -137,6 +141,12 @@ impl Step<'_> {
         offers.retain(|offer| usize::from(offer.from) != from);
         let at = offers.partition_point(|offer| usize::from(offer.from) < from);
         offers.insert(at, Offer { from: from as u8, life, carried });
+    }
+
+    /// A limit that the core has: the state of a life that was on its way already when its record lost against
+    /// another's is dropped.
+    const fn excuse_conflict(&mut self, memory: u8) {
+        self.world.excused |= memory;
     }
 
     /// Whether that nest's offer was taken.

@@ -7,14 +7,14 @@
 use crate::state::{Birth, Id, Name};
 
 /// A set of operations.
-pub type Ops = u16;
+pub(crate) type Ops = u16;
 
 /// So many operations at most.
-pub const MOST: usize = 15;
+pub(crate) const MOST: usize = 15;
 
 /// What an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Deed {
+pub(crate) enum Deed {
     /// Writes the record of a new bird.
     Start,
     /// Writes one record over several.
@@ -29,47 +29,42 @@ pub enum Deed {
 
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Op {
+pub(crate) struct Op {
     /// What it is.
-    pub deed: Deed,
+    pub(crate) deed: Deed,
     /// Whose.
-    pub name: u8,
+    pub(crate) name: u8,
     /// Who issued it.
-    pub origin: u8,
+    pub(crate) origin: u8,
     /// The bird that the record is of, if it writes one.
-    pub birth: Birth,
+    pub(crate) birth: Birth,
     /// The records that it takes the place of.
-    pub covers: Ops,
+    pub(crate) covers: Ops,
     /// The request that it follows.
-    pub request: Option<u8>,
+    pub(crate) request: Option<u8>,
 }
 
 impl Op {
     /// Whether it writes a record.
-    pub const fn writes(&self) -> bool {
+    pub(crate) const fn writes(&self) -> bool {
         matches!(self.deed, Deed::Start | Deed::Overwrite | Deed::ReAdd)
     }
 }
 
 /// All operations, in the order of their clocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Register {
+pub(crate) struct Register {
     ops: Vec<Op>,
 }
 
 impl Register {
     /// How many there are.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.ops.len()
     }
 
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.ops.is_empty()
-    }
-
     /// One of them.
-    pub fn op(&self, op: u8) -> &Op {
+    pub(crate) fn op(&self, op: u8) -> &Op {
         &self.ops[usize::from(op)]
     }
 
@@ -77,19 +72,19 @@ impl Register {
     ///
     /// # Panics
     /// If there are too many: the configuration asks for too much.
-    pub fn push(&mut self, op: Op) -> u8 {
+    pub(crate) fn push(&mut self, op: Op) -> u8 {
         assert!(self.ops.len() < MOST, "a configuration may have {MOST} operations at most");
         self.ops.push(op);
         (self.ops.len() - 1) as u8
     }
 
     /// Those of a set, in order.
-    pub fn each(&self, ops: Ops) -> impl Iterator<Item = (u8, &Op)> {
+    pub(crate) fn each(&self, ops: Ops) -> impl Iterator<Item = (u8, &Op)> {
         self.ops.iter().enumerate().map(|(at, op)| (at as u8, op)).filter(move |(at, _)| ops >> at & 1 == 1)
     }
 
     /// The living records of a name, to whoever knows these operations.
-    pub fn records(&self, known: Ops, name: Name) -> Ops {
+    pub(crate) fn records(&self, known: Ops, name: Name) -> Ops {
         let (mut live, mut covered) = (0, 0);
         for (at, op) in self.each(known).filter(|(_, op)| usize::from(op.name) == name) {
             covered |= op.covers;
@@ -99,28 +94,28 @@ impl Register {
     }
 
     /// Of several records the latest wins.
-    pub fn winner(&self, known: Ops, name: Name) -> Option<u8> {
+    pub(crate) fn winner(&self, known: Ops, name: Name) -> Option<u8> {
         let records = self.records(known, name);
         (records != 0).then(|| (Ops::BITS - 1 - records.leading_zeros()) as u8)
     }
 
     /// The bird of the winning record.
-    pub fn winner_birth(&self, known: Ops, name: Name) -> Option<Birth> {
+    pub(crate) fn winner_birth(&self, known: Ops, name: Name) -> Option<Birth> {
         self.winner(known, name).map(|op| self.op(op).birth)
     }
 
     /// Whether a bird of this birth has a living record.
-    pub fn is_alive(&self, known: Ops, name: Name, birth: Birth) -> bool {
+    pub(crate) fn is_alive(&self, known: Ops, name: Name, birth: Birth) -> bool {
         self.each(self.records(known, name)).any(|(_, op)| op.birth == birth)
     }
 
     /// Those of a set that this nest issued.
-    pub fn of(&self, known: Ops, origin: Id) -> Ops {
+    pub(crate) fn of(&self, known: Ops, origin: Id) -> Ops {
         self.each(known).filter(|(_, op)| usize::from(op.origin) == origin).fold(0, |ops, (at, _)| ops | 1 << at)
     }
 
     /// Whether a user stopped the bird of this birth, or it ended of itself, anywhere.
-    pub fn is_over(&self, birth: Birth) -> bool {
+    pub(crate) fn is_over(&self, birth: Birth) -> bool {
         self.ops.iter().filter(|op| !op.writes()).any(|op| self.each(op.covers).any(|(_, it)| it.birth == birth))
     }
 }

@@ -221,6 +221,7 @@ impl Step<'_> {
                     return self.respond(me, request, Outcome::AlreadyExists, None);
                 }
                 self.check_start(request);
+                self.check_denial(me, name);
                 let op = self.issue(me, Deed::Start, name, None, 0, Some(request as u8));
                 self.set_stage(me, request, Stage::Hatching(op, op));
                 while self.consider(me, name) {}
@@ -237,6 +238,7 @@ impl Step<'_> {
                     // The first try may have done it.
                     self.set_stage(me, request, Stage::Ending(None))
                 } else {
+                    self.check_denial(me, name);
                     self.respond(me, request, Outcome::NoSuchBird, None)
                 }
             }

@@ -138,6 +138,9 @@ rules! {
     CarryStates,
     /// A bird that gives way to another of its name leaves its state to that one.
     LeaveStates,
+    /// A seal takes the place of ends that came before it and don't count yet, but not of states that came
+    /// with them.
+    SealsKeepStates,
     /// What another life left is merged into the one that goes on.
     MergeStates,
     /// What is in a state already isn't merged into it again.

@@ -66,7 +66,7 @@ impl Model {
     }
 
     /// Settled, and at rest.
-    pub fn first(&self) -> World {
+    pub(crate) fn first(&self) -> World {
         let config = &self.config;
         let up = (0..NESTS).filter(|id| config.up >> id & 1 == 1);
         let view = up.clone().fold(View::default(), |view, id| view.with(id, Card::Up));
@@ -107,10 +107,12 @@ impl Model {
             register: Rc::new(register),
             frames: Vec::new(),
             broken: Default::default(),
+            apart: false,
             cut: Cut::Not,
             fences: [fence; 2],
             asks: Default::default(),
             budget: config.budget,
+            were_ready: Default::default(),
             excused: 0,
             told: Default::default(),
         }
@@ -219,7 +221,7 @@ impl Model {
     }
 
     /// The states along a way, the first one among them.
-    pub fn replay<'a>(&'a self, way: &'a [Action]) -> impl Iterator<Item = (Action, World)> + 'a {
+    pub(crate) fn replay<'a>(&'a self, way: &'a [Action]) -> impl Iterator<Item = (Action, World)> + 'a {
         let first = self.first();
         let begin = (Action::Begin, first.clone());
         let rest = way.iter().scan(first, |world, &action| {

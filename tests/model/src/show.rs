@@ -56,6 +56,7 @@ impl Action {
             }
             Self::Gossip { from, to } => format!("nest {to} learns all operations that {from} knows"),
             Self::Learn { me, other, card } => format!("nest {me} hears that nest {other} is {}", state(card)),
+            Self::Hold { me, joiner } => format!("nest {me} tells {joiner} that it holds it in its view"),
             Self::LoseSight { me, other } => format!("nest {me} holds {other} for dead"),
             Self::SeeAgain { me, other } => format!("nest {me} sees {other} again"),
             Self::ComeUp { me } => format!("nest {me} comes up"),

@@ -12,46 +12,46 @@ use crate::mix::Mix;
 use crate::register::{Ops, Register};
 
 /// So many nests at most.
-pub const NESTS: usize = 4;
+pub(crate) const NESTS: usize = 4;
 /// So many names at most.
-pub const NAMES: usize = 2;
+pub(crate) const NAMES: usize = 2;
 /// So many requests at most.
-pub const REQUESTS: usize = 3;
+pub(crate) const REQUESTS: usize = 3;
 
 /// A nest, by its number.
-pub type Id = usize;
+pub(crate) type Id = usize;
 /// A name, by its number.
-pub type Name = usize;
+pub(crate) type Name = usize;
 /// A bird's birth: the number of the operation that started it.
-pub type Birth = u8;
+pub(crate) type Birth = u8;
 
 /// A set of nests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Set(pub u8);
+pub(crate) struct Set(pub u8);
 
 impl Set {
     /// Whether this nest is in it.
-    pub const fn has(self, id: Id) -> bool {
+    pub(crate) const fn has(self, id: Id) -> bool {
         self.0 >> id & 1 == 1
     }
 
     /// With this nest.
-    pub const fn insert(&mut self, id: Id) {
+    pub(crate) const fn insert(&mut self, id: Id) {
         self.0 |= 1 << id;
     }
 
     /// Without this nest.
-    pub const fn remove(&mut self, id: Id) {
+    pub(crate) const fn remove(&mut self, id: Id) {
         self.0 &= !(1 << id);
     }
 
     /// Whether there is nobody in it.
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// All in it, in order.
-    pub fn iter(self) -> impl Iterator<Item = Id> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Id> {
         (0..NESTS).filter(move |&id| self.has(id))
     }
 }
@@ -83,11 +83,11 @@ pub enum Card {
 
 /// The members of a ring and who of them is leaving, as a number: it is its own fingerprint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct View(pub u8);
+pub(crate) struct View(pub u8);
 
 impl View {
     /// With this nest in it, if its card puts it there.
-    pub const fn with(self, id: Id, card: Card) -> Self {
+    pub(crate) const fn with(self, id: Id, card: Card) -> Self {
         match card {
             Card::Up => Self(self.0 | 1 << (2 * id)),
             Card::Leaving => Self(self.0 | 2 << (2 * id)),
@@ -96,34 +96,34 @@ impl View {
     }
 
     /// Whether it has this nest.
-    pub const fn has(self, id: Id) -> bool {
+    pub(crate) const fn has(self, id: Id) -> bool {
         self.0 >> (2 * id) & 3 != 0
     }
 
     /// Whether this nest is in the ring.
-    pub const fn is_up(self, id: Id) -> bool {
+    pub(crate) const fn is_up(self, id: Id) -> bool {
         self.0 >> (2 * id) & 3 == 1
     }
 
     /// All that it has.
-    pub fn members(self) -> Set {
+    pub(crate) fn members(self) -> Set {
         (0..NESTS).filter(|&id| self.has(id)).collect()
     }
 
     /// All that it has but this one.
-    pub fn others(self, me: Id) -> Set {
+    pub(crate) fn others(self, me: Id) -> Set {
         let mut others = self.members();
         others.remove(me);
         others
     }
 
     /// All that are in the ring.
-    pub fn ups(self) -> Set {
+    pub(crate) fn ups(self) -> Set {
         (0..NESTS).filter(|&id| self.is_up(id)).collect()
     }
 
     /// Whose a name is. Two orders stand for the ring: a change moves one name and not the other.
-    pub fn owner(self, name: Name) -> Option<Id> {
+    pub(crate) fn owner(self, name: Name) -> Option<Id> {
         const ORDERS: [[Id; NESTS]; NAMES] = [[0, 1, 2, 3], [1, 2, 0, 3]];
         ORDERS[name].into_iter().find(|&id| self.is_up(id))
     }
@@ -131,46 +131,46 @@ impl View {
 
 /// A life, as seals, departs and ends name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Life {
+pub(crate) struct Life {
     /// Its bird.
-    pub birth: Birth,
+    pub(crate) birth: Birth,
     /// Its fence. Two nests that haven't heard of each other may give the same one.
-    pub fence: u8,
+    pub(crate) fence: u8,
 }
 
 /// Lives, each by its nest and its fence.
-pub type Lives = u64;
+pub(crate) type Lives = u64;
 
 /// The state that a life left, with what it is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The life, as one of [`Lives`].
-    pub life: Lives,
+    pub(crate) life: Lives,
     /// Lives whose states are in it.
-    pub past: Lives,
+    pub(crate) past: Lives,
     /// What it remembers: one bit for each thing that a bird was told.
-    pub memory: u8,
+    pub(crate) memory: u8,
 }
 
 /// What a bird carries from nest to nest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Carried {
+pub(crate) struct Carried {
     /// To go on from.
-    pub snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// To be merged into that.
-    pub others: Vec<Snapshot>,
+    pub(crate) others: Vec<Snapshot>,
 }
 
 impl Carried {
     /// All of it.
-    pub fn into_all(self) -> impl Iterator<Item = Snapshot> {
+    pub(crate) fn into_all(self) -> impl Iterator<Item = Snapshot> {
         self.snapshot.into_iter().chain(self.others)
     }
 }
 
 /// How far a life is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// It serves.
     Running,
     /// It was told to end.
@@ -181,109 +181,109 @@ pub enum Phase {
 
 /// A life on a nest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Bird {
+pub(crate) struct Bird {
     /// Which it is.
-    pub life: Life,
+    pub(crate) life: Life,
     /// How far it is.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// Lives whose states are in its own.
-    pub past: Lives,
+    pub(crate) past: Lives,
     /// What it remembers.
-    pub memory: u8,
+    pub(crate) memory: u8,
     /// Its bird was stopped, or ended: whoever has the name since is another.
-    pub ends_here: bool,
+    pub(crate) ends_here: bool,
 }
 
 /// What is left of a life that ended here to go on elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Snap {
+pub(crate) struct Snap {
     /// The life.
-    pub life: Life,
+    pub(crate) life: Life,
     /// Its state.
-    pub carried: Carried,
+    pub(crate) carried: Carried,
     /// To whom it was offered, without an answer yet.
-    pub sent_to: Option<u8>,
+    pub(crate) sent_to: Option<u8>,
 }
 
 /// A bird that another nest hands over, and that isn't taken yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Who hands it over.
-    pub from: u8,
+    pub(crate) from: u8,
     /// The life that it was.
-    pub life: Life,
+    pub(crate) life: Life,
     /// Its state.
-    pub carried: Carried,
+    pub(crate) carried: Carried,
 }
 
 /// A life that ended here because another goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Lost {
+pub(crate) struct Lost {
     /// The life.
-    pub life: Life,
+    pub(crate) life: Life,
     /// Its state.
-    pub left: Option<Snapshot>,
+    pub(crate) left: Option<Snapshot>,
 }
 
 /// What a nest has of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Here {
+pub(crate) struct Here {
     /// The life that runs here.
-    pub bird: Option<Bird>,
+    pub(crate) bird: Option<Bird>,
     /// What is to go on elsewhere.
-    pub snap: Option<Snap>,
+    pub(crate) snap: Option<Snap>,
     /// What others hand over.
-    pub offers: Vec<Offer>,
+    pub(crate) offers: Vec<Offer>,
     /// What each other nest has listed, and hasn't followed up.
-    pub listed: [Option<Life>; NESTS],
+    pub(crate) listed: [Option<Life>; NESTS],
     /// States that no life has taken in yet.
-    pub leftovers: Vec<Snapshot>,
+    pub(crate) leftovers: Vec<Snapshot>,
     /// Offers that were taken: by whom and which.
-    pub accepted: Lives,
+    pub(crate) accepted: Lives,
     /// The last life that ended here because another goes on.
-    pub lost: Option<Lost>,
+    pub(crate) lost: Option<Lost>,
 }
 
 /// A seal, as it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seal {
+pub(crate) struct Seal {
     /// The view that it seals.
-    pub view: View,
+    pub(crate) view: View,
     /// When its author entered that view, on the author's own count. A `Ready` repeats it.
-    pub entered: u8,
+    pub(crate) entered: u8,
     /// Whether the receiver's own is wanted.
-    pub wanted: bool,
+    pub(crate) wanted: bool,
     /// What its author knows; nothing, once the receiver knows all of that.
-    pub known: Ops,
+    pub(crate) known: Ops,
     /// What its author has of the receiver's names.
-    pub listing: [Option<Life>; NAMES],
+    pub(crate) listing: [Option<Life>; NAMES],
 }
 
 /// The last seal of a nest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// The seal.
-    pub seal: Seal,
+    pub(crate) seal: Seal,
     /// It was answered with a `Ready`.
-    pub readied: bool,
+    pub(crate) readied: bool,
 }
 
 /// The news that a life that was listed, or ought to be, is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Whose.
-    pub name: u8,
+    pub(crate) name: u8,
     /// Which.
-    pub life: Life,
+    pub(crate) life: Life,
     /// It counts once these are known.
-    pub after: Ops,
+    pub(crate) after: Ops,
     /// What the life left for the one that goes on.
-    pub left: Option<Snapshot>,
+    pub(crate) left: Option<Snapshot>,
 }
 
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The bird was started.
     Started,
     /// There was one already.
@@ -296,7 +296,7 @@ pub enum Outcome {
 
 /// How far a request is at the nest that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Not decided.
     New,
     /// By this operation a bird of this birth is to hatch.
@@ -309,7 +309,7 @@ pub enum Stage {
 
 /// Whether a copy of a request may be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// It is the first copy and just came.
     Unneeded,
     /// The asker must be asked.
@@ -320,79 +320,79 @@ pub enum Claim {
 
 /// A request at the nest that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Served {
+pub(crate) struct Served {
     /// How often it was passed on.
-    pub hops: u8,
+    pub(crate) hops: u8,
     /// It is not the first copy.
-    pub again: bool,
+    pub(crate) again: bool,
     /// Whether it may be decided.
-    pub claim: Claim,
+    pub(crate) claim: Claim,
     /// How far it is.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 /// One nest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Nest {
+pub(crate) struct Nest {
     /// It crashed.
-    pub dead: bool,
+    pub(crate) dead: bool,
     /// What it knows of each nest's card, its own among them.
-    pub cards: [Card; NESTS],
+    pub(crate) cards: [Card; NESTS],
     /// Whom it holds for alive, as far as it has their cards.
-    pub alive: Set,
+    pub(crate) alive: Set,
     /// Its view, with the ring over it.
-    pub view: View,
+    pub(crate) view: View,
     /// While it joins: who said to hold it in his view.
-    pub held: Set,
+    pub(crate) held: Set,
     /// While it joins: whom those hold for up.
-    pub held_by: Set,
+    pub(crate) held_by: Set,
     /// While it joins: what those knew.
-    pub required: Ops,
+    pub(crate) required: Ops,
     /// Names of arcs that it gained and isn't settled in (a bit each).
-    pub gained: u8,
+    pub(crate) gained: u8,
     /// Nests that are new in the view and haven't sealed it.
-    pub newcomers: Set,
+    pub(crate) newcomers: Set,
     /// How often it entered a ring.
-    pub entered: u8,
+    pub(crate) entered: u8,
     /// The last seal of each.
-    pub seals: [Option<Kept>; NESTS],
+    pub(crate) seals: [Option<Kept>; NESTS],
     /// For which view each is ready to take over.
-    pub ready: [View; NESTS],
+    pub(crate) ready: [View; NESTS],
     /// Operations that it knows.
-    pub known: Ops,
+    pub(crate) known: Ops,
     /// Ends that came before what they follow, with whom they are from.
-    pub early_ends: Vec<(u8, Ended)>,
+    pub(crate) early_ends: Vec<(u8, Ended)>,
     /// What it has of each name.
-    pub names: [Here; NAMES],
+    pub(crate) names: [Here; NAMES],
     /// Requests that it serves.
-    pub served: [Option<Served>; REQUESTS],
+    pub(crate) served: [Option<Served>; REQUESTS],
     /// What it answered.
-    pub answered: [Option<(Outcome, Option<u8>)>; REQUESTS],
+    pub(crate) answered: [Option<(Outcome, Option<u8>)>; REQUESTS],
     /// Too few nests are there, and its birds are out of service.
-    pub stopped: bool,
+    pub(crate) stopped: bool,
     /// Nests that it lost sight of, and that may not have stopped their birds yet.
-    pub missing: Set,
+    pub(crate) missing: Set,
     /// Names that were those nests' (a bit each).
-    pub awaited: u8,
+    pub(crate) awaited: u8,
 }
 
 impl Nest {
     /// What its own card says.
-    pub const fn card(&self, me: Id) -> Card {
+    pub(crate) const fn card(&self, me: Id) -> Card {
         self.cards[me]
     }
 }
 
 /// A nest as states share it, with its hash, once that was asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Shared {
+pub(crate) struct Shared {
     nest: Nest,
     hash: OnceCell<u64>,
 }
 
 impl Shared {
     /// To be changed.
-    pub fn change(&mut self) -> &mut Nest {
+    pub(crate) fn change(&mut self) -> &mut Nest {
         self.hash.take();
         &mut self.nest
     }
@@ -421,7 +421,7 @@ impl Hash for Shared {
 /// What one nest sends another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is described where it is handled")]
-pub enum Frame {
+pub(crate) enum Frame {
     Seal(Seal),
     Ready { view: View, entered: u8 },
     Depart { name: u8, life: Life, carried: Carried },
@@ -435,41 +435,28 @@ pub enum Frame {
     Claimed { request: u8, granted: bool },
 }
 
-impl Frame {
-    /// The request that it is about.
-    pub const fn request(&self) -> Option<u8> {
-        match self {
-            Self::Request { request, .. }
-            | Self::Response { request, .. }
-            | Self::Claim { request }
-            | Self::Claimed { request, .. } => Some(*request),
-            _ => None,
-        }
-    }
-}
-
 /// A request, as its asker sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Ask {
+pub(crate) struct Ask {
     /// It was asked.
-    pub asked: bool,
+    pub(crate) asked: bool,
     /// To whom it was sent.
-    pub to: Option<u8>,
+    pub(crate) to: Option<u8>,
     /// It was sent before.
-    pub again: bool,
+    pub(crate) again: bool,
     /// It was repeated for want of an answer: copies under way are no longer fresh.
-    pub repeated: bool,
+    pub(crate) repeated: bool,
     /// Who was granted to decide it.
-    pub decider: Option<u8>,
+    pub(crate) decider: Option<u8>,
     /// An answer whose operation isn't known yet, and whose it is.
-    pub pending: Option<(u8, Outcome, u8)>,
+    pub(crate) pending: Option<(u8, Outcome, u8)>,
     /// The answer.
-    pub answer: Option<(Outcome, Option<u8>)>,
+    pub(crate) answer: Option<(Outcome, Option<u8>)>,
 }
 
 /// How far the one cut is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// The network is whole.
     #[default]
     Not,
@@ -502,25 +489,29 @@ pub struct Budget {
 
 /// One state of the whole flock, and of what is under way in it.
 #[derive(Clone, Debug, Hash)]
-pub struct World {
+pub(crate) struct World {
     /// The nests.
-    pub nests: [Rc<Shared>; NESTS],
+    pub(crate) nests: [Rc<Shared>; NESTS],
     /// All operations ever issued: a nest knows some of them.
-    pub register: Rc<Register>,
+    pub(crate) register: Rc<Register>,
     /// Frames under way, by sender and receiver; those of a pair in their order.
-    pub frames: Vec<(u8, u8, Frame)>,
+    pub(crate) frames: Vec<(u8, u8, Frame)>,
     /// Pairs without a link: for each nest, with whom.
-    pub broken: [Set; NESTS],
+    pub(crate) broken: [Set; NESTS],
+    /// A nest came up beside others that it didn't know: two flocks, until they meet.
+    pub(crate) apart: bool,
     /// Whether the network is cut.
-    pub cut: Cut,
+    pub(crate) cut: Cut,
     /// The last fence given, on each side of the cut.
-    pub fences: [u8; 2],
+    pub(crate) fences: [u8; 2],
     /// The requests.
-    pub asks: [Ask; REQUESTS],
+    pub(crate) asks: [Ask; REQUESTS],
     /// What may still happen.
-    pub budget: Budget,
+    pub(crate) budget: Budget,
+    /// For each nest: who was settled in its view at some moment since it entered that.
+    pub(crate) were_ready: [Set; NESTS],
     /// What birds were told, and may be lost by the rules: a crash took it, or its bird was stopped.
-    pub excused: u8,
+    pub(crate) excused: u8,
     /// Of each thing told: to a bird of which birth.
-    pub told: [Birth; 4],
+    pub(crate) told: [Birth; 4],
 }

@@ -115,23 +115,21 @@ impl Step<'_> {
 
     /// All that this nest has of what birds were told, in lives and on the way.
     pub(crate) fn memory_at(&self, me: Id) -> u8 {
+        self.memory_of(me, |_| true)
+    }
+
+    /// The same, but of snaps only these.
+    pub(crate) fn memory_of(&self, me: Id, which: impl Fn(&Snap) -> bool) -> u8 {
         let carried = |carried: &Carried| {
             carried.clone().into_all().fold(0, |memory, state| memory | state.memory)
         };
         self.nest(me).names.iter().fold(0, |memory, here| {
             let bird = here.bird.map_or(0, |bird| bird.memory);
-            let snap = here.snap.as_ref().map_or(0, |snap| carried(&snap.carried));
+            let snap = here.snap.as_ref().filter(|snap| which(snap)).map_or(0, |snap| carried(&snap.carried));
             let offers = here.offers.iter().fold(0, |memory, offer| memory | carried(&offer.carried));
             let left = here.leftovers.iter().fold(0, |memory, state| memory | state.memory);
             let lost = here.lost.and_then(|lost| lost.left).map_or(0, |left| left.memory);
             memory | bird | snap | offers | left | lost
         })
-    }
-
-    /// These may be lost by the rules.
-    pub(crate) fn excuse_if(&mut self, memory: u8, lost: bool) {
-        if lost {
-            self.world.excused |= memory;
-        }
     }
 }

@@ -48,6 +48,8 @@ impl Step<'_> {
         let forget = self.follows(Rule::FreshReady);
         let nest = self.nest_mut(me);
         nest.entered += 1;
+        self.world.were_ready[me] = Set::default();
+        let nest = self.nest_mut(me);
         if forget {
             nest.ready = [View::default(); NESTS];
         }
