@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::rules::Rule;
-use crate::state::{Card, Cut, Id, NESTS, Nest, Set, Snap};
+use crate::state::{Card, Cut, Held, Id, NESTS, Nest, Set, Snap};
 use crate::step::Step;
 
 impl Step<'_> {
@@ -34,17 +34,20 @@ impl Step<'_> {
     pub(crate) fn may_hold(&self, me: Id, joiner: Id) -> bool {
         let (nest, joining) = (self.nest(me), self.nest(joiner));
         let sees = nest.alive.has(joiner) && nest.cards[joiner] == Card::Joining;
-        sees && nest.card(me) >= Card::Up && joining.card(joiner) == Card::Joining && !joining.held.has(me)
+        sees && nest.card(me) >= Card::Up && joining.card(joiner) == Card::Joining && joining.held[me].is_none()
     }
 
     /// A nest tells a joiner that it holds it in its view, whom else it holds for up, and what it knows.
     pub(crate) fn hold(&mut self, me: Id, joiner: Id) {
         let nest = self.nest(me);
-        let (ups, known, card) = (nest.view.ups(), nest.known, nest.card(me));
+        let (ups, known, card, missing) = (nest.view.ups(), nest.known, nest.card(me), nest.missing);
+        let waits = !missing.is_empty() && self.follows(Rule::JoinersWait);
         let joining = self.nest_mut(joiner);
-        joining.held.insert(me);
-        joining.held_by.0 |= ups.0;
-        joining.required |= known;
+        joining.held[me] = Some(Held { ups, known });
+        if waits {
+            joining.missing.0 |= missing.0;
+            joining.awaited = u8::MAX;
+        }
         // They have greeted each other before.
         joining.cards[me] = card;
         joining.alive.insert(me);
@@ -68,18 +71,19 @@ impl Step<'_> {
         }
         if self.follows(Rule::JoinerHeldByAll) {
             let there = |&id: &Id| id != me && self.world.nests[id].card(id) == Card::Up && self.world.is_running(id);
-            asked.0 |= nest.held_by.iter().filter(there).collect::<Set>().0;
+            asked.0 |= nest.held.iter().flatten().flat_map(|held| held.ups.iter()).filter(there).collect::<Set>().0;
         }
         let earlier = ups.is_empty() && known(Card::Joining).iter().any(|id| id < me);
-        let knows = nest.required & !nest.known == 0 || !self.follows(Rule::JoinerKnows);
-        asked.0 & !nest.held.0 == 0 && knows && !earlier
+        let knows = |held: &Held| held.known & !nest.known == 0;
+        let knows = nest.held.iter().flatten().all(knows) || !self.follows(Rule::JoinerKnows);
+        asked.iter().all(|id| nest.held[id].is_some()) && knows && !earlier
     }
 
     /// A joiner comes up.
     pub(crate) fn come_up(&mut self, me: Id) {
         let nest = self.nest_mut(me);
         nest.cards[me] = Card::Up;
-        (nest.held, nest.held_by, nest.required) = (Set::default(), Set::default(), 0);
+        nest.held = Default::default();
         self.round(me);
         let alone = self.nest(me).view.others(me).is_empty();
         let others = self.running().any(|id| id != me && self.seals(id));
@@ -147,7 +151,9 @@ impl Step<'_> {
 
     /// A nest holds another for dead. What that one sent and hasn't come is lost with the link, if it is dead.
     pub(crate) fn lose_sight(&mut self, me: Id, other: Id) {
-        self.nest_mut(me).alive.remove(other);
+        let nest = self.nest_mut(me);
+        nest.alive.remove(other);
+        nest.held[other] = None;
         if self.world.nests[other].dead {
             let pair = (other as u8, me as u8);
             self.world.frames.retain(|(from, to, _)| (*from, *to) != pair);

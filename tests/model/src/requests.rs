@@ -94,6 +94,9 @@ impl Step<'_> {
         if let Some((outcome, op)) = self.nest(me).answered[request]
             && self.follows(Rule::RememberAnswers)
         {
+            if asker != me && self.follows(Rule::ClaimAnswers) {
+                self.send(me, asker, Frame::Claim { request: request as u8 });
+            }
             return self.send_response(me, request, outcome, op);
         }
         if !self.owns(me, name) {

@@ -117,6 +117,9 @@ rules! {
     KeepTokens,
     /// Of several copies of a request one is carried out: the asker says which.
     ClaimCopies,
+    /// An answer that is given again is claimed again: the asker may have granted another nest to decide, which
+    /// then didn't own the name any more.
+    ClaimAnswers,
     /// What was answered is remembered, and not done again.
     RememberAnswers,
     /// Nothing is decided about a name while a bird is listed under it whose birth isn't known.
@@ -153,6 +156,8 @@ rules! {
     MinorityIdle,
     /// A nest hatches what it lost sight of only after those who may run it have had the time to stop.
     MajorityWaits,
+    /// So does one that comes up, of those whom others have lost sight of.
+    JoinersWait,
 }
 
 impl Rule {

@@ -69,5 +69,19 @@ pub fn small() -> Vec<Config> {
 
 /// Larger ones.
 pub fn large() -> Vec<Config> {
-    vec![]
+    let four = |called, up, birds| Config::new(called, 4, up, birds);
+    vec![
+        four("smooth-4", 0b1100, 0b11).joins(2).leaves(2).breaks(3).told(3).ends(1).stop(0, 2).start(1, 3),
+        four("requests-4", 0b1110, 0b1).joins(1).leaves(1).breaks(2).start(1, 1).stop(0, 2).start(0, 3).repeats(2),
+        four("crashes-4", 0b1100, 0b11).joins(2).leaves(1).breaks(2).crashes(2).told(2).stop(0, 2).start(0, 3),
+        four("cut-4", 0b1110, 0b11).cut(0b1010).joins(1).leaves(1).breaks(2).told(4).ends(1),
+        four("cut-crash-4", 0b1111, 0b11).cut(0b11).crashes(1).breaks(1).told(3).misjudged(1),
+        four("cut-requests-4", 0b1111, 0b10).cut(0b11).breaks(2).told(3).start_in_cut(0, 0).start_in_cut(0, 2).stop_in_cut(1, 3),
+        four("heal-requests-4", 0b1111, 0b1).cut(0b11).breaks(1).told(3).stop_in_cut(0, 0).start_in_cut(0, 1).stop(0, 2).repeats(1),
+        four("majority-4", 0b1111, 0b11).cut(0b1).majority().leaves(1).breaks(1).crashes(1).told(3),
+        four("majority-requests-4", 0b1111, 0b1).cut(0b11).majority().breaks(1).start_in_cut(1, 0).stop_in_cut(0, 3).start(0, 1),
+        four("majority-join-4", 0b1110, 0b11).cut(0b10).majority().joins(1).leaves(1).told(2),
+        four("frozen-4", 0b1111, 0b11).cut(0b1).frozen().majority().breaks(1).leaves(1).told(3),
+        four("misjudged-4", 0b1110, 0b11).joins(1).leaves(1).breaks(2).misjudged(2).told(3),
+    ]
 }

@@ -186,6 +186,8 @@ impl Model {
     pub fn walk(&self, seed: u64, steps: u64) -> Walked {
         /// Of what may and needn't happen, only so much at a time, lest all of it happen at once.
         const CHANCES: u64 = 6;
+        /// No way to a rest is as long as this.
+        const LONGEST: usize = 2000;
         let mut walked = Walked::default();
         let mut chance = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut draw = move |below: usize| {
@@ -209,6 +211,11 @@ impl Model {
                 let Some(&action) = from.get(draw(from.len())) else { break };
                 walked.steps += 1;
                 way.push(action);
+                if way.len() == LONGEST {
+                    let what = format!("the flock isn't at rest after {LONGEST} steps");
+                    walked.broken = Some(Broken { violation: Violation { invariant: "no livelock", what }, way });
+                    return walked;
+                }
                 let (after, violation) = self.after(&now, action);
                 if let Some(violation) = violation {
                     walked.broken = Some(Broken { violation, way });

@@ -331,6 +331,15 @@ pub(crate) struct Served {
     pub(crate) stage: Stage,
 }
 
+/// What a nest says that holds a joiner in its view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    /// Whom it holds for up.
+    pub(crate) ups: Set,
+    /// What it knows.
+    pub(crate) known: Ops,
+}
+
 /// One nest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Nest {
@@ -342,12 +351,8 @@ pub(crate) struct Nest {
     pub(crate) alive: Set,
     /// Its view, with the ring over it.
     pub(crate) view: View,
-    /// While it joins: who said to hold it in his view.
-    pub(crate) held: Set,
-    /// While it joins: whom those hold for up.
-    pub(crate) held_by: Set,
-    /// While it joins: what those knew.
-    pub(crate) required: Ops,
+    /// While it joins: what each said who holds it in its view.
+    pub(crate) held: [Option<Held>; NESTS],
     /// Names of arcs that it gained and isn't settled in (a bit each).
     pub(crate) gained: u8,
     /// Nests that are new in the view and haven't sealed it.

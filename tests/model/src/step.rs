@@ -22,7 +22,7 @@ pub struct Violation {
 
 /// A state that is being changed, by the rules.
 #[derive(Debug)]
-pub struct Step<'m> {
+pub(crate) struct Step<'m> {
     pub(crate) config: &'m Config,
     rules: Rules,
     pub(crate) world: World,
@@ -182,13 +182,13 @@ impl<'m> Step<'m> {
 
 impl World {
     /// Whether a nest takes part: it has begun, hasn't left, and didn't crash.
-    pub fn is_running(&self, id: Id) -> bool {
+    pub(crate) fn is_running(&self, id: Id) -> bool {
         let nest = &self.nests[id];
         !nest.dead && !matches!(nest.cards[id], Card::Unknown | Card::Left)
     }
 
     /// Whether frames go from the one to the other.
-    pub const fn is_linked(&self, one: Id, other: Id) -> bool {
+    pub(crate) const fn is_linked(&self, one: Id, other: Id) -> bool {
         !self.broken[one].has(other)
     }
 }
