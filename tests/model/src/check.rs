@@ -116,7 +116,7 @@ impl Step<'_> {
 
     /// A start is carried out: no other time, as far as anybody here can know.
     pub(crate) fn check_start(&mut self, request: usize) {
-        let parted = self.config.side != 0 || self.config.budget.misjudged > 0;
+        let parted = self.world.apart || self.config.budget.crashes > 0 || self.config.side != 0 || self.config.budget.misjudged > 0;
         let known = self.running().fold(0, |known, id| known | self.nest(id).known);
         // Of what somebody stopped since, before the answer, there may be another.
         let again = self.world.register.each(known).any(|(birth, op)| {
@@ -130,7 +130,7 @@ impl Step<'_> {
 
     /// A user is answered.
     pub(crate) fn check_answer(&mut self, request: usize, outcome: Outcome, op: Option<u8>) {
-        let whole = self.config.side == 0 && self.config.budget.misjudged == 0;
+        let whole = self.config.side == 0 && self.config.budget.misjudged == 0 && !self.world.apart;
         let name = self.config.requests[request].name;
         match (outcome, op) {
             (Outcome::Stopped, Some(op)) if whole => {

@@ -40,14 +40,9 @@ impl Step<'_> {
     /// A nest tells a joiner that it holds it in its view, whom else it holds for up, and what it knows.
     pub(crate) fn hold(&mut self, me: Id, joiner: Id) {
         let nest = self.nest(me);
-        let (ups, known, card, missing) = (nest.view.ups(), nest.known, nest.card(me), nest.missing);
-        let waits = !missing.is_empty() && self.follows(Rule::JoinersWait);
+        let (ups, known, card) = (nest.view.ups(), nest.known, nest.card(me));
         let joining = self.nest_mut(joiner);
         joining.held[me] = Some(Held { ups, known });
-        if waits {
-            joining.missing.0 |= missing.0;
-            joining.awaited = u8::MAX;
-        }
         // They have greeted each other before.
         joining.cards[me] = card;
         joining.alive.insert(me);
@@ -154,10 +149,16 @@ impl Step<'_> {
         let nest = self.nest_mut(me);
         nest.alive.remove(other);
         nest.held[other] = None;
+        if !nest.view.has(other) {
+            self.forget_member(me, other);
+        }
         if self.world.nests[other].dead {
             let pair = (other as u8, me as u8);
             self.world.frames.retain(|(from, to, _)| (*from, *to) != pair);
         }
+        let unknown = |id: Id| id != me && self.seals(id) && self.nest(me).cards[id] < Card::Up;
+        let unknown = self.seals(me) && self.running().any(unknown);
+        self.world.apart |= unknown;
         self.round(me);
     }
 

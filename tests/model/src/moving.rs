@@ -211,9 +211,11 @@ impl Step<'_> {
         for Offer { from, life, carried } in std::mem::take(&mut self.here_mut(me, name).offers) {
             let from = usize::from(from);
             let here = self.here(me, name);
-            if view.has(from) {
+            let kept = here.snap.is_none() && here.bird.is_none() && !view.has(from);
+            if view.has(from) || self.follows(Rule::RefuseAll) {
                 self.send(me, from, Frame::Refused { name: name as u8, life, view });
-            } else if here.snap.is_none() && here.bird.is_none() && self.follows(Rule::KeepOrphans) {
+            }
+            if kept && self.follows(Rule::KeepOrphans) {
                 self.here_mut(me, name).snap = Some(Snap { life, carried, sent_to: None });
             }
         }

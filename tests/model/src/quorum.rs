@@ -39,6 +39,16 @@ impl Step<'_> {
         }
     }
 
+    /// Another nest misses these: so does this one, which may never have seen them.
+    pub(crate) fn miss_too(&mut self, me: Id, missing: Set) {
+        let missing = Set(missing.0 & !self.nest(me).view.members().0);
+        if !missing.is_empty() && self.follows(Rule::TellMissing) {
+            let nest = self.nest_mut(me);
+            nest.missing.0 |= missing.0;
+            nest.awaited = u8::MAX;
+        }
+    }
+
     /// Whether birds may be hatched whose last life may not be over.
     pub(crate) fn may_take_over(&self, me: Id) -> bool {
         self.nest(me).missing.is_empty() && !self.begins_nothing(me)

@@ -42,6 +42,9 @@ rules! {
     // Rule 2: who is settled.
     /// A seal counts for the view that it names only.
     SealsNameViews,
+    /// A seal counts for one stay in the view that it names: who comes back to that view asks for another. (Its
+    /// author may have been in other views meanwhile.)
+    SealsOnce,
     /// A seal counts once all is known that its author knew.
     CoverSeals,
     /// A nest that is new in the view must seal it before anything is decided, also where no arc was gained.
@@ -88,6 +91,8 @@ rules! {
     SentSnapsWait,
     /// An offer that can't be taken, and whose giver is gone, is kept and moved on.
     KeepOrphans,
+    /// An offer that can't be taken is refused also where its giver isn't in the view: it may live, and wait.
+    RefuseAll,
     /// What was accepted is remembered: an offer that comes again gets the same answer.
     RememberAccepted,
     /// What was accepted is known by its nest and its fence, and so is what a state is made of: two nests may
@@ -156,8 +161,8 @@ rules! {
     MinorityIdle,
     /// A nest hatches what it lost sight of only after those who may run it have had the time to stop.
     MajorityWaits,
-    /// So does one that comes up, of those whom others have lost sight of.
-    JoinersWait,
+    /// Whom a nest waits for so it tells in its seals, and whoever is told waits, too: it may be new.
+    TellMissing,
 }
 
 impl Rule {

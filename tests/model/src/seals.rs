@@ -18,6 +18,7 @@ impl Step<'_> {
             entered: nest.entered,
             wanted: !fits && self.follows(Rule::AskForSeals),
             known: nest.known,
+            missing: nest.missing,
             listing: self.listing_for(me, to),
         };
         self.send(me, to, Frame::Seal(seal));
@@ -46,6 +47,7 @@ impl Step<'_> {
     /// Takes what a seal for our view lists instead of what its author listed before.
     pub(crate) fn apply_seal(&mut self, me: Id, from: Id) {
         let Some(Kept { seal, .. }) = self.nest(me).seals[from] else { return };
+        self.miss_too(me, seal.missing);
         let behind = self.lacks(me, seal.known);
         for name in 0..NAMES {
             let (before, now) = (self.here(me, name).listed[from], seal.listing[name]);

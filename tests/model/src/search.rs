@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::mix::Mix;
 use crate::register::{Deed, Op, Register};
 use crate::rules::Rules;
-use crate::state::{Bird, Card, Cut, Kept, Life, NESTS, Nest, Phase, Seal, View, World};
+use crate::state::{Bird, Card, Cut, Kept, Life, NESTS, Nest, Phase, Seal, Set, View, World};
 use crate::step::{Step, Violation};
 
 /// The protocol, in a configuration, by all or most of its rules.
@@ -81,7 +81,7 @@ impl Model {
             register.push(Op { deed: Deed::Start, name: name as u8, origin, birth, covers: 0, request: None });
             nest.known |= 1 << birth;
         }
-        let seal = Seal { view, entered: 1, wanted: false, known: 0, listing: Default::default() };
+        let seal = Seal { view, entered: 1, wanted: false, known: 0, missing: Set::default(), listing: Default::default() };
         let mut fence = 0;
         let nests = std::array::from_fn(|id| {
             if !view.has(id) {

@@ -255,6 +255,8 @@ pub(crate) struct Seal {
     pub(crate) wanted: bool,
     /// What its author knows; nothing, once the receiver knows all of that.
     pub(crate) known: Ops,
+    /// Whom its author has lost sight of, and waits for.
+    pub(crate) missing: Set,
     /// What its author has of the receiver's names.
     pub(crate) listing: [Option<Life>; NAMES],
 }

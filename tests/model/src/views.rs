@@ -45,6 +45,12 @@ impl Step<'_> {
                 self.return_offers(me, name);
             }
         }
+        if self.follows(Rule::SealsOnce) {
+            // What counted for the view that is left won't again, should the same members make it once more.
+            for kept in self.nest_mut(me).seals.iter_mut().flatten().filter(|kept| kept.seal.view == before) {
+                kept.seal.view = View::default();
+            }
+        }
         let forget = self.follows(Rule::FreshReady);
         let nest = self.nest_mut(me);
         nest.entered += 1;
@@ -70,7 +76,7 @@ impl Step<'_> {
     }
 
     /// Forgets what a nest that is gone has sealed, listed and promised. What it sent for good stays.
-    fn forget_member(&mut self, me: Id, gone: Id) {
+    pub(crate) fn forget_member(&mut self, me: Id, gone: Id) {
         let nest = self.nest_mut(me);
         nest.seals[gone] = None;
         nest.ready[gone] = View::default();
