@@ -15,11 +15,13 @@
 //! - `membership`: a hundred simulated nests: deaths, joins, a heal, and what that costs.
 //! - `bulk`: many starts by one call, in real processes.
 //! - `rolling`: real processes are restarted one after the other, under load.
+//! - `model`: a model of ownership, state by state.
 //! - `kill`: real processes are killed, and their birds live on.
 
 pub mod bulk;
 mod kill;
 mod membership;
+mod model;
 mod options;
 mod progress;
 mod registry;
@@ -57,6 +59,7 @@ const BENCHES: &[Bench] = &[
     membership::BENCH,
     simulate::BENCH,
     turmoil::BENCH,
+    model::BENCH,
     bulk::BENCH,
     kill::BENCH,
     rolling::BENCH,

@@ -149,7 +149,9 @@ impl Step<'_> {
             }
         }
         for (request, served) in nest.served.iter().enumerate() {
-            if served.is_some_and(|served| matches!(served.stage, Stage::Holding(..))) && self.may_release(me, request) {
+            if served.is_some_and(|served| matches!(served.stage, Stage::Holding(..)))
+                && self.may_release(me, request)
+            {
                 due.push(Action::Release { me: id, request: request as u8 });
             }
         }
@@ -184,7 +186,11 @@ impl Step<'_> {
     fn repeats(&self, into: &mut Vec<Action>, action: impl Fn(u8) -> Action) {
         for (request, it) in self.config.requests.iter().enumerate() {
             let ask = &self.world.asks[request];
-            if ask.asked && ask.answer.is_none() && self.world.is_running(it.at) && !self.is_frozen(it.at) {
+            if ask.asked
+                && ask.answer.is_none()
+                && self.world.is_running(it.at)
+                && !self.is_frozen(it.at)
+            {
                 into.push(action(request as u8));
             }
         }
@@ -192,11 +198,17 @@ impl Step<'_> {
 
     fn chance(&self, chance: &mut Vec<Action>) {
         let budget = &self.world.budget;
-        let ups = |but: Id| (0..NESTS).any(|id| id != but && self.world.is_running(id) && self.nest(id).card(id) == Card::Up);
+        let ups = |but: Id| {
+            (0..NESTS).any(|id| {
+                id != but && self.world.is_running(id) && self.nest(id).card(id) == Card::Up
+            })
+        };
         for me in 0..self.config.nests {
             let (nest, id) = (self.nest(me), me as u8);
             if budget.joins > 0 && nest.card(me) == Card::Unknown && !nest.dead {
-                for contact in self.running().filter(|&contact| self.nest(contact).card(contact) == Card::Up) {
+                for contact in
+                    self.running().filter(|&contact| self.nest(contact).card(contact) == Card::Up)
+                {
                     if !self.is_parted(me, contact) && !self.is_frozen(contact) {
                         chance.push(Action::Join { me: id, contact: contact as u8 });
                     }
@@ -205,7 +217,11 @@ impl Step<'_> {
             if !self.world.is_running(me) || self.is_frozen(me) {
                 continue;
             }
-            if budget.leaves > 0 && nest.card(me) == Card::Up && nest.view.ups().iter().count() > 1 && ups(me) {
+            if budget.leaves > 0
+                && nest.card(me) == Card::Up
+                && nest.view.ups().iter().count() > 1
+                && ups(me)
+            {
                 chance.push(Action::BeginLeave { me: id });
             }
             if budget.crashes > 0 && ups(me) {
@@ -233,7 +249,10 @@ impl Step<'_> {
                 let pair = (usize::from(*from), usize::from(*to));
                 pair == (one, other) || pair == (other, one)
             };
-            if budget.breaks > 0 && self.world.is_linked(one, other) && self.world.frames.iter().any(under_way) {
+            if budget.breaks > 0
+                && self.world.is_linked(one, other)
+                && self.world.frames.iter().any(under_way)
+            {
                 chance.push(Action::Break { one: one as u8, other: other as u8 });
             }
         }
@@ -303,9 +322,15 @@ impl Step<'_> {
         match frame {
             Frame::Seal(seal) => self.on_seal(me, from, seal),
             Frame::Ready { view, entered } => self.on_ready(me, from, view, entered),
-            Frame::Depart { name, life, carried } => self.on_depart(me, from, name.into(), life, carried),
-            Frame::Hatched { name, life } | Frame::Gone { name, life } => self.on_taken(me, name.into(), life),
-            Frame::Refused { name, life, view } => self.on_refused(me, from, name.into(), life, view),
+            Frame::Depart { name, life, carried } => {
+                self.on_depart(me, from, name.into(), life, carried)
+            }
+            Frame::Hatched { name, life } | Frame::Gone { name, life } => {
+                self.on_taken(me, name.into(), life)
+            }
+            Frame::Refused { name, life, view } => {
+                self.on_refused(me, from, name.into(), life, view)
+            }
             Frame::Ended(ended) => self.on_ended(me, from, ended),
             Frame::Request { request, hops, again } => {
                 let fresh = !self.world.asks[usize::from(request)].repeated;

@@ -58,17 +58,21 @@ impl Step<'_> {
         if self.nest(me).stopped || !self.may_hatch(me, name) || !self.is_accounted_for(me, name) {
             return false;
         }
+        if self.begins_nothing(me) {
+            return false;
+        }
         let winner = self.winner_birth(me, name);
         let had_offers = !self.here(me, name).offers.is_empty();
         let offer = self.take_offers(me, name, winner);
         let snap = self.here(me, name).snap.as_ref();
-        let under_way = snap.is_some_and(|snap| snap.sent_to.is_some()) && self.follows(Rule::SentSnapsWait);
+        let under_way =
+            snap.is_some_and(|snap| snap.sent_to.is_some()) && self.follows(Rule::SentSnapsWait);
         if under_way && offer.is_none() {
             // Its copy may run on another nest: only the answer frees it.
             return had_offers;
         }
         let moves = offer.is_some() || snap.is_some_and(|snap| Some(snap.life.birth) == winner);
-        if winner.is_some() && !moves && !self.may_take_over(me) {
+        if winner.is_some() && offer.is_none() && !self.may_take_over(me) {
             return had_offers;
         }
         let kept = self.here_mut(me, name).snap.take();
@@ -179,7 +183,8 @@ impl Step<'_> {
         if !self.nest(me).early_ends.iter().any(is_due) {
             return;
         }
-        let (due, rest) = std::mem::take(&mut self.nest_mut(me).early_ends).into_iter().partition(is_due);
+        let (due, rest) =
+            std::mem::take(&mut self.nest_mut(me).early_ends).into_iter().partition(is_due);
         self.nest_mut(me).early_ends = rest;
         let due: Vec<(u8, Ended)> = due;
         for (from, ended) in due {
@@ -234,7 +239,10 @@ impl Step<'_> {
     /// A bird ended of itself elsewhere, and a life of it runs here: after a cut, the idle copy must not end
     /// the busy one.
     pub(crate) fn outlive(&mut self, me: Id, name: Name) {
-        let Some(bird) = self.here(me, name).bird.filter(|bird| bird.phase == Phase::Running) else { return };
+        let Some(bird) = self.here(me, name).bird.filter(|bird| bird.phase == Phase::Running)
+        else {
+            return;
+        };
         if !self.follows(Rule::LivesOutlive) {
             return;
         }

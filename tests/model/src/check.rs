@@ -18,21 +18,29 @@ impl Step<'_> {
     /// One life: never two at once where no nest has reason to hold another for dead; and else never two on
     /// nests that see each other, as long as none has been out of another's sight.
     fn check_lives(&mut self, name: Name) {
-        let lives: Vec<Id> = self.running().filter(|&id| self.here(id, name).bird.is_some()).collect();
+        let lives: Vec<Id> =
+            self.running().filter(|&id| self.here(id, name).bird.is_some()).collect();
         for (at, &one) in lives.iter().enumerate() {
             for &other in &lives[..at] {
-                let apart = self.config.side(one) != self.config.side(other) || self.world.cut == Cut::Healed;
+                let apart = self.config.side(one) != self.config.side(other)
+                    || self.world.cut == Cut::Healed;
                 let strict = match self.config.policy {
-                    Policy::Majority if self.config.budget.misjudged == 0 => !self.may_live_on_frozen(name),
+                    Policy::Majority if self.config.budget.misjudged == 0 => {
+                        !self.may_live_on_frozen(name)
+                    }
                     _ if self.config.is_smooth() => !self.world.apart,
                     _ => {
                         let see = |one: Id, other: Id| self.nest(one).view.has(other);
-                        let never_apart = !apart && !self.world.apart && self.config.budget.misjudged == 0;
+                        let never_apart =
+                            !apart && !self.world.apart && self.config.budget.misjudged == 0;
                         see(one, other) && see(other, one) && never_apart
                     }
                 };
                 if strict {
-                    self.fail("one life", format!("bird {} lives on nests {other} and {one}", letter(name)));
+                    self.fail(
+                        "one life",
+                        format!("bird {} lives on nests {other} and {one}", letter(name)),
+                    );
                 }
             }
         }
@@ -46,7 +54,9 @@ impl Step<'_> {
                 if nest.names[name].bird.is_none() {
                     continue;
                 }
-                let Some(owner) = nest.view.owner(name).filter(|&owner| owner != me) else { continue };
+                let Some(owner) = nest.view.owner(name).filter(|&owner| owner != me) else {
+                    continue;
+                };
                 let them = self.nest(owner);
                 if them.view == nest.view && them.gained == 0 && them.newcomers.is_empty() {
                     self.world.were_ready[me].insert(owner);
@@ -58,7 +68,8 @@ impl Step<'_> {
     /// A bird goes out of service: only for an owner that was ready for it.
     pub(crate) fn check_departing(&mut self, me: Id, owner: Id, name: Name) {
         if !self.world.were_ready[me].has(owner) {
-            let what = format!("bird {} goes out of service, and nest {owner} isn't ready", letter(name));
+            let what =
+                format!("bird {} goes out of service, and nest {owner} isn't ready", letter(name));
             self.fail("serves on", what);
         }
     }
@@ -66,20 +77,37 @@ impl Step<'_> {
     /// A life is told to end as its bird has no record: not because another life of it had enough.
     pub(crate) fn check_end(&mut self, me: Id, name: Name, birth: u8) {
         let known = self.nest(me).known;
-        let ops = self.world.register.each(known).filter(|(_, op)| !op.writes() && usize::from(op.name) == name);
+        let ops = self
+            .world
+            .register
+            .each(known)
+            .filter(|(_, op)| !op.writes() && usize::from(op.name) == name);
         let only_ends = ops.into_iter().all(|(_, op)| op.deed == Deed::End);
         if only_ends && self.winner_birth(me, name).is_none() {
-            let what = format!("bird {} (#{birth}) on nest {me} is ended as it ended elsewhere", letter(name));
+            let what = format!(
+                "bird {} (#{birth}) on nest {me} is ended as it ended elsewhere",
+                letter(name)
+            );
             self.fail("the busy one lives", what);
         }
     }
 
     /// A name is held for free: nobody may have listed a bird of it that lives.
     pub(crate) fn check_denial(&mut self, me: Id, name: Name) {
+        if self.is_whole() && self.is_sure(name) {
+            self.fail(
+                "requests",
+                format!("nest {me} denies bird {}, and there is one", letter(name)),
+            );
+        }
         let listed = self.here(me, name).listed;
         let denied = listed.iter().flatten().find(|life| !self.world.register.is_over(life.birth));
         if let Some(life) = denied {
-            let what = format!("nest {me} denies bird {} (#{}), which is listed there", letter(name), life.birth);
+            let what = format!(
+                "nest {me} denies bird {} (#{}), which is listed there",
+                letter(name),
+                life.birth
+            );
             self.fail("requests", what);
         }
     }
@@ -90,7 +118,10 @@ impl Step<'_> {
             return;
         }
         if self.world.register.is_over(birth) {
-            self.fail("no resurrection", format!("bird {} (#{birth}) hatches on nest {me}, and is over", letter(name)));
+            self.fail(
+                "no resurrection",
+                format!("bird {} (#{birth}) hatches on nest {me}, and is over", letter(name)),
+            );
         }
         if moves {
             return;
@@ -102,21 +133,43 @@ impl Step<'_> {
         };
         let holder = self.running().find(holds);
         if let Some(holder) = holder {
-            let what = format!("bird {} hatches afresh on nest {me}, and nest {holder} has it", letter(name));
+            let what = format!(
+                "bird {} hatches afresh on nest {me}, and nest {holder} has it",
+                letter(name)
+            );
             self.fail("goes on", what);
         }
     }
 
     /// A request is decided: once, and not after its answer.
-    pub(crate) fn check_decision(&mut self, request: usize) {
+    pub(crate) fn check_decision(&mut self, me: Id, request: usize) {
+        if !self.is_enough(me) {
+            self.fail(
+                "majority",
+                format!("request {request} is decided on nest {me}, which sees too few others"),
+            );
+        }
         if self.world.asks[request].answer.is_some() {
             self.fail("requests", format!("request {request} is decided after its answer"));
         }
     }
 
+    /// A start is refused as there is a bird: not that of the same request.
+    pub(crate) fn check_refusal(&mut self, request: usize, born: Option<u8>) {
+        if born == Some(request as u8) {
+            self.fail(
+                "requests",
+                format!("request {request}: the bird exists, by that very request"),
+            );
+        }
+    }
+
     /// A start is carried out: no other time, as far as anybody here can know.
     pub(crate) fn check_start(&mut self, request: usize) {
-        let parted = self.world.apart || self.config.budget.crashes > 0 || self.config.side != 0 || self.config.budget.misjudged > 0;
+        let parted = self.world.apart
+            || self.config.budget.crashes > 0
+            || self.config.side != 0
+            || self.config.budget.misjudged > 0;
         let known = self.running().fold(0, |known, id| known | self.nest(id).known);
         // Of what somebody stopped since, before the answer, there may be another.
         let again = self.world.register.each(known).any(|(birth, op)| {
@@ -130,28 +183,34 @@ impl Step<'_> {
 
     /// A user is answered.
     pub(crate) fn check_answer(&mut self, request: usize, outcome: Outcome, op: Option<u8>) {
-        let whole = self.config.side == 0 && self.config.budget.misjudged == 0 && !self.world.apart;
+        let whole = self.is_whole();
         let name = self.config.requests[request].name;
         match (outcome, op) {
             (Outcome::Stopped, Some(op)) if whole => {
                 let covers = self.world.register.op(op).covers;
                 let stopped = |id: &Id| {
                     let bird = self.here(*id, name).bird;
-                    bird.is_some_and(|bird| self.world.register.each(covers).any(|(_, op)| op.birth == bird.life.birth))
+                    bird.is_some_and(|bird| {
+                        self.world.register.each(covers).any(|(_, op)| op.birth == bird.life.birth)
+                    })
                 };
                 let runs = self.running().find(stopped);
                 if let Some(id) = runs {
-                    self.fail("requests", format!("request {request} is answered, and nest {id} runs what it stopped"));
+                    self.fail(
+                        "requests",
+                        format!(
+                            "request {request} is answered, and nest {id} runs what it stopped"
+                        ),
+                    );
                 }
-            }
-            (Outcome::NoSuchBird, _) if whole && self.is_sure(name) => {
-                self.fail("requests", format!("request {request}: no such bird, and there is one"));
-            }
-            (Outcome::AlreadyExists, _) if whole && self.is_own_start(request) => {
-                self.fail("requests", format!("request {request}: the bird exists, by that very request"));
             }
             _ => {}
         }
+    }
+
+    /// Whether no nest was ever out of another's sight that lived.
+    const fn is_whole(&self) -> bool {
+        self.config.side == 0 && self.config.budget.misjudged == 0 && !self.world.apart
     }
 
     /// Whether there is a bird of this name that was there at first or whose start was answered, that nobody
@@ -161,16 +220,12 @@ impl Step<'_> {
         let births = self.world.register.each(known).filter(|(_, op)| op.deed == Deed::Start);
         births.filter(|(_, op)| usize::from(op.name) == name).any(|(birth, op)| {
             let answered = op.request.is_none_or(|request| {
-                self.world.asks[usize::from(request)].answer.is_some_and(|(outcome, _)| outcome == Outcome::Started)
+                self.world.asks[usize::from(request)]
+                    .answer
+                    .is_some_and(|(outcome, _)| outcome == Outcome::Started)
             });
             answered && !self.world.register.is_over(birth)
         })
-    }
-
-    fn is_own_start(&self, request: usize) -> bool {
-        let known = self.running().fold(0, |known, id| known | self.nest(id).known);
-        let winner = self.world.register.winner_birth(known, self.config.requests[request].name);
-        winner.is_some_and(|birth| self.world.register.op(birth).request == Some(request as u8))
     }
 
     /// Where nothing is due any more.
@@ -180,10 +235,14 @@ impl Step<'_> {
         for &id in &running {
             match self.nest(id).card(id) {
                 Card::Up => {}
-                Card::Joining => return self.fail("no deadlock", format!("nest {id} never comes up")),
+                Card::Joining => {
+                    return self.fail("no deadlock", format!("nest {id} never comes up"));
+                }
                 _ => return self.fail("no deadlock", format!("nest {id} never gets away")),
             }
-            if self.nest(id).view != self.nest(first).view || self.nest(id).known != self.nest(first).known {
+            if self.nest(id).view != self.nest(first).view
+                || self.nest(id).known != self.nest(first).known
+            {
                 return self.fail("no deadlock", format!("nests {first} and {id} never agree"));
             }
             let nest = self.nest(id);
@@ -208,16 +267,25 @@ impl Step<'_> {
         for &id in running {
             let here = self.here(id, name);
             if here.snap.is_some() || !here.offers.is_empty() {
-                return self.fail("no deadlock", format!("nest {id} keeps bird {called}, and hands it to nobody"));
+                return self.fail(
+                    "no deadlock",
+                    format!("nest {id} keeps bird {called}, and hands it to nobody"),
+                );
             }
             if let Some(bird) = here.bird
                 && (id != owner || Some(bird.life.birth) != winner)
             {
-                return self.fail("at its owner", format!("bird {called} lives on nest {id}, and shouldn't"));
+                return self.fail(
+                    "at its owner",
+                    format!("bird {called} lives on nest {id}, and shouldn't"),
+                );
             }
         }
         if winner.is_some() && self.here(owner, name).bird.is_none() {
-            self.fail("at its owner", format!("bird {called} is on record, and doesn't live on nest {owner}"));
+            self.fail(
+                "at its owner",
+                format!("bird {called} is on record, and doesn't live on nest {owner}"),
+            );
         }
     }
 
@@ -233,7 +301,10 @@ impl Step<'_> {
         if known >> op & 1 == 0 {
             // Two nests held it. One of them was alone in its view, or both are dead.
             if self.config.budget.crashes < 2 {
-                self.fail("promises", format!("request {request} was answered, and nobody knows of it"));
+                self.fail(
+                    "promises",
+                    format!("request {request} was answered, and nobody knows of it"),
+                );
             }
             return;
         }
@@ -244,15 +315,23 @@ impl Step<'_> {
                 // Where the name was started on both sides of a cut, one of the two gives way.
                 let lost = self.config.side != 0 && self.winner_birth(first, it.name).is_some();
                 if !over && !lost && !self.is_alive(first, it.name, birth) {
-                    self.fail("promises", format!("request {request} was answered, and its bird is gone"));
+                    self.fail(
+                        "promises",
+                        format!("request {request} was answered, and its bird is gone"),
+                    );
                 }
             }
             (Wish::Stop, Outcome::Stopped) => {
                 let covers = self.world.register.op(op).covers;
                 let stopped = self.world.register.each(covers);
-                let is_back = stopped.map(|(_, op)| op.birth).any(|birth| self.is_alive(first, it.name, birth));
+                let is_back = stopped
+                    .map(|(_, op)| op.birth)
+                    .any(|birth| self.is_alive(first, it.name, birth));
                 if is_back {
-                    self.fail("promises", format!("request {request} was answered, and its bird is back"));
+                    self.fail(
+                        "promises",
+                        format!("request {request} was answered, and its bird is back"),
+                    );
                 }
             }
             _ => {}
@@ -265,24 +344,34 @@ impl Step<'_> {
             return;
         }
         let told = self.config.budget.told - self.world.budget.told;
-        let lives: u8 = self.running().map(|id| self.lives_memory(id)).fold(0, |all, memory| all | memory);
+        let lives: u8 =
+            self.running().map(|id| self.lives_memory(id)).fold(0, |all, memory| all | memory);
         for thing in 0..told {
             let birth = self.world.told[usize::from(thing)];
             let name = usize::from(self.world.register.op(birth).name);
-            let over = self.world.register.is_over(birth) || self.winner_birth(first, name).is_none();
+            let over =
+                self.world.register.is_over(birth) || self.winner_birth(first, name).is_none();
             let excused = self.world.excused >> thing & 1 == 1;
             if !over && !excused && lives >> thing & 1 == 0 {
-                self.fail("states", format!("bird {} has forgotten what it was told", letter(name)));
+                self.fail(
+                    "states",
+                    format!("bird {} has forgotten what it was told", letter(name)),
+                );
             }
         }
     }
 
     fn lives_memory(&self, id: Id) -> u8 {
-        self.nest(id).names.iter().filter_map(|here| here.bird).fold(0, |all, bird| all | bird.memory)
+        self.nest(id)
+            .names
+            .iter()
+            .filter_map(|here| here.bird)
+            .fold(0, |all, bird| all | bird.memory)
     }
 }
 
 fn owned(step: &Step<'_>, me: Id) -> u8 {
-    (0..step.config.names).filter(|&name| step.owns(me, name)).fold(0, |names, name| names | 1 << name)
+    (0..step.config.names)
+        .filter(|&name| step.owns(me, name))
+        .fold(0, |names, name| names | 1 << name)
 }
-

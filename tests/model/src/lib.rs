@@ -8,6 +8,8 @@
 //! - `rules`: the rules by name. Each can be left out; then the model must find what goes wrong.
 //! - `config`: what may happen in a run: who joins, leaves, crashes; what users ask.
 //! - `scenes`: configurations that are looked at in every test run, and larger ones.
+//! - `proofs`: in which of them each rule is shown to be needed.
+//! - `mix`: a hash of states.
 //! - `state`: what a state is made of.
 //! - `register`: operations, and which records live.
 //! - `step`: one step; the rules are methods of it, each in the file of its topic:
@@ -24,6 +26,7 @@ mod config;
 mod membership;
 mod mix;
 mod moving;
+mod proofs;
 mod quorum;
 mod register;
 mod requests;
@@ -39,8 +42,9 @@ mod views;
 
 pub use actions::Action;
 pub use config::{Config, Policy, Request, When, Wish};
+pub use proofs::Proof;
 pub use rules::{Rule, Rules};
-pub use scenes::{large, small};
+pub use scenes::{large, scene, small, vast};
 pub use search::{Broken, Found, Model, Walked};
 pub use state::{Budget, Card};
 pub use step::Violation;

@@ -34,7 +34,9 @@ impl Step<'_> {
     pub(crate) fn may_hold(&self, me: Id, joiner: Id) -> bool {
         let (nest, joining) = (self.nest(me), self.nest(joiner));
         let sees = nest.alive.has(joiner) && nest.cards[joiner] == Card::Joining;
-        sees && nest.card(me) >= Card::Up && joining.card(joiner) == Card::Joining && joining.held[me].is_none()
+        sees && nest.card(me) >= Card::Up
+            && joining.card(joiner) == Card::Joining
+            && joining.held[me].is_none()
     }
 
     /// A nest tells a joiner that it holds it in its view, whom else it holds for up, and what it knows.
@@ -57,7 +59,9 @@ impl Step<'_> {
             return false;
         }
         let known = |card: Card| -> Set {
-            (0..NESTS).filter(|&id| id != me && nest.alive.has(id) && nest.cards[id] == card).collect()
+            (0..NESTS)
+                .filter(|&id| id != me && nest.alive.has(id) && nest.cards[id] == card)
+                .collect()
         };
         let ups = known(Card::Up);
         let mut asked = Set::default();
@@ -65,8 +69,17 @@ impl Step<'_> {
             asked.0 |= ups.0 | known(Card::Leaving).0 * u8::from(ups.is_empty());
         }
         if self.follows(Rule::JoinerHeldByAll) {
-            let there = |&id: &Id| id != me && self.world.nests[id].card(id) == Card::Up && self.world.is_running(id);
-            asked.0 |= nest.held.iter().flatten().flat_map(|held| held.ups.iter()).filter(there).collect::<Set>().0;
+            let there = |&id: &Id| {
+                id != me && self.world.nests[id].card(id) == Card::Up && self.world.is_running(id)
+            };
+            asked.0 |= nest
+                .held
+                .iter()
+                .flatten()
+                .flat_map(|held| held.ups.iter())
+                .filter(there)
+                .collect::<Set>()
+                .0;
         }
         let earlier = ups.is_empty() && known(Card::Joining).iter().any(|id| id < me);
         let knows = |held: &Held| held.known & !nest.known == 0;
@@ -108,11 +121,16 @@ impl Step<'_> {
         if nest.view.ups().is_empty() {
             return others.is_empty();
         }
-        let idle = nest.names.iter().all(|here| here.bird.is_none() && here.snap.is_none() && here.offers.is_empty())
+        let idle = nest
+            .names
+            .iter()
+            .all(|here| here.bird.is_none() && here.snap.is_none() && here.offers.is_empty())
             && nest.served.iter().all(Option::is_none);
-        let agreed = others.iter().all(|id| nest.seals[id].is_some_and(|kept| kept.seal.view == nest.view));
+        let agreed =
+            others.iter().all(|id| nest.seals[id].is_some_and(|kept| kept.seal.view == nest.view));
         // What they said they know they still do, if they are there.
-        let covers = |id: Id| nest.known & !self.world.nests[id].known == 0 && !self.world.nests[id].dead;
+        let covers =
+            |id: Id| nest.known & !self.world.nests[id].known == 0 && !self.world.nests[id].dead;
         (idle || !self.follows(Rule::LeaverIdle))
             && (agreed || !self.follows(Rule::LeaverAgreed))
             && (others.iter().all(covers) || !self.follows(Rule::LeaverCovered))
@@ -156,7 +174,14 @@ impl Step<'_> {
             let pair = (other as u8, me as u8);
             self.world.frames.retain(|(from, to, _)| (*from, *to) != pair);
         }
-        let unknown = |id: Id| id != me && self.seals(id) && self.nest(me).cards[id] < Card::Up;
+        let joined = |id: Id| self.config.up >> id & 1 == 0;
+        let unknown = |id: Id| {
+            id != me
+                && joined(id)
+                && joined(me)
+                && self.seals(id)
+                && self.nest(me).cards[id] < Card::Up
+        };
         let unknown = self.seals(me) && self.running().any(unknown);
         self.world.apart |= unknown;
         self.round(me);

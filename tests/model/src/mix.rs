@@ -46,7 +46,8 @@ impl Hasher for Mix {
     }
 
     fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(23) ^ n.wrapping_add(0x51)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 =
+            (self.0.rotate_left(23) ^ n.wrapping_add(0x51)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 
     fn write_usize(&mut self, n: usize) {

@@ -33,7 +33,10 @@ impl Step<'_> {
     /// What becomes of a snap whose name belongs to another nest.
     pub(crate) fn move_on(&mut self, me: Id, name: Name) -> bool {
         let nest = self.nest(me);
-        let Some(snap) = nest.names[name].snap.as_ref().filter(|snap| snap.sent_to.is_none()) else { return false };
+        let Some(snap) = nest.names[name].snap.as_ref().filter(|snap| snap.sent_to.is_none())
+        else {
+            return false;
+        };
         let Some(owner) = nest.view.owner(name) else { return false };
         let life = snap.life;
         if !self.is_alive(me, name, life.birth) {
@@ -67,7 +70,8 @@ impl Step<'_> {
     /// The link opened anew: what was offered may never have arrived.
     pub(crate) fn resend_departs(&mut self, me: Id, to: Id) {
         for name in 0..self.config.names {
-            if self.here(me, name).snap.as_ref().is_some_and(|snap| snap.sent_to == Some(to as u8)) {
+            if self.here(me, name).snap.as_ref().is_some_and(|snap| snap.sent_to == Some(to as u8))
+            {
                 self.send_depart(me, to, name);
             }
         }
@@ -171,7 +175,9 @@ impl Step<'_> {
             self.here_mut(me, name).accepted |= self.life_at(from, life.fence);
             self.send(me, from, Frame::Hatched { name: name as u8, life });
             if best.as_ref().is_none_or(|best| best.life.fence < life.fence) {
-                others.extend(best.replace(offer).into_iter().flat_map(|best| best.carried.into_all()));
+                others.extend(
+                    best.replace(offer).into_iter().flat_map(|best| best.carried.into_all()),
+                );
             } else {
                 others.extend(offer.carried.into_all());
             }

@@ -32,7 +32,8 @@ impl Step<'_> {
             let nest = self.nest_mut(me);
             if nest.cards[id] != Card::Left {
                 nest.missing.insert(id);
-                for name in (0..crate::state::NAMES).filter(|&name| before.owner(name) == Some(id)) {
+                for name in (0..crate::state::NAMES).filter(|&name| before.owner(name) == Some(id))
+                {
                     nest.awaited |= 1 << name;
                 }
             }
@@ -82,7 +83,11 @@ impl Step<'_> {
 
     /// It takes its birds out of service until enough are there.
     pub(crate) fn stop(&mut self, me: Id) {
-        self.nest_mut(me).stopped = true;
+        let all = u8::MAX >> (8 - self.config.names);
+        let anew = self.follows(Rule::SettleAnew);
+        let nest = self.nest_mut(me);
+        nest.stopped = true;
+        nest.gained |= if anew { all } else { 0 };
         self.round(me);
     }
 
@@ -93,7 +98,10 @@ impl Step<'_> {
         let over = |id: Id| {
             let nest = self.nest(id);
             let waits = nest.stopped || !self.follows(Rule::MinorityStops);
-            !self.world.is_running(id) || self.is_frozen(id) || (waits && !lives(id)) || !self.follows(Rule::MinorityStops)
+            !self.world.is_running(id)
+                || self.is_frozen(id)
+                || (waits && !lives(id))
+                || !self.follows(Rule::MinorityStops)
         };
         !missing.is_empty() && missing.iter().all(over)
     }
@@ -105,6 +113,8 @@ impl Step<'_> {
 
     /// Whether a name may have a life on a nest that stood still and hasn't noticed yet what went on.
     pub(crate) fn may_live_on_frozen(&self, name: Name) -> bool {
-        self.config.frozen && (0..NESTS).any(|id| self.config.side(id) == 1 && self.nest(id).names[name].bird.is_some())
+        self.config.frozen
+            && (0..NESTS)
+                .any(|id| self.config.side(id) == 1 && self.nest(id).names[name].bird.is_some())
     }
 }

@@ -80,7 +80,11 @@ impl Register {
 
     /// Those of a set, in order.
     pub(crate) fn each(&self, ops: Ops) -> impl Iterator<Item = (u8, &Op)> {
-        self.ops.iter().enumerate().map(|(at, op)| (at as u8, op)).filter(move |(at, _)| ops >> at & 1 == 1)
+        self.ops
+            .iter()
+            .enumerate()
+            .map(|(at, op)| (at as u8, op))
+            .filter(move |(at, _)| ops >> at & 1 == 1)
     }
 
     /// The living records of a name, to whoever knows these operations.
@@ -111,11 +115,16 @@ impl Register {
 
     /// Those of a set that this nest issued.
     pub(crate) fn of(&self, known: Ops, origin: Id) -> Ops {
-        self.each(known).filter(|(_, op)| usize::from(op.origin) == origin).fold(0, |ops, (at, _)| ops | 1 << at)
+        self.each(known)
+            .filter(|(_, op)| usize::from(op.origin) == origin)
+            .fold(0, |ops, (at, _)| ops | 1 << at)
     }
 
     /// Whether a user stopped the bird of this birth, or it ended of itself, anywhere.
     pub(crate) fn is_over(&self, birth: Birth) -> bool {
-        self.ops.iter().filter(|op| !op.writes()).any(|op| self.each(op.covers).any(|(_, it)| it.birth == birth))
+        self.ops
+            .iter()
+            .filter(|op| !op.writes())
+            .any(|op| self.each(op.covers).any(|(_, it)| it.birth == birth))
     }
 }

@@ -59,7 +59,11 @@ impl Step<'_> {
     pub(crate) fn resend_asks(&mut self, me: Id, which: impl Fn(&Ask) -> bool) {
         for request in 0..self.config.requests.len() {
             let ask = self.world.asks[request];
-            if self.asker(request) == me && self.is_open(request) && ask.pending.is_none() && which(&ask) {
+            if self.asker(request) == me
+                && self.is_open(request)
+                && ask.pending.is_none()
+                && which(&ask)
+            {
                 self.send_ask(request);
             }
         }
@@ -69,7 +73,9 @@ impl Step<'_> {
     pub(crate) fn resend_asks_to_new_owners(&mut self, me: Id) {
         for request in 0..self.config.requests.len() {
             let owner = self.owner(me, self.name_of(request)).map(|owner| owner as u8);
-            if self.asker(request) == me && self.is_open(request) && self.world.asks[request].to != owner
+            if self.asker(request) == me
+                && self.is_open(request)
+                && self.world.asks[request].to != owner
                 && self.world.asks[request].pending.is_none()
             {
                 self.send_ask(request);
@@ -79,7 +85,14 @@ impl Step<'_> {
 
     /// A request comes to whoever is held for the owner of its name. `fresh`: it is the first copy and no
     /// other was sent for want of an answer.
-    pub(crate) fn on_request(&mut self, me: Id, request: usize, hops: u8, again: bool, fresh: bool) {
+    pub(crate) fn on_request(
+        &mut self,
+        me: Id,
+        request: usize,
+        hops: u8,
+        again: bool,
+        fresh: bool,
+    ) {
         if let Some(served) = &mut self.nest_mut(me).served[request] {
             if served.stage == Stage::New {
                 // The claim, or what was said to it, may be lost.
@@ -139,11 +152,14 @@ impl Step<'_> {
             // Its new owner hears of lives elsewhere, which this nest doesn't any more, and answers the asker's
             // next try.
             Stage::Ending(_) if !self.owns(me, name) => self.forget(me, request),
-            Stage::Ending(_) if !self.is_over(me, name) && self.follows(Rule::StopAfterEnd) => false,
+            Stage::Ending(_) if !self.is_over(me, name) && self.follows(Rule::StopAfterEnd) => {
+                false
+            }
             Stage::Ending(Some(op)) => self.answer_held(me, request, op, Outcome::Stopped),
             Stage::Ending(None) => self.respond(me, request, Outcome::Stopped, None),
             Stage::Holding(op, outcome) => {
-                self.nest(me).view.others(me).is_empty() && self.respond(me, request, outcome, Some(op))
+                let alone = self.nest(me).view.others(me).is_empty() && !self.begins_nothing(me);
+                alone && self.respond(me, request, outcome, Some(op))
             }
         }
     }
@@ -151,9 +167,13 @@ impl Step<'_> {
     /// Whether all is known of a name that must be known to decide about it.
     fn may_decide(&self, me: Id, name: Name) -> bool {
         let listed = &self.here(me, name).listed;
-        let known = |birth: u8| self.nest(me).known >> birth & 1 == 1 || !self.follows(Rule::KnowListed);
+        let known =
+            |birth: u8| self.nest(me).known >> birth & 1 == 1 || !self.follows(Rule::KnowListed);
         let settled = self.is_settled(me, name) || !self.follows(Rule::ServeSettled);
-        settled && listed.iter().flatten().all(|life| known(life.birth)) && !self.begins_nothing(me) && !self.nest(me).stopped
+        settled
+            && listed.iter().flatten().all(|life| known(life.birth))
+            && !self.begins_nothing(me)
+            && !self.nest(me).stopped
     }
 
     /// Of several copies of a request one is carried out: whoever may not be the first with it claims it from
@@ -211,7 +231,7 @@ impl Step<'_> {
     fn decide(&mut self, me: Id, request: usize, served: Served) -> bool {
         let name = self.name_of(request);
         let known = self.nest(me).known;
-        self.check_decision(request);
+        self.check_decision(me, request);
         match self.config.requests[request].wish {
             Wish::Start => {
                 if let Some(winner) = self.world.register.winner(known, name) {
@@ -221,6 +241,7 @@ impl Step<'_> {
                         // The same request, whose answer was lost with a nest or a link.
                         return self.set_stage(me, request, Stage::Hatching(winner, record.birth));
                     }
+                    self.check_refusal(request, born);
                     return self.respond(me, request, Outcome::AlreadyExists, None);
                 }
                 self.check_start(request);
@@ -260,7 +281,9 @@ impl Step<'_> {
         }
         let another = bird.is_none_or(|bird| bird.life.birth != birth);
         // Stopped by somebody else before it hatched: it did live, and is over.
-        another && !self.is_alive(me, name, birth) && self.answer_held(me, request, op, Outcome::Started)
+        another
+            && !self.is_alive(me, name, birth)
+            && self.answer_held(me, request, op, Outcome::Started)
     }
 
     /// Whether no life of this name is left, here or listed, that was stopped.
@@ -285,7 +308,11 @@ impl Step<'_> {
     /// Whether another nest, that doesn't leave, is known to hold the operation.
     pub(crate) fn may_release(&self, me: Id, request: usize) -> bool {
         let nest = self.nest(me);
-        let holds = |op: u8, id: Id| self.nest(id).known >> op & 1 == 1 && self.world.is_running(id) && !self.is_parted(me, id);
+        let holds = |op: u8, id: Id| {
+            self.nest(id).known >> op & 1 == 1
+                && self.world.is_running(id)
+                && !self.is_parted(me, id)
+        };
         match nest.served[request] {
             Some(Served { stage: Stage::Holding(op, _), .. }) => {
                 nest.view.others(me).iter().any(|id| nest.view.is_up(id) && holds(op, id))
@@ -295,7 +322,9 @@ impl Step<'_> {
     }
 
     pub(crate) fn release(&mut self, me: Id, request: usize) {
-        if let Some(Served { stage: Stage::Holding(op, outcome), .. }) = self.nest(me).served[request] {
+        if let Some(Served { stage: Stage::Holding(op, outcome), .. }) =
+            self.nest(me).served[request]
+        {
             self.respond(me, request, outcome, Some(op));
         }
         self.round(me);
@@ -332,14 +361,27 @@ impl Step<'_> {
             self.world.register.of(self.nest(me).known & prefix, me)
         };
         let ops = own.map_or(0, upto);
-        self.send(me, self.asker(request), Frame::Response { request: request as u8, outcome, op, ops });
+        self.send(
+            me,
+            self.asker(request),
+            Frame::Response { request: request as u8, outcome, op, ops },
+        );
     }
 
     /// An answer comes. It counts once its operation is known.
-    pub(crate) fn on_response(&mut self, me: Id, from: Id, request: usize, outcome: Outcome, op: Option<u8>, ops: Ops) {
+    pub(crate) fn on_response(
+        &mut self,
+        me: Id,
+        from: Id,
+        request: usize,
+        outcome: Outcome,
+        op: Option<u8>,
+        ops: Ops,
+    ) {
         self.learn(me, ops, from == me);
         let ask = self.world.asks[request];
-        if !self.is_open(request) || ask.decider.is_some_and(|decider| usize::from(decider) != from) {
+        if !self.is_open(request) || ask.decider.is_some_and(|decider| usize::from(decider) != from)
+        {
             return;
         }
         match op.filter(|op| self.nest(me).known >> op & 1 == 0) {

@@ -161,6 +161,9 @@ rules! {
     MinorityIdle,
     /// A nest hatches what it lost sight of only after those who may run it have had the time to stop.
     MajorityWaits,
+    /// A nest that stopped its birds has let go of all its arcs, and must be settled in them anew: another may
+    /// have lost sight of it, and not the other way round.
+    SettleAnew,
     /// Whom a nest waits for so it tells in its seals, and whoever is told waits, too: it may be new.
     TellMissing,
 }

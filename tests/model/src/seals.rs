@@ -35,7 +35,8 @@ impl Step<'_> {
         let nest = self.nest_mut(me);
         nest.seals[from] = Some(Kept { seal, readied: false });
         // It says what is listed, and what must be known before that counts; of states it says nothing.
-        nest.early_ends.retain(|(by, ended)| usize::from(*by) != from || (keep && ended.left.is_some()));
+        nest.early_ends
+            .retain(|(by, ended)| usize::from(*by) != from || (keep && ended.left.is_some()));
         if fits {
             self.apply_seal(me, from);
             if wanted {

@@ -77,11 +77,26 @@ impl Model {
             nest.alive.insert(id);
         }
         for name in (0..config.names).filter(|name| config.birds >> name & 1 == 1) {
-            let (birth, origin) = (register.len() as u8, view.owner(name).unwrap_or_default() as u8);
-            register.push(Op { deed: Deed::Start, name: name as u8, origin, birth, covers: 0, request: None });
+            let (birth, origin) =
+                (register.len() as u8, view.owner(name).unwrap_or_default() as u8);
+            register.push(Op {
+                deed: Deed::Start,
+                name: name as u8,
+                origin,
+                birth,
+                covers: 0,
+                request: None,
+            });
             nest.known |= 1 << birth;
         }
-        let seal = Seal { view, entered: 1, wanted: false, known: 0, missing: Set::default(), listing: Default::default() };
+        let seal = Seal {
+            view,
+            entered: 1,
+            wanted: false,
+            known: 0,
+            missing: Set::default(),
+            listing: Default::default(),
+        };
         let mut fence = 0;
         let nests = std::array::from_fn(|id| {
             if !view.has(id) {
@@ -96,7 +111,8 @@ impl Model {
                 if view.owner(name) == Some(id) {
                     fence += 1;
                     let life = Life { birth, fence };
-                    let bird = Bird { life, phase: Phase::Running, past: 0, memory: 0, ends_here: false };
+                    let bird =
+                        Bird { life, phase: Phase::Running, past: 0, memory: 0, ends_here: false };
                     nest.names[name].bird = Some(bird);
                 }
             }
@@ -207,13 +223,17 @@ impl Model {
                     return walked;
                 }
                 let by_chance = next.due.is_empty() || draw(CHANCES as usize) == 0;
-                let from = if by_chance && !next.chance.is_empty() { &next.chance } else { &next.due };
+                let from =
+                    if by_chance && !next.chance.is_empty() { &next.chance } else { &next.due };
                 let Some(&action) = from.get(draw(from.len())) else { break };
                 walked.steps += 1;
                 way.push(action);
                 if way.len() == LONGEST {
                     let what = format!("the flock isn't at rest after {LONGEST} steps");
-                    walked.broken = Some(Broken { violation: Violation { invariant: "no livelock", what }, way });
+                    walked.broken = Some(Broken {
+                        violation: Violation { invariant: "no livelock", what },
+                        way,
+                    });
                     return walked;
                 }
                 let (after, violation) = self.after(&now, action);
@@ -228,7 +248,10 @@ impl Model {
     }
 
     /// The states along a way, the first one among them.
-    pub(crate) fn replay<'a>(&'a self, way: &'a [Action]) -> impl Iterator<Item = (Action, World)> + 'a {
+    pub(crate) fn replay<'a>(
+        &'a self,
+        way: &'a [Action],
+    ) -> impl Iterator<Item = (Action, World)> + 'a {
         let first = self.first();
         let begin = (Action::Begin, first.clone());
         let rest = way.iter().scan(first, |world, &action| {
@@ -264,7 +287,13 @@ impl Search {
         }
     }
 
-    fn broken(&self, mut found: Found, violation: Violation, mut at: u32, last: Option<Action>) -> Found {
+    fn broken(
+        &self,
+        mut found: Found,
+        violation: Violation,
+        mut at: u32,
+        last: Option<Action>,
+    ) -> Found {
         let mut way: Vec<Action> = last.into_iter().collect();
         while at != 0 {
             let (from, action) = self.ways[at as usize];
@@ -296,7 +325,8 @@ impl Search {
             targets[next[from as usize] as usize] = to;
             next[from as usize] += 1;
         }
-        let mut free: Vec<u32> = (0..states as u32).filter(|&at| to_here[at as usize] == 0).collect();
+        let mut free: Vec<u32> =
+            (0..states as u32).filter(|&at| to_here[at as usize] == 0).collect();
         while let Some(at) = free.pop() {
             let range = starts[at as usize] as usize..starts[at as usize + 1] as usize;
             for &to in &targets[range] {

@@ -12,12 +12,14 @@ impl Model {
         let mut text = String::new();
         let mut before: Option<World> = None;
         for (at, (action, world)) in self.replay(&broken.way).enumerate() {
-            let what = before.as_ref().map_or_else(|| "at first".to_owned(), |before| action.told(before));
+            let what =
+                before.as_ref().map_or_else(|| "at first".to_owned(), |before| action.told(before));
             // Writing into a text has no way to fail.
             let _ = writeln!(text, "{at:>3}. {what}");
             for id in 0..self.config.nests {
                 let line = nest(&world, id, self.config.names);
-                if before.as_ref().is_none_or(|before| nest(before, id, self.config.names) != line) {
+                if before.as_ref().is_none_or(|before| nest(before, id, self.config.names) != line)
+                {
                     let _ = writeln!(text, "       {line}");
                 }
             }
@@ -54,18 +56,30 @@ impl Action {
                 let frame = frame.map_or_else(String::new, |(_, _, frame)| told(frame));
                 format!("nest {to} gets from {from}: {frame}")
             }
-            Self::Gossip { from, to } => format!("nest {to} learns all operations that {from} knows"),
-            Self::Learn { me, other, card } => format!("nest {me} hears that nest {other} is {}", state(card)),
-            Self::Hold { me, joiner } => format!("nest {me} tells {joiner} that it holds it in its view"),
+            Self::Gossip { from, to } => {
+                format!("nest {to} learns all operations that {from} knows")
+            }
+            Self::Learn { me, other, card } => {
+                format!("nest {me} hears that nest {other} is {}", state(card))
+            }
+            Self::Hold { me, joiner } => {
+                format!("nest {me} tells {joiner} that it holds it in its view")
+            }
             Self::LoseSight { me, other } => format!("nest {me} holds {other} for dead"),
             Self::SeeAgain { me, other } => format!("nest {me} sees {other} again"),
             Self::ComeUp { me } => format!("nest {me} comes up"),
             Self::Leave { me } => format!("nest {me} is gone"),
-            Self::Over { me, name } => format!("on nest {me} bird {} has ended", letter(name.into())),
-            Self::Departed { me, name } => format!("on nest {me} bird {} is out of service", letter(name.into())),
+            Self::Over { me, name } => {
+                format!("on nest {me} bird {} has ended", letter(name.into()))
+            }
+            Self::Departed { me, name } => {
+                format!("on nest {me} bird {} is out of service", letter(name.into()))
+            }
             Self::Reopen { one, other } => format!("the link between {one} and {other} opens anew"),
             Self::Heal => "the network is whole again".to_owned(),
-            Self::Release { me, request } => format!("another nest tells {me} that it holds what request {request} did"),
+            Self::Release { me, request } => {
+                format!("another nest tells {me} that it holds what request {request} did")
+            }
             Self::Repeat { request } => format!("request {request} is repeated"),
             Self::StopBirds { me } => format!("nest {me} has had too few others for too long"),
             Self::CeaseWaiting { me } => format!("nest {me} has waited for long enough"),
@@ -74,8 +88,12 @@ impl Action {
             Self::Crash { me } => format!("nest {me} crashes"),
             Self::Break { one, other } => format!("the link between {one} and {other} breaks"),
             Self::Misjudge { me, other } => format!("nest {me} holds {other} for dead, wrongly"),
-            Self::EndItself { me, name } => format!("on nest {me} bird {} ends of itself", letter(name.into())),
-            Self::Tell { me, name } => format!("on nest {me} bird {} is told something", letter(name.into())),
+            Self::EndItself { me, name } => {
+                format!("on nest {me} bird {} ends of itself", letter(name.into()))
+            }
+            Self::Tell { me, name } => {
+                format!("on nest {me} bird {} is told something", letter(name.into()))
+            }
             Self::Ask { request } => format!("request {request} is made"),
             Self::RepeatEarly { request } => format!("request {request} is repeated early"),
             Self::Cut => "the network is cut".to_owned(),
@@ -111,27 +129,55 @@ fn told(frame: &Frame) -> String {
     let named = |name: u8| letter(name.into());
     match frame {
         Frame::Seal(seal) => {
-            let listed = seal.listing.iter().enumerate().filter_map(|(name, listed)| Some((name, (*listed)?)));
-            let listed: Vec<String> = listed.map(|(name, it)| format!("{} {}", letter(name), life(it))).collect();
-            format!("Seal {} knows {:b} lists [{}]{}", view(seal.view), seal.known, listed.join(", "), if seal.wanted { " wants yours" } else { "" })
+            let listed = seal
+                .listing
+                .iter()
+                .enumerate()
+                .filter_map(|(name, listed)| Some((name, (*listed)?)));
+            let listed: Vec<String> =
+                listed.map(|(name, it)| format!("{} {}", letter(name), life(it))).collect();
+            format!(
+                "Seal {} knows {:b} lists [{}]{}",
+                view(seal.view),
+                seal.known,
+                listed.join(", "),
+                if seal.wanted { " wants yours" } else { "" }
+            )
         }
         Frame::Ready { view: it, .. } => format!("Ready {}", view(*it)),
         Frame::Depart { name, life: it, carried } => {
             let others = carried.others.len();
-            let state = if carried.snapshot.is_some() || others > 0 { format!(" with a state and {others} more") } else { String::new() };
+            let state = if carried.snapshot.is_some() || others > 0 {
+                format!(" with a state and {others} more")
+            } else {
+                String::new()
+            };
             format!("Depart {} {}{state}", named(*name), life(*it))
         }
         Frame::Hatched { name, life: it } => format!("Hatched {} {}", named(*name), life(*it)),
-        Frame::Refused { name, life: it, view: at } => format!("Refused {} {} in {}", named(*name), life(*it), view(*at)),
+        Frame::Refused { name, life: it, view: at } => {
+            format!("Refused {} {} in {}", named(*name), life(*it), view(*at))
+        }
         Frame::Gone { name, life: it } => format!("Gone {} {}", named(*name), life(*it)),
         Frame::Ended(ended) => {
             let left = if ended.left.is_some() { " with a state" } else { "" };
-            format!("Ended {} {} after {:b}{left}", named(ended.name), life(ended.life), ended.after)
+            format!(
+                "Ended {} {} after {:b}{left}",
+                named(ended.name),
+                life(ended.life),
+                ended.after
+            )
         }
-        Frame::Request { request, hops, again } => format!("Request {request}{}{}", if *again { " again" } else { "" }, if *hops > 0 { " passed on" } else { "" }),
+        Frame::Request { request, hops, again } => format!(
+            "Request {request}{}{}",
+            if *again { " again" } else { "" },
+            if *hops > 0 { " passed on" } else { "" }
+        ),
         Frame::Response { request, outcome, .. } => format!("Response {request} {outcome:?}"),
         Frame::Claim { request } => format!("Claim {request}"),
-        Frame::Claimed { request, granted } => format!("Claimed {request} {}", if *granted { "granted" } else { "closed" }),
+        Frame::Claimed { request, granted } => {
+            format!("Claimed {request} {}", if *granted { "granted" } else { "closed" })
+        }
     }
 }
 
@@ -141,7 +187,8 @@ fn nest(world: &World, id: Id, names: usize) -> String {
     if nest.dead {
         return format!("{id} dead");
     }
-    let mut text = format!("{id} {:<8}{:<12} knows {:b}", state(nest.cards[id]), view(nest.view), nest.known);
+    let mut text =
+        format!("{id} {:<8}{:<12} knows {:b}", state(nest.cards[id]), view(nest.view), nest.known);
     let settled = nest.gained == 0 && nest.newcomers.is_empty();
     text.push_str(if settled { "" } else { " unsettled" });
     if nest.stopped {

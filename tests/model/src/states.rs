@@ -109,7 +109,10 @@ impl Step<'_> {
     /// A state is offered to be merged that is in it already.
     fn note_twice(&mut self, name: Name, state: &Snapshot) {
         if !self.follows(Rule::MergeOnce) {
-            self.fail("states", format!("bird {name} takes in twice what one life left ({:x})", state.life));
+            self.fail(
+                "states",
+                format!("bird {name} takes in twice what one life left ({:x})", state.life),
+            );
         }
     }
 
@@ -125,8 +128,13 @@ impl Step<'_> {
         };
         self.nest(me).names.iter().fold(0, |memory, here| {
             let bird = here.bird.map_or(0, |bird| bird.memory);
-            let snap = here.snap.as_ref().filter(|snap| which(snap)).map_or(0, |snap| carried(&snap.carried));
-            let offers = here.offers.iter().fold(0, |memory, offer| memory | carried(&offer.carried));
+            let snap = here
+                .snap
+                .as_ref()
+                .filter(|snap| which(snap))
+                .map_or(0, |snap| carried(&snap.carried));
+            let offers =
+                here.offers.iter().fold(0, |memory, offer| memory | carried(&offer.carried));
             let left = here.leftovers.iter().fold(0, |memory, state| memory | state.memory);
             let lost = here.lost.and_then(|lost| lost.left).map_or(0, |left| left.memory);
             memory | bird | snap | offers | left | lost

@@ -126,7 +126,15 @@ impl<'m> Step<'m> {
     }
 
     /// This nest issues an operation.
-    pub(crate) fn issue(&mut self, me: Id, deed: Deed, name: Name, birth: Option<u8>, covers: Ops, request: Option<u8>) -> u8 {
+    pub(crate) fn issue(
+        &mut self,
+        me: Id,
+        deed: Deed,
+        name: Name,
+        birth: Option<u8>,
+        covers: Ops,
+        request: Option<u8>,
+    ) -> u8 {
         let next = self.world.register.len() as u8;
         let birth = birth.unwrap_or(next);
         let op = Op { deed, name: name as u8, origin: me as u8, birth, covers, request };
@@ -152,10 +160,19 @@ impl<'m> Step<'m> {
     }
 
     /// What an operation did to a name.
-    fn on_change(&mut self, me: Id, name: Name, before: Option<u8>, after: Option<u8>, op: &Op, own: bool) {
+    fn on_change(
+        &mut self,
+        me: Id,
+        name: Name,
+        before: Option<u8>,
+        after: Option<u8>,
+        op: &Op,
+        own: bool,
+    ) {
         if let Some(birth) = before
             && !op.writes()
-            && let Some(bird) = self.here_mut(me, name).bird.as_mut().filter(|bird| bird.life.birth == birth)
+            && let Some(bird) =
+                self.here_mut(me, name).bird.as_mut().filter(|bird| bird.life.birth == birth)
         {
             bird.ends_here = true;
         }
@@ -172,7 +189,11 @@ impl<'m> Step<'m> {
         for name in 0..self.config.names {
             if self.owner(me, name) == Some(to) {
                 let here = self.here(me, name);
-                let snap = here.snap.as_ref().map(|snap| snap.life).filter(|_| self.follows(Rule::ListSnaps));
+                let snap = here
+                    .snap
+                    .as_ref()
+                    .map(|snap| snap.life)
+                    .filter(|_| self.follows(Rule::ListSnaps));
                 listing[name] = here.bird.map(|bird| bird.life).or(snap);
             }
         }

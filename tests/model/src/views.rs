@@ -35,7 +35,11 @@ impl Step<'_> {
                 nest.gained |= 1 << name;
             }
         }
-        nest.newcomers = if all_new { Set((nest.newcomers.0 | new.0) & view.others(me).0) } else { Set::default() };
+        nest.newcomers = if all_new {
+            Set((nest.newcomers.0 | new.0) & view.others(me).0)
+        } else {
+            Set::default()
+        };
         let reunion = !nest.newcomers.is_empty();
         for name in 0..self.config.names {
             if !self.owns(me, name) {
@@ -47,7 +51,9 @@ impl Step<'_> {
         }
         if self.follows(Rule::SealsOnce) {
             // What counted for the view that is left won't again, should the same members make it once more.
-            for kept in self.nest_mut(me).seals.iter_mut().flatten().filter(|kept| kept.seal.view == before) {
+            for kept in
+                self.nest_mut(me).seals.iter_mut().flatten().filter(|kept| kept.seal.view == before)
+            {
                 kept.seal.view = View::default();
             }
         }
@@ -87,7 +93,9 @@ impl Step<'_> {
         }
         if self.follows(Rule::FreeSnaps) {
             for here in &mut self.nest_mut(me).names {
-                if let Some(snap) = here.snap.as_mut().filter(|snap| snap.sent_to == Some(gone as u8)) {
+                if let Some(snap) =
+                    here.snap.as_mut().filter(|snap| snap.sent_to == Some(gone as u8))
+                {
                     snap.sent_to = None;
                 }
             }
