@@ -35,9 +35,7 @@ impl Rule {
             Self::AwaitEveryBirth | Self::TellEnds | Self::TellEndedSnaps | Self::StopAfterEnd => {
                 States("join-start")
             }
-            Self::AwaitEveryListing | Self::JoinerKnows | Self::TellMissing => {
-                Ways("majority-join-4", 1, 2_000_000)
-            }
+            Self::AwaitEveryListing | Self::TellMissing => Ways("majority-join-4", 1, 2_000_000),
             Self::RefusalsEndNoWait | Self::ClaimAnswers => Ways("smooth-4", 1, 2_000_000),
             Self::EndsInOrder => States("join-ends"),
             Self::EndsReachSeals => States("cut-requests"),
@@ -65,6 +63,7 @@ impl Rule {
             | Self::SentSnapsWait
             | Self::KeepOrphans
             | Self::RememberAccepted
+            | Self::JoinerKnows
             | Self::LeaverAgreed
             | Self::WholePrefix => None,
         }

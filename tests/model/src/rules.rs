@@ -44,6 +44,7 @@ rules! {
     SealsNameViews,
     /// A seal counts for one stay in the view that it names: who comes back to that view asks for another. (Its
     /// author may have been in other views meanwhile.)
+    /// (The core doesn't follow this one: see `docs/testing.md`.)
     SealsOnce,
     /// A seal counts once all is known that its author knew.
     CoverSeals,
@@ -80,6 +81,7 @@ rules! {
     /// A bird departs only to an owner whose last seal names the giver's own view.
     DepartToSealed,
     /// A nest that refuses isn't where its seal says: it must seal anew.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     RefusalsUnseal,
     /// A snap is kept until its depart is answered.
     KeepSnaps,
@@ -88,12 +90,16 @@ rules! {
     /// What was offered to a nest that is gone may be offered to another.
     FreeSnaps,
     /// What was offered to a nest that isn't gone isn't hatched before that one has answered.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     SentSnapsWait,
     /// An offer that can't be taken, and whose giver is gone, is kept and moved on.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     KeepOrphans,
     /// An offer that can't be taken is refused also where its giver isn't in the view: it may live, and wait.
+    /// (The core doesn't follow this one: see `docs/testing.md`.)
     RefuseAll,
     /// What was accepted is remembered: an offer that comes again gets the same answer.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     RememberAccepted,
     /// What was accepted is known by its nest and its fence, and so is what a state is made of: two nests may
     /// have given one fence.
@@ -105,10 +111,12 @@ rules! {
     /// And every nest that those know to be up.
     JoinerHeldByAll,
     /// And it knows what those know.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     JoinerKnows,
     /// A leaver goes only when it has nothing left to hand over, or to answer.
     LeaverIdle,
     /// A leaver goes only when all seals that it holds name its own view.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     LeaverAgreed,
     /// A leaver goes only when every nest knows what it knows.
     LeaverCovered,
@@ -117,6 +125,7 @@ rules! {
     /// An answer goes out only once two nests hold the operation.
     TwoHolders,
     /// An answer carries every operation of its origin up to its own.
+    /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     WholePrefix,
     /// A start is known by its token, which the record keeps.
     KeepTokens,
@@ -124,6 +133,7 @@ rules! {
     ClaimCopies,
     /// An answer that is given again is claimed again: the asker may have granted another nest to decide, which
     /// then didn't own the name any more.
+    /// (The core doesn't follow this one: see `docs/testing.md`.)
     ClaimAnswers,
     /// What was answered is remembered, and not done again.
     RememberAnswers,
@@ -148,6 +158,7 @@ rules! {
     LeaveStates,
     /// A seal takes the place of ends that came before it and don't count yet, but not of states that came
     /// with them.
+    /// (The core doesn't follow this one: see `docs/testing.md`.)
     SealsKeepStates,
     /// What another life left is merged into the one that goes on.
     MergeStates,
