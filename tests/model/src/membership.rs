@@ -66,7 +66,7 @@ impl Step<'_> {
         let ups = known(Card::Up);
         let mut asked = Set::default();
         if self.follows(Rule::JoinerHeld) {
-            asked.0 |= ups.0 | known(Card::Leaving).0 * u8::from(ups.is_empty());
+            asked.0 |= if ups.is_empty() { known(Card::Leaving).0 } else { ups.0 };
         }
         if self.follows(Rule::JoinerHeldByAll) {
             let there = |&id: &Id| {

@@ -186,15 +186,12 @@ impl<'m> Step<'m> {
     /// The listings for another nest, by [`Rule::ListSnaps`] and the view.
     pub(crate) fn listing_for(&self, me: Id, to: Id) -> [Option<Life>; NAMES] {
         let mut listing = [None; NAMES];
-        for name in 0..self.config.names {
+        for (name, listed) in listing.iter_mut().enumerate().take(self.config.names) {
             if self.owner(me, name) == Some(to) {
                 let here = self.here(me, name);
-                let snap = here
-                    .snap
-                    .as_ref()
-                    .map(|snap| snap.life)
-                    .filter(|_| self.follows(Rule::ListSnaps));
-                listing[name] = here.bird.map(|bird| bird.life).or(snap);
+                let snap = here.snap.as_ref().map(|snap| snap.life);
+                let snap = snap.filter(|_| self.follows(Rule::ListSnaps));
+                *listed = here.bird.map(|bird| bird.life).or(snap);
             }
         }
         listing
