@@ -15,6 +15,7 @@
 //! - `membership`: a hundred simulated nests: deaths, joins, a heal, and what that costs.
 //! - `bulk`: many starts by one call, in real processes.
 //! - `rolling`: real processes are restarted one after the other, under load.
+//! - `model`: a model of ownership, state by state.
 //! - `kill`: real processes are killed, and their birds live on.
 //! - `moves`: real processes join one that has all birds, whose states move with them.
 //! - `split`: a network of real processes is cut in two, and heals.
@@ -22,6 +23,7 @@
 pub mod bulk;
 mod kill;
 mod membership;
+mod model;
 mod moves;
 mod options;
 mod progress;
@@ -61,6 +63,7 @@ const BENCHES: &[Bench] = &[
     membership::BENCH,
     simulate::BENCH,
     turmoil::BENCH,
+    model::BENCH,
     bulk::BENCH,
     kill::BENCH,
     moves::BENCH,
