@@ -67,12 +67,12 @@ impl Nest {
         if (!ready && !planted(Bug::EarlyDeparts)) || self.snaps.contains_key(name) {
             return;
         }
-        let window = self.in_flight.entry(owner).or_default();
-        if window.len() >= self.config.depart_window || !self.held_back.is_empty() {
+        if !self.may_depart(owner) {
             self.queue.entry(owner).or_default().insert(name.clone());
             return;
         }
-        window.insert(name.clone());
+        self.in_flight.entry(owner).or_default().insert(name.clone());
+        self.note_departure();
         if let Some(bird) = self.birds.get_mut(name) {
             bird.phase = Phase::Departing;
             let fence = bird.fence;
@@ -80,17 +80,12 @@ impl Nest {
         }
     }
 
-    /// A bird is no longer on its way: the next may go.
+    /// A bird is no longer on its way: the next may be called up.
     pub(super) fn release_window(&mut self, name: &BirdName) {
-        for (nest, window) in &mut self.in_flight {
-            if window.remove(name)
-                && let Some(next) = self.queue.get_mut(nest).and_then(BTreeSet::pop_first)
-            {
-                self.dirty.insert(next);
-            }
+        for window in self.in_flight.values_mut() {
+            window.remove(name);
         }
         self.in_flight.retain(|_, window| !window.is_empty());
-        self.queue.retain(|_, names| !names.is_empty());
         self.dirty.append(&mut self.held_back);
     }
 
