@@ -141,10 +141,12 @@ impl Nest {
         }
     }
 
-    /// Another nest's card says that so many times all were asked to take their shares.
+    /// A nest's card says that its users have asked so many times that all take their shares: whether
+    /// that is once more than was known. A nest that is up has met all others that are; what one says of
+    /// which it never heard was said on the other side of a cut, perhaps long ago.
     pub(super) fn is_called_by(&self, id: NestId, calls: u64) -> bool {
         self.balance.waits
-            && calls > self.roster.card(id).map_or(0, |card| card.rebalances)
+            && self.roster.card(id).is_some_and(|card| calls > card.rebalances)
             && !planted(Bug::DeafShares)
     }
 
