@@ -79,8 +79,7 @@ impl Change {
 
 impl Flock {
     /// Has all nests of the flock that wait for it take their shares of the birds, and says which ones
-    /// wait, as far as this nest knows. Resolves at once; the birds move afterwards, once, however many
-    /// nests take their shares. See [`Rebalancing`](crate::Rebalancing).
+    /// wait, as far as this nest knows. Resolves at once; the birds move afterwards. See [`Rebalancing`](crate::Rebalancing).
     ///
     /// It reaches every nest that is up and in contact, over whatever others, also if this nest leaves
     /// right away; one that comes up later waits for the next time.

@@ -134,8 +134,9 @@ impl Builder {
         self
     }
 
-    /// So many birds, at least one, depart from this nest in a second: as for
-    /// [`moves_at_once`](Self::moves_at_once). Default: as many as can.
+    /// So many birds, at least one, depart from this nest in a second, evenly (but what a late timer
+    /// missed in 10 ms is made up for): as for [`moves_at_once`](Self::moves_at_once). Default: as many
+    /// as can.
     pub const fn moves_per_second(mut self, most: u32) -> Self {
         self.config.moves_per_second = Some(most);
         self

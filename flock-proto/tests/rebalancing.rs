@@ -256,15 +256,20 @@ fn a_pace_is_kept_and_birds_that_wait_are_called_where_they_are() {
 }
 
 #[test]
-fn a_bird_that_ends_while_it_waits_for_its_turn_holds_up_no_other() {
+fn so_many_birds_are_under_way_at_once_and_one_that_ends_as_it_waits_holds_up_no_other() {
     let birds = names(60);
     for seed in 1..=SEEDS {
         let mut world = flock_on(paced(seed, Config::default()), 1, &birds);
         world.add_host();
-        for _ in 0..40 {
-            world.run(Duration::from_millis(20));
-            world.end_some_bird(0);
+        let mut most = 0;
+        for tick in 0..2_000 {
+            world.run(Duration::from_millis(1));
+            most = most.max(world.nest(0).expect("a nest").sizes().departing);
+            if tick % 20 == 0 && tick < 800 {
+                world.end_some_bird(0);
+            }
         }
+        assert_eq!(most, 2, "seed {seed}");
         assert!(!homes(&mut world, seed).is_empty(), "seed {seed}");
     }
 }
