@@ -148,8 +148,6 @@ bugs! {
     ForgottenShares "forgotten-shares" "L6",
     /// A nest that waits takes no notice where users of other nests ask for it.
     DeafShares "deaf-shares" "L6",
-    /// Birds that wait for others to be gone are never called up.
-    StuckQueues "stuck-queues" "L3",
     /// The number of a call that has ended is given to the next.
     ReusedCallIds "reused-call-ids" "I8",
     /// A call whose deadline passes is forgotten without an answer.

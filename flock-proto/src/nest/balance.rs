@@ -114,6 +114,11 @@ impl Nest {
         }
     }
 
+    /// This nest joins as another one, and has seen no ring yet.
+    pub(super) const fn forget_ring(&mut self) {
+        self.balance.changed = Time::NEVER;
+    }
+
     /// The view is another. Where a nest goes that has a share, birds move in any case: those that wait
     /// take theirs.
     pub(super) fn note_shares(&mut self, before: &View, view: &View) {
@@ -247,7 +252,7 @@ impl Nest {
     /// Calls up birds that waited for others to be gone: as many as there is room for, to each owner in
     /// turn.
     pub(super) fn call_up(&mut self) {
-        if self.queue.is_empty() || planted(Bug::StuckQueues) {
+        if self.queue.is_empty() {
             return;
         }
         let mut room = self.room_for_all();

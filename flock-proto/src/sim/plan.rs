@@ -84,7 +84,7 @@ impl Planner {
         let retire_ms = if rng.one_in(3) && !steady { 12_000 } else { 0 };
         let quick = steady || story.kind == Kind::Thawing || story.seed % 4 != 3;
         let slow_hatches = if quick { 0 } else { 8 };
-        // Of other seeds than the above, as a story may have both.
+        // By their seeds, so that the others are the stories that they were.
         let balance = !steady && story.kind != Kind::Thawing;
         let one_in = |n: u64, of: u64| balance && story.seed % n == of;
         let passive = if one_in(5, 0) { 1 + (story.seed / 5 % 2) as u32 } else { 0 };
@@ -94,7 +94,7 @@ impl Planner {
             retire_ms,
             slow_hatches,
             passive,
-            cool_ms: if one_in(7, 3) { 2_000 } else { 0 },
+            cool_ms: if one_in(7, 3) && quick { 2_000 } else { 0 },
             pace: if one_in(6, 1) { 20 } else { 0 },
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
