@@ -6,7 +6,7 @@ use crate::error::RequestError;
 use crate::flock::Flock;
 use crate::request::DEADLINE;
 
-/// So many names are counted in one go, in about a millisecond; then others have their turn with the
+/// So many names are counted in one go, in a few milliseconds; then others have their turn with the
 /// core.
 const PIECE: usize = 4096;
 
