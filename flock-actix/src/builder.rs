@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
-use flock_proto::{Config, MAX_WEIGHT, Me, Nest, NestName};
+use flock_proto::{Config, MAX_WEIGHT, Me, Nest, NestName, Rebalancing};
 use tokio::sync::oneshot;
 
 use crate::bird::{Bird, SpeciesTable};
@@ -107,6 +107,41 @@ impl Builder {
         self
     }
 
+    /// Whether this nest takes its share of the birds as it comes up, or waits until it is asked to:
+    /// see [`Flock::rebalance`]. Default: [`Rebalancing::Active`].
+    ///
+    /// Each nest goes by its own setting: give all nests of a flock the same.
+    pub const fn rebalancing(mut self, when: Rebalancing) -> Self {
+        self.config.rebalancing = when;
+        self
+    }
+
+    /// This nest takes its share of the birds only when no share has changed for so long, as far as it
+    /// has seen: so it waits that long at least, and of several that come one after the other many take
+    /// theirs together. Nests that die or leave are replaced at once, and where no bird lives there is
+    /// nothing to wait for. Default: 0.
+    pub const fn cool_down(mut self, span: Duration) -> Self {
+        self.config.cool_down = span;
+        self
+    }
+
+    /// So many birds, at least one, are under way from this nest at once, because others took shares or
+    /// weights changed. A bird that waits for its turn is called where it is. One that leaves, and one
+    /// that comes back from a partition, doesn't wait. Default: 256 to each nest, and no more than that
+    /// in any case.
+    pub const fn moves_at_once(mut self, most: usize) -> Self {
+        self.config.moves_at_once = most;
+        self
+    }
+
+    /// So many birds, at least one, depart from this nest in a second, evenly (but what a late timer
+    /// missed in 10 ms is made up for): as for [`moves_at_once`](Self::moves_at_once). Default: as many
+    /// as can.
+    pub const fn moves_per_second(mut self, most: u32) -> Self {
+        self.config.moves_per_second = Some(most);
+        self
+    }
+
     /// Threads for birds; at least one. Default: 1.
     pub const fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
@@ -173,8 +208,8 @@ impl Builder {
         self
     }
 
-    /// Starts the nest and joins the flock; resolves when the nest is up and owns its share of the
-    /// names. While no seed answers it keeps trying, and after [`form_after`](Self::form_after) it
+    /// Starts the nest and joins the flock; resolves when the nest is up, and owns its share of the
+    /// names unless it [waits for that](Self::rebalancing). While no seed answers it keeps trying, and after [`form_after`](Self::form_after) it
     /// is a flock by itself (without seeds, at once); the two join when they meet. Dropping the
     /// future, or later the last [`Flock`], shuts the nest down.
     pub async fn join(self) -> Result<Flock, StartError> {

@@ -103,6 +103,9 @@ pub enum RequestError {
     /// Nobody may listen for signals here. Nothing changed.
     #[error("can't listen for signals: {0}")]
     NoSignals(String),
+    /// The weight is beyond the ring's largest. Nothing changed.
+    #[error("a weight of {0} is too large, the largest is {max}", max = flock_proto::MAX_WEIGHT)]
+    BadWeight(u32),
     /// No nest owns anything: all have weight 0. Nothing changed.
     #[error("no nest of the flock owns birds")]
     NoOwner,

@@ -56,7 +56,7 @@
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
 //! - `life`, `pump`, `supervisor`: how birds live, crash and live again.
-//! - `drain`: how a nest goes.
+//! - `drain`: how a nest goes. `balance`: who owns how much, and what would move.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
@@ -64,6 +64,7 @@
 //! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
 //! - `testing` (feature): several nests in one process. `turmoil` (feature): nests in a simulation.
 
+mod balance;
 mod bird;
 mod bird_ref;
 mod builder;
@@ -100,6 +101,7 @@ mod tests;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
 
+pub use balance::{Change, PlanError};
 pub use bird::{Bird, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Migrate, SnapshotError, Wire};
 pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, Reply};
 pub use builder::Builder;
@@ -109,7 +111,8 @@ pub use error::{RequestError, StartError};
 pub use events::Events;
 pub use flock::Flock;
 pub use flock_proto::{
-    BirdName, Cause, Dot, Event, Fence, Hlc, NameError, NestName, NestState, SpeciesId,
+    BirdName, Cause, Dot, Event, Fence, Hlc, Moves, NameError, NestName, NestState, Plan,
+    Rebalancing, Share, SpeciesId,
 };
 pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
 pub use many::{Outcomes, SomeFailed, StartMany, StopMany};

@@ -50,6 +50,9 @@ pub struct NestInfo {
     pub suspected: bool,
     /// Its share of the ring, in units.
     pub weight: u32,
+    /// What its weight will be when it takes its share, for which it waits: see
+    /// [`Rebalancing`](crate::Rebalancing). 0: it has its share.
+    pub due: u32,
     /// How many birds it owns.
     pub birds: usize,
     /// The same as a part of all birds, 0 to 1.
@@ -205,6 +208,7 @@ fn nests(nest: &Nest) -> Vec<NestInfo> {
             state: member.state,
             suspected: suspects.contains(&member.id),
             weight: member.weight,
+            due: member.due,
             birds,
             share: if all == 0 { 0.0 } else { birds as f64 / all as f64 },
             me: member.id == view.me(),
@@ -227,6 +231,7 @@ mod tests {
             state: NestState::Up,
             suspected: false,
             weight: 1,
+            due: 0,
             birds: 331,
             share: 0.331,
             me: false,

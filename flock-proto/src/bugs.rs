@@ -142,6 +142,12 @@ bugs! {
     NoRelays "no-relays" "L4",
     /// A nest that hears that it is suspected says nothing.
     UnansweredSuspicion "unanswered-suspicion" "I14",
+    /// A nest that comes up takes its share, though it is to wait for that.
+    HastyShares "hasty-shares" "I18",
+    /// A nest that waits for its share doesn't take it as one that has a share goes.
+    ForgottenShares "forgotten-shares" "L6",
+    /// A nest that waits takes no notice where users of other nests ask for it.
+    DeafShares "deaf-shares" "L6",
     /// The number of a call that has ended is given to the next.
     ReusedCallIds "reused-call-ids" "I8",
     /// A call whose deadline passes is forgotten without an answer.

@@ -20,6 +20,22 @@ pub struct Me {
     pub seeds: Vec<String>,
 }
 
+/// Whether a nest that comes up takes over birds of those that are up already.
+///
+/// Each nest goes by its own: where some are configured otherwise, those that are active take their
+/// shares as they come up, and the others wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rebalancing {
+    /// It takes its share of the names as it comes up.
+    #[default]
+    Active,
+    /// It owns nothing until somebody asks for it ([`Input::Rebalance`](crate::Input::Rebalance)), or
+    /// a nest that has a share dies or leaves, or none has one. While no bird lives nothing would
+    /// move: then it takes its share, too.
+    Passive,
+}
+
 /// Knobs of the core: all its intervals, bounds and limits, but those of SWIM, of the links and of the
 /// wire, which stand where they are used.
 #[derive(Clone, Debug)]
@@ -130,6 +146,18 @@ pub struct Config {
     /// [`sync_every`](Self::sync_every), and written anew where they are ours: a million in eight
     /// minutes, in a quarter of a millisecond each. No more at once than half a log holds.
     pub retire_looks: usize,
+    /// Whether this nest takes its share of the names as it comes up, or waits.
+    pub rebalancing: Rebalancing,
+    /// A nest that comes up takes its share only when the ring, as it sees it, hasn't changed for so
+    /// long: where many come one after the other, birds move once in this span and not with each.
+    pub cool_down: Duration,
+    /// Birds under way from this nest at once, to all others together. As the next one, it binds a
+    /// nest that is up and stays: one that leaves has a deadline, and after a partition birds have two
+    /// lives until they have moved.
+    pub moves_at_once: usize,
+    /// Birds that may depart in a second; none: as fast as they can. Those that wait for their turn
+    /// are served meanwhile.
+    pub moves_per_second: Option<u32>,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
     /// Bytes of state in flight to one nest: what the birds above carry, but at least one of them.
@@ -188,6 +216,10 @@ impl Default for Config {
             retire_after: Duration::from_secs(3600),
             lost_nests: 32,
             retire_looks: 2048,
+            rebalancing: Rebalancing::Active,
+            cool_down: Duration::ZERO,
+            moves_at_once: usize::MAX,
+            moves_per_second: None,
             depart_window: 256,
             depart_bytes: 1 << 20,
             carried_bytes: 4 << 20,

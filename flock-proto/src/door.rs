@@ -112,6 +112,18 @@ pub enum Input {
         /// Names the question.
         req: ReqId,
     },
+    /// All nests that wait for it shall take their shares of the names.
+    Rebalance {
+        /// Names the question.
+        req: ReqId,
+    },
+    /// This nest shall have another weight from now on. With 0 its birds move to others, and it stays.
+    Weigh {
+        /// Names the question.
+        req: ReqId,
+        /// The weight; [`MAX_WEIGHT`](crate::MAX_WEIGHT) is the greatest that counts.
+        weight: u32,
+    },
     /// A call or cast waits here for a bird that isn't in the driver's table.
     Wanted {
         /// The bird's name.
@@ -281,6 +293,13 @@ pub enum Answer {
         /// Birds that it could not hand over in time, or for which there was no other nest.
         left_behind: Vec<BirdName>,
     },
+    /// All nests that wait for their shares are being told to take them.
+    Rebalancing {
+        /// Those that wait, as far as this nest knows.
+        waiting: Vec<NestName>,
+    },
+    /// This nest has the weight, and says so to the others.
+    Weighed,
     /// The deadline passed. The request may still take effect.
     TimedOut,
     /// This nest is leaving and takes no requests.

@@ -27,7 +27,7 @@ pub enum Cause {
 pub enum Event {
     /// A nest is alive and in contact.
     NestSeen(NestName),
-    /// A nest is in the ring.
+    /// A nest is up: in the ring, unless it waits for its share of it.
     NestUp(NestName),
     /// A nest says that it is leaving.
     NestLeaving(NestName),
@@ -35,6 +35,13 @@ pub enum Event {
     NestLeft(NestName),
     /// A nest is held to be dead.
     NestDown(NestName),
+    /// A nest that is up, or leaves, has another weight: it took its share, or was given another one.
+    ShareChanged {
+        /// The nest.
+        nest: NestName,
+        /// Its weight now.
+        weight: u32,
+    },
     /// A bird's name is known here.
     Started(BirdName),
     /// A bird ended for good.
@@ -139,6 +146,7 @@ impl fmt::Display for Event {
             Self::NestLeaving(n) => write!(f, "{n} is leaving"),
             Self::NestLeft(n) => write!(f, "{n} has left"),
             Self::NestDown(n) => write!(f, "{n} is down"),
+            Self::ShareChanged { nest, weight } => write!(f, "{nest} has a weight of {weight} now"),
             Self::Started(b) => write!(f, "{b} was started"),
             Self::Ended(b, cause) => write!(f, "{b} ended: {cause:?}"),
             Self::Hatching { bird, why } => write!(f, "{bird} hatches here: {why:?}"),

@@ -56,13 +56,15 @@ pub mod wire;
 
 #[cfg(feature = "planted-bugs")]
 pub use bugs::{Bug, plant};
-pub use config::{Config, Me, RegistryConfig, SwimConfig};
+pub use config::{Config, Me, Rebalancing, RegistryConfig, SwimConfig};
 pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
 pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
-pub use nest::{BirdInfo, Counters, Nest, Sizes};
+pub use nest::{
+    BirdInfo, Counters, Forecast, Moves, Nest, Plan, Share, Sizes, WhatIf, WhatIfError,
+};
 pub use pending::Pending;
 pub use registry::{
     Change, Changes, Compared, DecodeError, Delta, Grounding, IntoChanges, Joined, Opening, Ranges,

@@ -8,6 +8,7 @@
 //! - `nest/cards.rs`: what nests say of themselves, passed on.
 //! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views.
+//! - `nest/balance.rs`: who takes its share of the names, and when; how many birds move at a time.
 //! - `nest/seals.rs`: seals, and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
@@ -20,13 +21,16 @@
 //! - `nest/batches.rs`: how both travel, many to a frame.
 //! - `nest/holding.rs`: when an operation is held by two nests.
 //! - `nest/looks.rs`: what people may look at.
+//! - `nest/forecast.rs`: which birds would move, if something happened.
 
 mod asking;
+mod balance;
 mod batches;
 mod birds;
 mod cards;
 mod claims;
 mod conflicts;
+mod forecast;
 mod frames;
 mod holding;
 mod joining;
@@ -55,10 +59,12 @@ use crate::{
 };
 
 use asking::Ask;
+use balance::Balance;
 use batches::{Forward, Lane};
 use birds::Bird;
 use cards::Owed;
 use conflicts::Lost;
+pub use forecast::{Forecast, Moves, Plan, Share, WhatIf, WhatIfError};
 use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
@@ -138,6 +144,7 @@ pub struct Nest {
     registry: Registry,
     roster: Roster,
     swim: Swim,
+    balance: Balance,
 
     // Membership.
     me: Me,
@@ -268,6 +275,7 @@ impl Nest {
             first_contact: None,
             card_version: 0,
             swim,
+            balance: Balance::new(me.weight, &config),
             roster: Roster::default(),
             owed: Owed::default(),
             links: NestMap::new(),
@@ -401,6 +409,8 @@ impl Nest {
                 self.on_undo(req, start, name, deadline);
             }
             Input::Leave { req } => self.on_leave(req),
+            Input::Rebalance { req } => self.on_rebalance(req),
+            Input::Weigh { req, weight } => self.on_weigh(req, weight),
             Input::Wanted { name } => self.on_wanted(name),
             Input::Hatched { name, fence } => self.on_hatched(name, fence),
             Input::HatchFailed { name, fence, reason } => {
@@ -470,6 +480,8 @@ impl Nest {
             timers.death,
             timers.join,
             self.view_at,
+            self.share_at(),
+            self.call_up_at(),
             self.swim.deadline(),
             self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
             self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
@@ -521,8 +533,12 @@ impl Nest {
         self.follow_horizon();
         self.try_up();
         self.refresh_view();
+        if self.take_share() {
+            self.refresh_view();
+        }
         self.check_settled();
         self.look_at_gained();
+        self.call_up();
         // A name's turn may touch its own record, not others: each runs once, and again only if
         // its own turn changed it.
         for _ in 0..4 {

@@ -216,11 +216,21 @@ impl Registry {
 
     /// The names whose hashes lie in this range, each once, in the order of their hashes.
     pub fn names_in(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = BirdName> + '_ {
+        self.first_slots_in(hashes).filter_map(name_of)
+    }
+
+    /// The hashes of these names: once for each name.
+    pub fn hashes_in(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = u64> + '_ {
+        self.first_slots_in(hashes).map(|slot| slot.hash)
+    }
+
+    /// Of each name in these hashes one of its records.
+    fn first_slots_in(&self, hashes: RangeInclusive<u64>) -> impl Iterator<Item = Slot<'_>> {
         let mut last: Option<Slot<'_>> = None;
-        self.slots.range(hashes).filter_map(move |slot| {
+        self.slots.range(hashes).filter(move |slot| {
             let again = last.is_some_and(|l| l.hash == slot.hash && l.name() == slot.name());
-            last = Some(slot);
-            if again { None } else { name_of(slot) }
+            last = Some(*slot);
+            !again
         })
     }
 

@@ -121,6 +121,16 @@ impl Ring {
         self.points.is_empty()
     }
 
+    /// The weight with which a nest is in the ring; 0 if it isn't.
+    pub fn weight(&self, nest: NestId) -> u32 {
+        self.counts.get(&nest).map_or(0, |count| count / POINTS_PER_WEIGHT)
+    }
+
+    /// Whether each name has the same owner in both.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.points == other.points
+    }
+
     /// The share of the circle that a nest owns, from 0 to 1.
     pub fn share(&self, nest: NestId) -> f64 {
         let owned: u128 = self.arcs(nest).map(|arc| arc.len()).sum();
@@ -537,6 +547,7 @@ mod tests {
         let ring = Ring::new([(NestId(1), &names[0], 0), (NestId(2), &names[1], 1)]);
         assert!(hashes(100).into_iter().all(|h| ring.owner(h) == Some(NestId(2))));
         assert_eq!(ring.successors(7).count(), 1);
+        assert_eq!([1, 2, 3].map(|id| ring.weight(NestId(id))), [0, 1, 0]);
         assert_eq!(Ring::default().owner(7), None);
     }
 }

@@ -84,6 +84,7 @@ mod tests {
             address: "".into(),
             state,
             weight: 1,
+            due: 0,
             via,
         };
         View::new(

@@ -46,6 +46,9 @@ pub struct Member {
     pub state: NestState,
     /// Its share of the ring in units; 0 owns nothing.
     pub weight: u32,
+    /// What its weight will be once it takes its share: it is up and waits for that, with a weight of
+    /// 0. 0: it has its share.
+    pub due: u32,
     /// How frames reach it from here.
     pub via: Via,
 }
@@ -63,7 +66,7 @@ pub struct View {
 }
 
 impl View {
-    /// A view over these members; those that are `Up` make the ring.
+    /// A view over these members; those that are `Up` and have a weight make the ring.
     pub fn new(me: NestId, mut members: Vec<Member>) -> Self {
         members.sort_unstable_by_key(|m| m.id);
         members.dedup_by_key(|m| m.id);
@@ -125,7 +128,8 @@ impl View {
         self.members.get(at)
     }
 
-    /// The ring over the members that are `Up`.
+    /// The ring over the members that are `Up`, by their weights. As long as none of them has any, those
+    /// that wait for their shares count as if they had them: somebody must own the names.
     pub fn ring(&self) -> &Ring {
         &self.ring
     }
@@ -143,7 +147,7 @@ impl View {
         self.ring.owner(hash)
     }
 
-    /// Names the members that are `Up` or `Leaving`, with their states and weights.
+    /// Names the members that are `Up` or `Leaving`, with their states and weights in the ring.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -156,8 +160,16 @@ impl View {
 
 /// Those of which the ring is made.
 fn up(members: &[Member]) -> impl Iterator<Item = (NestId, &NestName, u32)> {
+    let weight = weight_in_ring(members);
     let up = members.iter().filter(|m| m.state == NestState::Up);
-    up.map(|m| (m.id, &m.name, m.weight))
+    up.map(move |m| (m.id, &m.name, weight(m)))
+}
+
+/// What each counts for. Where none that is up has taken its share, those that are about to do so
+/// already: else the last one that has could hand its birds to nobody as it leaves.
+fn weight_in_ring(members: &[Member]) -> impl Fn(&Member) -> u32 + use<> {
+    let some = members.iter().any(|m| m.state == NestState::Up && m.weight > 0);
+    move |m| if some || m.state != NestState::Up { m.weight } else { m.due }
 }
 
 /// The ring of this view. In a simulation a hundred nests enter one view, one after the other: there
@@ -179,13 +191,50 @@ fn shared(_: Fingerprint, make: impl FnOnce() -> Ring) -> Arc<Ring> {
 /// Joining nests are left out: they own nothing and run nothing, and whether one is seen yet must
 /// not keep the others from agreeing.
 fn fingerprint(members: &[Member]) -> Fingerprint {
+    let weight = weight_in_ring(members);
     let mut hash = Xxh3::new();
     for member in members.iter().filter(|m| m.state != NestState::Joining) {
         hash.update(&member.id.0.to_le_bytes());
         hash.update(&[u8::from(member.state == NestState::Up)]);
-        hash.update(&member.weight.to_le_bytes());
+        hash.update(&weight(member).to_le_bytes());
         hash.update(member.name.as_str().as_bytes());
         hash.update(&[0]);
     }
     Fingerprint(hash.digest())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, state: NestState, weight: u32, due: u32) -> Member {
+        let name = NestName::new(&format!("nest-{id}")).expect("a name");
+        Member { id: NestId(id), name, address: "".into(), state, weight, due, via: Via::Link }
+    }
+
+    fn owners(view: &View) -> Vec<Option<NestId>> {
+        (0..1000_u64).map(|i| view.owner(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
+    }
+
+    #[test]
+    fn who_waits_for_its_share_owns_nothing_beside_one_that_has_its() {
+        let up = NestState::Up;
+        let waits = View::new(NestId(1), vec![member(1, up, 1, 0), member(2, up, 0, 1)]);
+        assert!(owners(&waits).into_iter().all(|owner| owner == Some(NestId(1))));
+        let took = waits.revised(vec![member(1, up, 1, 0), member(2, up, 1, 0)]);
+        assert_ne!(took.fingerprint(), waits.fingerprint());
+        assert!(owners(&took).contains(&Some(NestId(2))));
+    }
+
+    #[test]
+    fn where_nobody_has_a_share_those_who_wait_own_what_they_will_own_once_they_have_theirs() {
+        let (up, leaving) = (NestState::Up, NestState::Leaving);
+        let leaver = member(1, leaving, 1, 0);
+        let wait = vec![leaver.clone(), member(2, up, 0, 1), member(3, up, 0, 2)];
+        let have = vec![leaver, member(2, up, 1, 0), member(3, up, 2, 0)];
+        let (wait, have) = (View::new(NestId(1), wait), View::new(NestId(1), have));
+        assert!(!wait.ring().is_empty());
+        assert_eq!(owners(&wait), owners(&have));
+        assert_eq!(wait.fingerprint(), have.fingerprint(), "nothing changes as they take them");
+    }
 }

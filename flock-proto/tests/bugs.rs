@@ -35,6 +35,7 @@ fn mistakes_are_noticed_by_the_invariants_named_for_them() {
         Bug::OlderIncarnations,
         Bug::SelfishRing,
         Bug::CountedRing,
+        Bug::HastyShares,
     ];
     for bug in soon {
         let seed = hunt(bug, 30).unwrap_or_else(|| panic!("{} was not noticed", bug.name()));

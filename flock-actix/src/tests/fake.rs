@@ -106,6 +106,7 @@ pub(super) fn view(me: NestId, nests: &[NestId], via: impl Fn(NestId) -> Via) ->
         address: "".into(),
         state: NestState::Up,
         weight: 1,
+        due: 0,
         via: if id == me { Via::Me } else { via(id) },
     });
     Arc::new(View::new(me, members.collect()))

@@ -84,7 +84,11 @@ impl Nest {
                 self.on_outdated(card.id);
             }
             let (id, is_joining) = (card.id, card.state == NestState::Joining);
+            let calls = self.is_called_by(id, card.rebalances);
             let is_new = self.roster.put(card);
+            if is_new && calls {
+                self.on_called();
+            }
             self.members_changed |= is_new;
             if is_new && !is_joining {
                 self.look_who_is_up();

@@ -63,6 +63,7 @@ impl Nest {
         // tells. A conflict that is known lasts longer: whoever ends a life of the loser tells the
         // owner that it sees, and needn't see us.
         let names: Vec<BirdName> = if merged {
+            self.on_lives_doubled();
             self.birds.keys().cloned().collect()
         } else {
             self.contested.keys().cloned().collect()

@@ -43,15 +43,18 @@ impl Nest {
         self.card_version += 1;
         let unlinked =
             self.roster.card(self.id).map(|card| card.unlinked.clone()).unwrap_or_default();
+        let (weight, due, rebalances) = self.balance.on_card();
         self.roster.put(Card {
             id: self.id,
             name: self.me.name.clone(),
             address: self.me.address.as_str().into(),
             state: self.state,
-            weight: self.me.weight,
+            weight,
             unlinked,
             left: self.has_left(),
             renewed: self.renewed,
+            due,
+            rebalances,
             version: self.card_version,
         });
         self.members_changed = true;
@@ -160,6 +163,7 @@ impl Nest {
             self.registry.arrive();
             self.state = if self.leave.is_some() { NestState::Leaving } else { NestState::Up };
             self.held.clear();
+            self.begin_to_wait();
             self.write_card();
         }
     }

@@ -67,13 +67,12 @@ impl Nest {
         if (!ready && !planted(Bug::EarlyDeparts)) || self.snaps.contains_key(name) {
             return;
         }
-        let window = self.in_flight.entry(owner).or_default();
-        // What waits for its way to another nest is no reason to wait.
-        if window.len() >= self.config.depart_window || self.held_back.contains_key(&owner) {
+        if !self.may_depart(owner) {
             self.queue.entry(owner).or_default().insert(name.clone());
             return;
         }
-        window.insert(name.clone());
+        self.in_flight.entry(owner).or_default().insert(name.clone());
+        self.note_departure();
         if let Some(bird) = self.birds.get_mut(name) {
             bird.phase = Phase::Departing;
             let fence = bird.fence;
@@ -81,24 +80,12 @@ impl Nest {
         }
     }
 
-    /// A bird is no longer on its way: the next may go.
+    /// A bird is no longer on its way: the next may be called up.
     pub(super) fn release_window(&mut self, name: &BirdName) {
-        for (nest, window) in &mut self.in_flight {
-            if window.remove(name)
-                && let Some(next) = self.queue.get_mut(nest).and_then(BTreeSet::pop_first)
-            {
-                self.dirty.insert(next);
-            }
+        for window in self.in_flight.values_mut() {
+            window.remove(name);
         }
         self.in_flight.retain(|_, window| !window.is_empty());
-        for (nest, names) in &mut self.queue {
-            // Nothing on its way there would ever call them up: they wait for a state that was on its way
-            // to an earlier owner.
-            if !self.in_flight.contains_key(nest) {
-                self.dirty.extend(names.pop_first());
-            }
-        }
-        self.queue.retain(|_, names| !names.is_empty());
         self.dirty.extend(std::mem::take(&mut self.held_back).into_values().flatten());
     }
 

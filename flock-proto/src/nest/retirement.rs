@@ -305,6 +305,7 @@ impl Nest {
         self.id = id;
         self.roster.forget(&self.me.name);
         self.view = std::sync::Arc::new(View::new(id, Vec::new()));
+        self.forget_ring();
         self.swim = Swim::new(id, self.me.name.clone(), self.config.swim, self.rng.next_u64());
         self.links.clear();
         self.all_known = false;

@@ -13,23 +13,30 @@ use crate::{Effect, Event, Member, NestId, NestName, NestState, Time, Via, View}
 struct Present<'a> {
     card: &'a Card,
     state: NestState,
+    weight: u32,
+    due: u32,
     via: Via,
 }
 
 impl Present<'_> {
     fn member(&self) -> Member {
-        let Self { card, state, via } = *self;
+        let Self { card, state, weight, due, via } = *self;
         let (name, address) = (card.name.clone(), card.address.clone());
-        Member { id: card.id, name, address, state, weight: card.weight, via }
+        Member { id: card.id, name, address, state, weight, due, via }
     }
 
     /// What the ring is made of, and the view's fingerprint.
     fn in_ring(&self) -> (NestId, NestState, u32, &NestName) {
-        (self.card.id, self.state, self.card.weight, &self.card.name)
+        (self.card.id, self.state, self.weight, &self.card.name)
     }
 
-    fn all(&self) -> ((NestId, NestState, u32, &NestName), Via, &Arc<str>) {
-        (self.in_ring(), self.via, &self.card.address)
+    fn all(&self) -> ((NestId, NestState, u32, &NestName), u32, Via, &Arc<str>) {
+        (self.in_ring(), self.due, self.via, &self.card.address)
+    }
+
+    /// It waited for its share, and has taken it.
+    const fn took_share(&self, before: &Member) -> bool {
+        before.due > 0 && self.due == 0 && self.weight > 0
     }
 }
 
@@ -37,13 +44,13 @@ fn in_ring(member: &Member) -> (NestId, NestState, u32, &NestName) {
     (member.id, member.state, member.weight, &member.name)
 }
 
-fn all(member: &Member) -> ((NestId, NestState, u32, &NestName), Via, &Arc<str>) {
-    (in_ring(member), member.via, &member.address)
+fn all(member: &Member) -> ((NestId, NestState, u32, &NestName), u32, Via, &Arc<str>) {
+    (in_ring(member), member.due, member.via, &member.address)
 }
 
 impl Nest {
-    /// Brings the view up to date. Joins are gathered for a while, so that many nests that start
-    /// together change the ring once. A death or a leave counts at once.
+    /// Brings the view up to date. Joins are gathered for a while, so that many nests that start, or
+    /// take their shares, together change the ring once. A death or a leave counts at once.
     pub(super) fn refresh_view(&mut self) {
         if !self.members_changed && !self.links_changed && self.now < self.view_at {
             return;
@@ -103,34 +110,38 @@ impl Nest {
             } else {
                 self.relay_to(id).map_or(Via::Nothing, Via::Relay)
             };
-            members.push(Present { card, state: card.state, via });
+            let (state, weight, due) = (card.state, card.weight, card.due);
+            members.push(Present { card, state, weight, due, via });
         }
         members
     }
 
     /// Whether this nest itself stays as it is: for its own coming up or leaving nothing waits. And
-    /// whether others came up, and nothing else changed in the ring.
+    /// whether others came up or took their shares, and nothing else changed in the ring.
     fn what_changes(&self, next: &[Present<'_>]) -> (bool, bool) {
         let next_of = |id: NestId| {
             let at = next.binary_search_by_key(&id, |it| it.card.id).ok()?;
             next.get(at)
         };
         let in_ring = |member: &&Member| member.state != NestState::Joining;
-        let me_too =
-            self.view.member(self.id).map(|m| m.state) == next_of(self.id).map(|m| m.state);
+        let me_too = self.view.member(self.id).map(|m| (m.state, m.weight))
+            == next_of(self.id).map(|m| (m.state, m.weight));
         let joins = self.view.members().iter().filter(in_ring).all(|old| {
-            next_of(old.id)
-                .is_some_and(|new| new.state == old.state && new.card.weight == old.weight)
+            next_of(old.id).is_some_and(|new| {
+                new.state == old.state && (new.weight == old.weight || new.took_share(old))
+            })
         });
         (me_too, joins)
     }
 
-    /// Has those that came up shown as joining still.
+    /// Has those that came up shown as joining still, and those that took their shares as waiting.
     fn hold_back(&self, members: &mut [Present<'_>]) {
         for it in members {
             let before = self.view.member(it.card.id);
             if before.is_none_or(|m| m.state == NestState::Joining) {
                 it.state = NestState::Joining;
+            } else if let Some(before) = before.filter(|before| it.took_share(before)) {
+                (it.weight, it.due) = (before.weight, before.due);
             }
         }
     }
@@ -144,6 +155,7 @@ impl Nest {
         let before = std::mem::replace(&mut self.view, Arc::new(next));
         let view = self.view.clone();
         self.tell_members(&before, &view);
+        self.note_shares(&before, &view);
         self.out.push(Effect::Publish(view.clone()));
         for member in view.members() {
             if member.state == NestState::Joining && before.member(member.id).is_none() {
@@ -207,6 +219,7 @@ impl Nest {
             }
         }
         self.away = away;
+        self.note_away();
         self.queue.clear();
         // Also one that names this view: it was given when the same members made the view before,
         // and its author may not be settled this time. The seals below ask for another; one that is

@@ -3,6 +3,7 @@
 //! - `check/lives.rs`: of lives: one at a time, fences, restarts, no resurrection.
 //! - `check/calls.rs`: of calls and casts.
 //! - `check/views.rs`: of views and the ring, and of who may take over.
+//! - `check/shares.rs`: of shares of the ring.
 //! - `check/requests.rs`: of what users were told.
 //! - `check/rest.rs`: what must hold once faults have ceased.
 //!
@@ -13,6 +14,7 @@ mod calls;
 mod lives;
 mod requests;
 mod rest;
+mod shares;
 mod states;
 mod views;
 
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 pub(super) use calls::Made;
 use lives::Life;
+use shares::Due;
 use states::Remembered;
 
 use super::world::START;
@@ -99,6 +102,11 @@ pub(super) struct Checks {
     /// The same of the view in which each host's nest was settled last: looked at after every event.
     settled_now: Vec<Option<((NestId, Fingerprint), Time)>>,
     refused: BTreeMap<(BirdName, Fence), u32>,
+
+    /// Of each host's nest: whether it has to take its share.
+    shares: BTreeMap<usize, Due>,
+    /// When a user last asked all to take theirs.
+    called_at: Option<Time>,
 }
 
 impl Default for Checks {
@@ -134,6 +142,8 @@ impl Default for Checks {
             settled: BTreeMap::new(),
             settled_now: Vec::new(),
             refused: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            called_at: None,
         }
     }
 }
@@ -189,6 +199,7 @@ impl Checks {
         self.disturbed = self.disturbed.max(now);
         self.entered.remove(&host);
         self.up.remove(&host);
+        self.shares.remove(&host);
         self.sees.remove(&host);
         for others in self.sees.values_mut() {
             others.remove(&host);

@@ -7,7 +7,7 @@ use super::check::Broken;
 use super::host::CallEnd;
 use super::script::{Deed, Script};
 use super::world::World;
-use crate::{Answer, BirdName, Config, RegistryConfig};
+use crate::{Answer, BirdName, Config, Rebalancing, RegistryConfig};
 
 /// What happened in a story, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,11 +41,15 @@ pub struct Deeds {
     pub breaks: u64,
     /// Nests that found themselves retired, and came back under another incarnation.
     pub renewals: u64,
+    /// Times that all nests were asked to take their shares.
+    pub rebalances: u64,
+    /// Nests that were given another weight.
+    pub weighings: u64,
 }
 
 impl Deeds {
     /// All counts, by name.
-    pub const fn all(&self) -> [(&'static str, u64); 14] {
+    pub const fn all(&self) -> [(&'static str, u64); 16] {
         [
             ("starts", self.starts),
             ("stops", self.stops),
@@ -61,6 +65,8 @@ impl Deeds {
             ("freezes", self.freezes),
             ("breaks", self.breaks),
             ("renewals", self.renewals),
+            ("rebalances", self.rebalances),
+            ("weighings", self.weighings),
         ]
     }
 
@@ -80,6 +86,8 @@ impl Deeds {
         self.freezes += other.freezes;
         self.breaks += other.breaks;
         self.renewals += other.renewals;
+        self.rebalances += other.rebalances;
+        self.weighings += other.weighings;
     }
 }
 
@@ -145,6 +153,14 @@ fn config(script: &Script) -> Config {
         config.gained_at_once = 2;
         config.listed_at_once = 1;
     }
+    if script.passive > 0 {
+        config.rebalancing = Rebalancing::Passive;
+    }
+    config.cool_down = Duration::from_millis(script.cool_ms);
+    if script.pace > 0 {
+        config.moves_per_second = Some(script.pace);
+        config.moves_at_once = 2;
+    }
     if script.retire_ms > 0 {
         config.retire_after = Duration::from_millis(script.retire_ms);
     }
@@ -167,6 +183,7 @@ impl<'a> Teller<'a> {
     fn new(script: &'a Script) -> Self {
         let mut world = World::with(script.seed, config(script));
         world.set_slow_hatches(script.slow_hatches);
+        world.set_passive_by_halves(script.passive == 2);
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,
@@ -295,6 +312,18 @@ impl<'a> Teller<'a> {
             }
             Deed::BootSkewed { seconds, early } => self.boot_skewed(seconds, early > 0),
             Deed::Leave { host } => self.leave(host),
+            Deed::Rebalance { host } => {
+                if let Some(host) = self.user(host) {
+                    self.world.rebalance(host);
+                    self.deeds.rebalances += 1;
+                }
+            }
+            Deed::Weigh { host, weight } => {
+                if let Some(host) = self.user(host) {
+                    self.world.weigh(host, weight);
+                    self.deeds.weighings += 1;
+                }
+            }
             Deed::LeaveAllBut { count } => self.leave_all_but(count as usize),
             Deed::Freeze { host, ms } => {
                 if let Some(host) = self.user(host) {

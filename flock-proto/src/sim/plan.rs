@@ -65,6 +65,8 @@ const THAW_NAMES: u32 = 300;
 struct Planner {
     story: Story,
     rng: Rng,
+    /// What was thought of later is drawn from here, lest the stories told before become others.
+    whims: Rng,
     script: Script,
     /// Hosts so far, as far as can be told beforehand.
     hosts: u32,
@@ -82,16 +84,24 @@ impl Planner {
         let retire_ms = if rng.one_in(3) && !steady { 12_000 } else { 0 };
         let quick = steady || story.kind == Kind::Thawing || story.seed % 4 != 3;
         let slow_hatches = if quick { 0 } else { 8 };
+        // By their seeds, so that the others are the stories that they were.
+        let balance = !steady && story.kind != Kind::Thawing;
+        let one_in = |n: u64, of: u64| balance && story.seed % n == of;
+        let passive = if one_in(5, 0) { 1 + (story.seed / 5 % 2) as u32 } else { 0 };
         let script = Script {
             seed: story.seed,
             log_len,
             retire_ms,
             slow_hatches,
+            passive,
+            cool_ms: if one_in(7, 3) && quick { 2_000 } else { 0 },
+            pace: if one_in(6, 1) { 20 } else { 0 },
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),
         };
-        Self { story, rng, script, hosts: 0 }
+        let whims = Rng::new(story.seed ^ 0x0057_a7e5_0f7e_3115);
+        Self { story, rng, whims, script, hosts: 0 }
     }
 
     fn below(&mut self, n: u32) -> u32 {
@@ -171,7 +181,22 @@ impl Planner {
         }
     }
 
+    /// Users have a say over who owns how much, where nests wait.
+    fn balance(&mut self) {
+        let Script { passive, cool_ms, .. } = self.script;
+        if (passive == 0 && cool_ms == 0) || !self.whims.one_in(24) {
+            return;
+        }
+        let host = self.whims.below(self.hosts.into()) as u32;
+        let weight = 1 + self.whims.below(3) as u32;
+        let weigh = self.whims.one_in(3);
+        let deed = if weigh { Deed::Weigh { host, weight } } else { Deed::Rebalance { host } };
+        let then = Duration::from_micros(self.whims.below(2_000));
+        self.script.lines.push(Line { deed, then });
+    }
+
     fn deed(&mut self) {
+        self.balance();
         let pause = self.pause();
         let host = self.host();
         let name = self.name();
@@ -361,6 +386,7 @@ impl Planner {
 
     /// What users ask for, and what birds do.
     fn wish(&mut self, pause: u32) {
+        self.balance();
         let (host, name) = (self.host(), self.name());
         let deed = match self.below(20) {
             0..=5 => Deed::Start { host, name },

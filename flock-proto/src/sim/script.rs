@@ -116,6 +116,10 @@ deeds! {
     Flap = "flap" (a, b, times, ms),
     /// All cuts are healed.
     Heal = "heal" (),
+    /// A user on a host asks all nests to take their shares.
+    Rebalance = "rebalance" (host),
+    /// The nest of a host is given another weight.
+    Weigh = "weigh" (host, weight),
     /// So many nests start at once on new hosts.
     BootMany = "boot-many" (count),
     /// All nests leave at once but those on so many hosts.
@@ -144,6 +148,14 @@ pub struct Script {
     pub retire_ms: u64,
     /// One hatch in so many takes long; 0: none.
     pub slow_hatches: u64,
+    /// Which nests wait until they are asked to take their shares of the names. 0: none; 1: all; 2: those
+    /// on every other host.
+    pub passive: u32,
+    /// How many milliseconds the ring must have been the same before a nest takes its share.
+    pub cool_ms: u64,
+    /// How many birds may depart from a nest in a second; 0: any number. If there is a bound, two are
+    /// under way at once.
+    pub pace: u32,
     /// How many names there are.
     pub names: u32,
     /// No crash, no cut: two lives of a bird may never coexist, not even for a moment.
@@ -154,17 +166,28 @@ pub struct Script {
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, log_len, retire_ms, slow_hatches, names, smooth, lines } = self;
+        let Self { seed, log_len, retire_ms, names, smooth, lines, .. } = self;
         let climate = if *smooth { "smooth" } else { "rough" };
         write!(f, "{climate} seed {seed} log {log_len} retire {retire_ms} names {names}")?;
-        if *slow_hatches > 0 {
-            write!(f, " slow {slow_hatches}")?;
+        for (word, value) in self.later() {
+            if value > 0 {
+                write!(f, " {word} {value}")?;
+            }
         }
         writeln!(f)?;
         for Line { deed, then } in lines {
             writeln!(f, "{deed} | {}", then.as_micros())?;
         }
         Ok(())
+    }
+}
+
+impl Script {
+    /// What scripts that were written down before it was thought of don't say.
+    fn later(&self) -> [(&'static str, u64); 4] {
+        let (passive, pace) = (self.passive.into(), self.pace.into());
+        let (slow, cool) = (self.slow_hatches, self.cool_ms);
+        [("slow", slow), ("passive", passive), ("cool", cool), ("pace", pace)]
     }
 }
 
@@ -202,16 +225,29 @@ fn head(text: &str) -> Result<Script, String> {
             _ => Err(format!("no {what}")),
         }
     };
-    Ok(Script {
+    let mut script = Script {
         smooth,
         seed: value("seed")?,
         log_len: value("log")? as usize,
         retire_ms: value("retire")?,
         names: value("names")? as u32,
-        // Scripts that were written down before this was thought of have none.
-        slow_hatches: value("slow").unwrap_or(0),
+        slow_hatches: 0,
+        passive: 0,
+        cool_ms: 0,
+        pace: 0,
         lines: Vec::new(),
-    })
+    };
+    while let Some(word) = words.next() {
+        let value = number(&mut words, word)?;
+        match word {
+            "slow" => script.slow_hatches = value.into(),
+            "passive" => script.passive = value,
+            "cool" => script.cool_ms = value.into(),
+            "pace" => script.pace = value,
+            other => return Err(format!("{other:?} is nothing that a script says")),
+        }
+    }
+    Ok(script)
 }
 
 fn read(text: &str) -> Result<Line, String> {
@@ -232,6 +268,9 @@ mod tests {
             log_len: 64,
             retire_ms: 0,
             slow_hatches: 8,
+            passive: 2,
+            cool_ms: 0,
+            pace: 20,
             names: 24,
             smooth: false,
             lines: vec![
@@ -250,6 +289,7 @@ mod tests {
         for (text, line) in [
             ("", 1),
             ("smooth seed 1", 1),
+            ("smooth seed 1 log 2 retire 0 names 3 swift 1", 1),
             ("smooth seed 1 log 2 retire 0 names 3\n\nflop | 1", 3),
             ("smooth seed 1 log 2 retire 0 names 3\nboot | 1", 2),
             ("smooth seed 1 log 2 retire 0 names 3\nboot 1 2 | 1", 2),

@@ -13,7 +13,7 @@ use super::net::Net;
 use super::queue::{Happening, Queue};
 use crate::{
     Answer, BirdName, Config, Dot, Effect, Fence, Input, Me, Nest, NestId, NestName, NestState,
-    ReqId, Rng, SpeciesId, Time,
+    Rebalancing, ReqId, Rng, SpeciesId, Time,
 };
 
 /// The species of all simulated birds.
@@ -42,6 +42,8 @@ pub struct World {
     pub(super) slow_hatches: u64,
     /// What was thought of later draws from here, lest the stories told before become others.
     pub(super) whims: Rng,
+    /// Where nests are to wait for their shares, those on every other host don't.
+    pub(super) passive_by_halves: bool,
     /// Where new nests look for the flock beside the first two hosts; none: at one that runs.
     pub(super) seeds: Option<Vec<usize>>,
     pub(super) next_number: u64,
@@ -86,6 +88,7 @@ impl World {
             stalls: 0,
             slow_hatches: 0,
             whims: Rng::new(seed ^ 0x0057_a7e5),
+            passive_by_halves: false,
             seeds: None,
             next_number: 0,
             next_req: 0,
@@ -157,7 +160,11 @@ impl World {
         };
         let now = self.local(host);
         let seed = self.rng.next_u64();
-        let nest = Nest::new(me, self.config.clone(), seed, now);
+        let mut config = self.config.clone();
+        if !self.is_passive(host) {
+            config.rebalancing = Rebalancing::Active;
+        }
+        let nest = Nest::new(me, config, seed, now);
         self.by_id.insert(nest.id(), host);
         let it = &mut self.hosts[host];
         it.boots += 1;
@@ -199,11 +206,34 @@ impl World {
         self.slow_hatches = one_in;
     }
 
+    /// Has nests on every other host take their shares as they come up, whatever is configured.
+    pub const fn set_passive_by_halves(&mut self, halves: bool) {
+        self.passive_by_halves = halves;
+    }
+
     /// The nest leaves in good order.
     pub fn leave(&mut self, host: usize) -> ReqId {
         let req = self.next_req();
         self.checks.on_leave(host, self.now);
         self.feed(host, Input::Leave { req });
+        req
+    }
+
+    /// A user on that host asks all nests to take their shares.
+    pub fn rebalance(&mut self, host: usize) -> ReqId {
+        let req = self.next_req();
+        let up = self.up();
+        self.checks.on_call_for_shares(&up);
+        self.checks.on_disturbance();
+        self.feed(host, Input::Rebalance { req });
+        req
+    }
+
+    /// A user gives the nest of that host another weight.
+    pub fn weigh(&mut self, host: usize, weight: u32) -> ReqId {
+        let req = self.next_req();
+        self.checks.on_disturbance();
+        self.feed(host, Input::Weigh { req, weight });
         req
     }
 

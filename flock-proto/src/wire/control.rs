@@ -304,8 +304,25 @@ pub struct Card {
     /// The incarnation before it was forgotten while it lived: this one joins with birds.
     #[serde(default)]
     pub renewed: bool,
+    /// The weight that it will have once it takes its share. Until then it says that it has none, which
+    /// those understand, too, who pass over this.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub due: u32,
+    /// So many times its users have asked all that wait to take their shares.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub rebalances: u64,
     /// Counts its changes.
     pub version: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(due: &u32) -> bool {
+    *due == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(rebalances: &u64) -> bool {
+    *rebalances == 0
 }
 
 /// See [`Frame::Roster`].
@@ -496,6 +513,40 @@ mod tests {
         assert_eq!(&bytes[..], &golden[..]);
         assert_eq!(Header::decode(&bytes), Ok(header()));
         assert_eq!(Frame::decode(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn a_card_is_written_as_ever_unless_its_nest_waits_for_its_share() {
+        let mut card = Card {
+            id: NestId(7),
+            name: NestName::new("a").expect("a name"),
+            address: "b:1".into(),
+            state: NestState::Up,
+            weight: 2,
+            unlinked: vec![NestId(9)],
+            left: false,
+            renewed: true,
+            due: 0,
+            rebalances: 0,
+            version: 3,
+        };
+        let before = &b"\x81\xa5cards\x91"[..];
+        let ever = [
+            &b"\xa2id\x07\xa4name\xa1a\xa7address\xa3b:1\xa5state\xa2Up"[..],
+            b"\xa6weight\x02\xa8unlinked\x91\x09\xa4left\xc2\xa7renewed\xc3",
+        ]
+        .concat();
+        let read =
+            |bytes: &[u8]| Frame::decode(&[&[1, ROSTER][..], &[0; HEADER - 2], bytes].concat());
+        let roster = |card: &Card| Frame::Roster(Roster { cards: vec![card.clone()] });
+        let golden = [before, b"\x89", &ever, b"\xa7version\x03"].concat();
+        assert_eq!(&roster(&card).encode(header())[HEADER..], &golden[..]);
+        assert_eq!(read(&golden), Ok(roster(&card)));
+        (card.due, card.rebalances) = (2, 5);
+        let more = b"\xa3due\x02\xaarebalances\x05\xa7version\x03";
+        let golden = [before, b"\x8b", &ever, more].concat();
+        assert_eq!(&roster(&card).encode(header())[HEADER..], &golden[..]);
+        assert_eq!(read(&golden), Ok(roster(&card)));
     }
 
     #[test]

@@ -40,7 +40,7 @@ struct Scan<'a>(&'a [u8]);
 
 impl<'a> Scan<'a> {
     fn card(&mut self) -> Option<(NestId, &'a [u8], u64)> {
-        self.literal(&[MAP | 9])?;
+        let fields = self.byte()?.checked_sub(MAP | 9)?;
         self.key("id")?;
         let id = NestId(self.number()?);
         self.key("name")?;
@@ -59,8 +59,26 @@ impl<'a> Scan<'a> {
         self.flag()?;
         self.key("renewed")?;
         self.flag()?;
+        let mut more = 0;
+        for key in ["due", "rebalances"] {
+            if self.has_key(key) {
+                self.number()?;
+                more += 1;
+            }
+        }
         self.key("version")?;
-        Some((id, name, self.number()?))
+        let version = self.number()?;
+        (fields == more).then_some((id, name, version))
+    }
+
+    /// Whether that is the next key; if so, it is passed over.
+    fn has_key(&mut self, key: &str) -> bool {
+        let mut ahead = Scan(self.0);
+        let has = ahead.key(key).is_some();
+        if has {
+            self.0 = ahead.0;
+        }
+        has
     }
 
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
@@ -149,6 +167,8 @@ mod tests {
             unlinked: (0..rng.below(40)).map(|_| NestId(wide(rng))).collect(),
             left: rng.one_in(2),
             renewed: rng.one_in(2),
+            due: if rng.one_in(2) { wide(rng) as u32 } else { 0 },
+            rebalances: if rng.one_in(2) { wide(rng) } else { 0 },
             version: rng.below(300),
         }
     }

@@ -127,6 +127,7 @@ impl Body {
             address: of.address.as_str().into(),
             state: NestState::Up,
             weight: 1,
+            due: 0,
             via: Via::Link,
         };
         let view = View::new(self.id, others.iter().map(member).collect());

@@ -89,7 +89,7 @@ impl World {
         let Some(nest) = &self.hosts[host].nest else { return };
         let asked = self.checks.leaving.get(&host).copied().unwrap_or_default();
         let view = nest.view();
-        let someone = view.members().iter().any(|m| m.state == NestState::Up);
+        let someone = !view.ring().is_empty();
         // Cut short after a while; or there is nobody to hand anything to.
         if self.checks.now > asked + CUT_SHORT || !someone {
             return;

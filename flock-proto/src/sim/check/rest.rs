@@ -49,6 +49,7 @@ impl World {
     fn unrest(&self) -> Check {
         self.nobody_leaves()?;
         self.same_view()?;
+        self.shares_taken()?;
         self.same_registry()?;
         self.one_life_each()?;
         self.nothing_open()?;

@@ -24,8 +24,9 @@ fn owner_name(view: &View, hash: u64) -> Option<NestName> {
     view.owner(hash).and_then(|id| view.member(id)).map(|member| member.name.clone())
 }
 
-fn is_in_ring(view: &View, name: &NestName) -> bool {
-    view.members().iter().any(|m| m.state == NestState::Up && m.name == *name)
+fn weight_in_ring(view: &View, name: &NestName) -> u32 {
+    let its = view.members().iter().filter(|m| m.name == *name);
+    its.map(|m| view.ring().weight(m.id)).max().unwrap_or_default()
 }
 
 impl Checks {
@@ -52,15 +53,20 @@ impl Checks {
         }
     }
 
-    /// I2: names change hands only to a nest that came, or from one that went.
+    /// I2: names change hands only to a nest that came, or from one that went; or that counts for more,
+    /// or less, than it did.
     fn check_moves(&mut self, before: &View, after: &View) {
         for hash in probes() {
             let (from, to) = (owner_name(before, hash), owner_name(after, hash));
             if from == to {
                 continue;
             }
-            let came = to.as_ref().is_some_and(|to| !is_in_ring(before, to));
-            let went = from.as_ref().is_some_and(|from| !is_in_ring(after, from));
+            let grows =
+                |name: &NestName| weight_in_ring(before, name) < weight_in_ring(after, name);
+            let shrinks =
+                |name: &NestName| weight_in_ring(before, name) > weight_in_ring(after, name);
+            let came = to.as_ref().is_some_and(grows);
+            let went = from.as_ref().is_some_and(shrinks);
             let nobody = from.is_none() || to.is_none();
             if !came && !went && !nobody {
                 let what = format!("{hash:x} moved between old nests, from {from:?} to {to:?}");
