@@ -234,6 +234,7 @@ impl Flock {
             Answer::TimedOut => RequestError::TimedOut,
             Answer::Leaving => RequestError::Leaving,
             Answer::NoOwner => RequestError::NoOwner,
+            Answer::NoQuorum => RequestError::NoQuorum,
             other => {
                 tracing::error!(?other, "an answer to another question");
                 RequestError::Closed

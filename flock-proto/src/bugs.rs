@@ -98,6 +98,10 @@ bugs! {
     LeakingWindow "leaking-window" "I13",
     /// A joiner is up though not every nest holds it in its view.
     UnheldJoiner "unheld-joiner" "I16",
+    /// Too few nests are held for enough.
+    NoQuorum "no-quorum" "I18",
+    /// A nest takes birds over before those that have them may have stopped.
+    HastyTakeOver "hasty-take-over" "I18",
     /// A bird that moves leaves its state behind.
     ForgottenStates "forgotten-states" "I17",
     /// A bird that moves on before it hatched has lost what it was to go on from.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::{NestName, SpeciesId};
+use crate::{NestName, Policy, SpeciesId};
 
 /// Who a nest is and what it can do. Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -130,6 +130,15 @@ pub struct Config {
     /// [`sync_every`](Self::sync_every), and written anew where they are ours: a million in eight
     /// minutes, in a quarter of a millisecond each. No more at once than half a log holds.
     pub retire_looks: usize,
+    /// Which side of a partition goes on. The same on all nests.
+    pub policy: Policy,
+    /// How many nests the flock has at least, whether or not they were ever seen: for a majority.
+    pub expected_nests: u32,
+    /// How long a nest may see too few others before its birds stop.
+    pub stable_after: Duration,
+    /// How long those who lost sight of a nest wait before they hatch its birds, where a policy asks for
+    /// it: longer than the birds may take to stop, by what nests differ in noticing.
+    pub take_over_after: Duration,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
     /// Bytes of state in flight to one nest: what the birds above carry, but at least one of them.
@@ -188,6 +197,10 @@ impl Default for Config {
             retire_after: Duration::from_secs(3600),
             lost_nests: 32,
             retire_looks: 2048,
+            policy: Policy::Available,
+            expected_nests: 0,
+            stable_after: Duration::from_secs(2),
+            take_over_after: Duration::from_secs(6),
             depart_window: 256,
             depart_bytes: 1 << 20,
             carried_bytes: 4 << 20,

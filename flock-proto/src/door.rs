@@ -238,6 +238,8 @@ pub enum Route {
     },
     /// No hatch here: this nest doesn't know the species.
     UnknownSpecies(SpeciesId),
+    /// Nowhere: too few nests are there, by the flock's [`Policy`](crate::Policy).
+    NoQuorum,
 }
 
 /// What became of a question.
@@ -281,6 +283,8 @@ pub enum Answer {
         /// Birds that it could not hand over in time, or for which there was no other nest.
         left_behind: Vec<BirdName>,
     },
+    /// Too few nests are there, by the flock's [`Policy`](crate::Policy); nothing changed.
+    NoQuorum,
     /// The deadline passed. The request may still take effect.
     TimedOut,
     /// This nest is leaving and takes no requests.

@@ -62,7 +62,7 @@ pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
-pub use nest::{BirdInfo, Counters, Nest, Sizes};
+pub use nest::{BirdInfo, Counters, Nest, Policy, Sizes};
 pub use pending::Pending;
 pub use registry::{
     Change, Changes, Compared, DecodeError, Delta, Grounding, IntoChanges, Joined, Opening, Ranges,

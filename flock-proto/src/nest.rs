@@ -33,6 +33,7 @@ mod joining;
 mod links;
 mod looks;
 mod moving;
+mod quorum;
 mod replication;
 mod retirement;
 mod seals;
@@ -63,6 +64,8 @@ use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use moving::{Offer, Snap};
+pub use quorum::Policy;
+use quorum::Quorum;
 use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
@@ -125,6 +128,8 @@ pub struct Nest {
     /// Snaps that wait until their new owner has taken in what is under way.
     held_back: BTreeSet<BirdName>,
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
+    quorum: Quorum,
+    could_take_over: bool,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -315,6 +320,8 @@ impl Nest {
             snaps: BTreeMap::new(),
             held_back: BTreeSet::new(),
             leftovers: BTreeMap::new(),
+            quorum: Quorum::default(),
+            could_take_over: true,
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -471,6 +478,7 @@ impl Nest {
             timers.join,
             self.view_at,
             self.swim.deadline(),
+            self.quorum_deadline(),
             self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
             self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
         ]
@@ -521,6 +529,7 @@ impl Nest {
         self.follow_horizon();
         self.try_up();
         self.refresh_view();
+        self.check_quorum();
         self.check_settled();
         self.look_at_gained();
         // A name's turn may touch its own record, not others: each runs once, and again only if

@@ -74,6 +74,9 @@ impl Nest {
             }
             return self.end(name, if lost { EndWhy::LostConflict } else { EndWhy::Stopped });
         }
+        if self.is_stopped() {
+            return self.suspend(name);
+        }
         if !mine {
             return self.depart_when_ready(name, hash);
         }
@@ -115,6 +118,13 @@ impl Nest {
             self.refuse_offers(name);
             return self.move_on(name, hash);
         }
+        if self.is_stopped() {
+            if self.snaps.contains_key(name) {
+                // Calls may wait on its inbox.
+                self.wanted.insert(name.clone());
+            }
+            return;
+        }
         if !self.is_settled(hash) {
             self.on_hold.insert(name.clone());
             return;
@@ -152,6 +162,9 @@ impl Nest {
         } else {
             Why::NestLost
         };
+        if !self.may_hatch(why) {
+            return;
+        }
         let kept = kept.map(|snap| {
             let mut carried = snap.carried;
             if snap.birth != winner.birth {
@@ -402,6 +415,9 @@ impl Nest {
             Some(owner) if owner != self.id => return Some(Route::To(owner)),
             Some(_) => {}
             None => return None,
+        }
+        if self.is_stopped() {
+            return Some(Route::NoQuorum);
         }
         // Who listed the bird serves it until it departs.
         let runs =

@@ -158,6 +158,7 @@ impl Nest {
         self.may_form_before = may_form;
         if self.may_be_up() && self.try_follow() {
             self.registry.arrive();
+            self.note_missed();
             self.state = if self.leave.is_some() { NestState::Leaving } else { NestState::Up };
             self.held.clear();
             self.write_card();

@@ -179,7 +179,8 @@ impl Nest {
 
     /// Looks for incarnations that are due, and takes the next step with them.
     pub(super) fn retire_dead(&mut self) {
-        if self.state != NestState::Up {
+        // Whom a minority forgot, it would no longer count.
+        if self.state != NestState::Up || self.lacks_quorum() {
             return;
         }
         self.find_gone();

@@ -143,6 +143,7 @@ impl Nest {
         }
         let before = std::mem::replace(&mut self.view, Arc::new(next));
         let view = self.view.clone();
+        self.note_missing(&before, &view);
         self.tell_members(&before, &view);
         self.out.push(Effect::Publish(view.clone()));
         for member in view.members() {

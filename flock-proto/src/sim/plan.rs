@@ -87,6 +87,7 @@ impl Planner {
             log_len,
             retire_ms,
             slow_hatches,
+            majority: false,
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),

@@ -1,5 +1,6 @@
 //! A story as a list of deeds: it can be written down, read again, and cut shorter.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -144,6 +145,8 @@ pub struct Script {
     pub retire_ms: u64,
     /// One hatch in so many takes long; 0: none.
     pub slow_hatches: u64,
+    /// Of a flock that is cut in two, only the side with the most nests goes on.
+    pub majority: bool,
     /// How many names there are.
     pub names: u32,
     /// No crash, no cut: two lives of a bird may never coexist, not even for a moment.
@@ -154,11 +157,14 @@ pub struct Script {
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, log_len, retire_ms, slow_hatches, names, smooth, lines } = self;
+        let Self { seed, log_len, retire_ms, slow_hatches, majority, names, smooth, lines } = self;
         let climate = if *smooth { "smooth" } else { "rough" };
         write!(f, "{climate} seed {seed} log {log_len} retire {retire_ms} names {names}")?;
         if *slow_hatches > 0 {
             write!(f, " slow {slow_hatches}")?;
+        }
+        if *majority {
+            write!(f, " majority 1")?;
         }
         writeln!(f)?;
         for Line { deed, then } in lines {
@@ -196,11 +202,16 @@ fn head(text: &str) -> Result<Script, String> {
         Some("rough") => false,
         _ => return Err("neither smooth nor rough".into()),
     };
-    let mut value = |what: &str| -> Result<u64, String> {
-        match (words.next(), words.next().map(str::parse)) {
-            (Some(word), Some(Ok(value))) if word == what => Ok(value),
-            _ => Err(format!("no {what}")),
-        }
+    let mut known = BTreeMap::new();
+    while let Some(what) = words.next() {
+        let value = words.next().map(str::parse::<u64>);
+        known.insert(what, value.and_then(Result::ok).ok_or_else(|| format!("no {what}"))?);
+    }
+    // Scripts that were written down before the last two were thought of don't have them.
+    let value = |what: &str| match (known.get(what), what) {
+        (Some(value), _) => Ok(*value),
+        (None, "slow" | "majority") => Ok(0),
+        (None, _) => Err(format!("no {what}")),
     };
     Ok(Script {
         smooth,
@@ -208,8 +219,8 @@ fn head(text: &str) -> Result<Script, String> {
         log_len: value("log")? as usize,
         retire_ms: value("retire")?,
         names: value("names")? as u32,
-        // Scripts that were written down before this was thought of have none.
-        slow_hatches: value("slow").unwrap_or(0),
+        slow_hatches: value("slow")?,
+        majority: value("majority")? == 1,
         lines: Vec::new(),
     })
 }
@@ -232,6 +243,7 @@ mod tests {
             log_len: 64,
             retire_ms: 0,
             slow_hatches: 8,
+            majority: true,
             names: 24,
             smooth: false,
             lines: vec![

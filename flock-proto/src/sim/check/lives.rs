@@ -90,6 +90,11 @@ impl Checks {
         }
     }
 
+    /// Where a name has lives.
+    pub(in crate::sim) fn hosts_of(&self, name: &BirdName) -> Vec<usize> {
+        self.lives.get(name).map(|lives| hosts(lives)).unwrap_or_default()
+    }
+
     /// How many lives a name has.
     pub(in crate::sim) fn lives_of(&self, name: &BirdName) -> usize {
         self.lives.get(name).map_or(0, Vec::len)
