@@ -102,6 +102,10 @@ bugs! {
     NoQuorum "no-quorum" "I18",
     /// A nest takes birds over before those that have them may have stopped.
     HastyTakeOver "hasty-take-over" "I18",
+    /// A nest that finds enough others again takes over at once.
+    HastyReturn "hasty-return" "I18",
+    /// A bird is hatched that a nest brings which is about to come into view.
+    HastyReunion "hasty-reunion" "I18",
     /// A bird that moves leaves its state behind.
     ForgottenStates "forgotten-states" "I17",
     /// A bird that moves on before it hatched has lost what it was to go on from.

@@ -200,7 +200,7 @@ impl Default for Config {
             policy: Policy::Available,
             expected_nests: 0,
             stable_after: Duration::from_secs(2),
-            take_over_after: Duration::from_secs(6),
+            take_over_after: Duration::from_secs(10),
             depart_window: 256,
             depart_bytes: 1 << 20,
             carried_bytes: 4 << 20,

@@ -133,6 +133,10 @@ impl Nest {
             return;
         }
         let winner = self.registry.winner(name);
+        if winner.as_ref().is_some_and(|winner| self.may_live_on(name, winner.birth)) {
+            self.on_hold.insert(name.clone());
+            return;
+        }
         let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
         let moved = offer.is_some();
         let snap = self.snaps.get(name);
@@ -162,9 +166,6 @@ impl Nest {
         } else {
             Why::NestLost
         };
-        if !self.may_hatch(why) {
-            return;
-        }
         let kept = kept.map(|snap| {
             let mut carried = snap.carried;
             if snap.birth != winner.birth {
@@ -173,6 +174,21 @@ impl Nest {
             Before { fence: snap.fence, crashes: snap.crashes, carried }
         });
         self.hatch(winner, why, offer.or(kept).unwrap_or_default());
+    }
+
+    /// Whether another nest may run this bird, though nothing is listed: it would be hatched here because the
+    /// nest that had it is lost, while this one doesn't see enough others, or enters a view in a moment
+    /// in which somebody else owns the name or lists it.
+    fn may_live_on(&self, name: &BirdName, birth: Dot) -> bool {
+        let unsure = self.lacks_quorum() || self.joins_wait();
+        let offers = self.offers.get(name).into_iter().flatten();
+        let offered = || offers.map(|(_, offer)| offer.birth).any(|it| it == birth);
+        let kept = || self.snaps.get(name).is_some_and(|snap| snap.birth == birth);
+        unsure
+            && !(offered()
+                || kept()
+                || self.is_being_started(name, birth)
+                || self.reviving.contains(name))
     }
 
     fn hatch(&mut self, record: Record, why: Why, before: Before) {

@@ -13,7 +13,7 @@ use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
 use crate::ring;
-use crate::{BirdName, Effect, Event, NestId, NestState, Time, View, Why};
+use crate::{BirdName, Effect, Event, NestId, NestState, Time, View};
 
 /// Which side of a partition goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,8 +66,14 @@ impl Nest {
         let wait = self.config.take_over_after;
         self.quorum.missing.retain(|_, (since, _)| now < *since + wait);
         if self.enough() || planted(Bug::NoQuorum) {
-            if self.quorum.lost.take().is_some() && std::mem::take(&mut self.quorum.stopped) {
-                self.tell(Event::QuorumFound);
+            if self.quorum.lost.take().is_some() {
+                // Others may have counted enough until a moment ago, and run what is missed here.
+                if !planted(Bug::HastyReturn) {
+                    self.note_missed();
+                }
+                if std::mem::take(&mut self.quorum.stopped) {
+                    self.tell(Event::QuorumFound);
+                }
             }
         } else {
             if self.quorum.lost.is_none() {
@@ -110,7 +116,10 @@ impl Nest {
             let renamed = after.members().iter().any(|other| other.name == member.name);
             let was_up = member.state != NestState::Joining;
             if was_up && !left && !renamed && after.member(member.id).is_none() {
-                self.quorum.missing.insert(member.id, (self.now, Some(before.clone())));
+                // It may run what it should have handed over here, or hasn't listed yet.
+                let owed = !self.is_settled_everywhere() || !self.listed_by(member.id).is_empty();
+                let owned = (!owed).then(|| before.clone());
+                self.quorum.missing.insert(member.id, (self.now, owned));
                 self.could_take_over = false;
             }
         }
@@ -122,7 +131,7 @@ impl Nest {
         self.quorum.lost
     }
 
-    /// This nest comes up now. Whoever the others miss it misses, too.
+    /// This nest comes up now, or sees enough others again. Whoever is missing may run anything still.
     pub(super) fn note_missed(&mut self) {
         if self.config.policy == Policy::Available {
             return;
@@ -149,11 +158,6 @@ impl Nest {
     /// Birds are out of service, as too few nests are there.
     pub(crate) const fn is_stopped(&self) -> bool {
         self.quorum.stopped
-    }
-
-    /// Whether a bird may be hatched of which nobody knows that its last life is over.
-    pub(super) fn may_hatch(&self, why: Why) -> bool {
-        !self.is_stopped() && (why != Why::NestLost || self.may_take_over())
     }
 
     fn may_take_over(&self) -> bool {

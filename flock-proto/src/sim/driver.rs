@@ -259,7 +259,7 @@ impl World {
         }
         self.checks.check_ended(&name, birth);
         self.checks.check_heritage(&name, birth, why, crashes);
-        self.check_majority(&name, host, why);
+        self.check_majority((&name, birth), host, why);
         self.checks.on_life(&name, birth, fence, host, whole);
         let now = self.now;
         let entry = self.hosts[host].body.table.entry(name.clone()).or_insert_with(Entry::waiting);

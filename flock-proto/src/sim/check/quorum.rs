@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::sim::world::World;
-use crate::{BirdName, Policy, Why};
+use crate::{BirdName, Dot, NestId, Policy, Why};
 
 /// A nest that was frozen so lately may not have seen yet that it is alone.
 const AWAKE: Duration = Duration::from_secs(15);
@@ -24,15 +24,23 @@ impl World {
 
     /// I18: where only a majority goes on, no bird hatches while another life of it goes on elsewhere, but
     /// for one on a nest that stood still.
-    pub(in crate::sim) fn check_majority(&mut self, name: &BirdName, host: usize, why: Why) {
+    pub(in crate::sim) fn check_majority(
+        &mut self,
+        (name, birth): (&BirdName, Dot),
+        host: usize,
+        why: Why,
+    ) {
         if !self.wants_majority() || self.checks.skewed {
             return;
         }
         let others: Vec<usize> = self.checks.hosts_of(name);
-        let knows = |other: usize| {
-            let (nest, id) = (self.hosts[host].nest.as_ref(), self.hosts[other].id());
-            nest.zip(id).is_some_and(|(nest, id)| nest.knows_nest(id))
-        };
+        let nest = self.hosts[host].nest.as_ref();
+        let has_met = |id: NestId| nest.is_some_and(|nest| nest.knows_nest(id));
+        if !has_met(birth.origin) {
+            // Another flock's, which this one is just about to meet.
+            return;
+        }
+        let knows = |other: usize| self.hosts[other].id().is_some_and(has_met);
         // Nor can those be counted that this one never heard of.
         let asleep = |host: &usize| self.was_asleep(*host) || !knows(*host);
         if let Some(other) = others.iter().find(|other| **other != host && !asleep(other)) {
