@@ -104,6 +104,12 @@ pub enum RequestError {
     /// changed.
     #[error("too few nests are there")]
     NoQuorum,
+    /// No nest of this name is known. Nothing changed.
+    #[error("no nest of this name is known")]
+    NoSuchNest,
+    /// The nest is alive, as this one sees it. Nothing changed.
+    #[error("the nest is alive")]
+    NestAlive,
     /// Nobody may listen for signals here. Nothing changed.
     #[error("can't listen for signals: {0}")]
     NoSignals(String),

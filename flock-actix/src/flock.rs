@@ -235,6 +235,8 @@ impl Flock {
             Answer::Leaving => RequestError::Leaving,
             Answer::NoOwner => RequestError::NoOwner,
             Answer::NoQuorum => RequestError::NoQuorum,
+            Answer::NoSuchNest => RequestError::NoSuchNest,
+            Answer::NestAlive => RequestError::NestAlive,
             other => {
                 tracing::error!(?other, "an answer to another question");
                 RequestError::Closed

@@ -56,7 +56,7 @@
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
 //! - `life`, `pump`, `supervisor`: how birds live, crash and live again.
-//! - `drain`: how a nest goes.
+//! - `drain`: how a nest goes. `quorum`: whether enough nests are there.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
@@ -84,6 +84,7 @@ mod nest_actor;
 mod net;
 mod parcel;
 mod pump;
+mod quorum;
 mod request;
 mod router;
 mod rt;
@@ -109,7 +110,7 @@ pub use error::{RequestError, StartError};
 pub use events::Events;
 pub use flock::Flock;
 pub use flock_proto::{
-    BirdName, Cause, Dot, Event, Fence, Hlc, NameError, NestName, NestState, SpeciesId,
+    BirdName, Cause, Dot, Event, Fence, Hlc, NameError, NestName, NestState, Policy, SpeciesId,
 };
 pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
 pub use many::{Outcomes, SomeFailed, StartMany, StopMany};

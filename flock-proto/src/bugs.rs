@@ -104,6 +104,8 @@ bugs! {
     HastyTakeOver "hasty-take-over" "I18",
     /// A nest that finds enough others again takes over at once.
     HastyReturn "hasty-return" "I18",
+    /// Nests that join too few make them enough.
+    PackedQuorum "packed-quorum" "I18",
     /// A bird is hatched that a nest brings which is about to come into view.
     HastyReunion "hasty-reunion" "I18",
     /// A bird that moves leaves its state behind.

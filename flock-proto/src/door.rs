@@ -112,6 +112,14 @@ pub enum Input {
         /// Names the question.
         req: ReqId,
     },
+    /// Somebody knows that this nest is dead for good: it is no longer counted for a
+    /// [majority](crate::Policy::Majority), and not looked for.
+    Forget {
+        /// Names the question.
+        req: ReqId,
+        /// The dead nest.
+        nest: NestName,
+    },
     /// A call or cast waits here for a bird that isn't in the driver's table.
     Wanted {
         /// The bird's name.
@@ -285,6 +293,12 @@ pub enum Answer {
     },
     /// Too few nests are there, by the flock's [`Policy`](crate::Policy); nothing changed.
     NoQuorum,
+    /// The nest is forgotten, here now and elsewhere soon.
+    Forgotten,
+    /// No nest of this name is known; nothing changed.
+    NoSuchNest,
+    /// The nest is alive, as this one sees it; nothing changed.
+    NestAlive,
     /// The deadline passed. The request may still take effect.
     TimedOut,
     /// This nest is leaving and takes no requests.

@@ -24,6 +24,7 @@
 //!     address: "127.0.0.1:7101".into(),
 //!     weight: 1,
 //!     species: Default::default(),
+//!     fenced: Default::default(),
 //!     seeds: Vec::new(),
 //! };
 //! let now = Time::from_micros(1_800_000_000_000_000);

@@ -32,6 +32,7 @@ mod holding;
 mod joining;
 mod links;
 mod looks;
+mod missing;
 mod moving;
 mod quorum;
 mod replication;
@@ -63,6 +64,7 @@ use conflicts::Lost;
 use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
+use missing::Missing;
 use moving::{Offer, Snap};
 pub use quorum::Policy;
 use quorum::Quorum;
@@ -129,7 +131,7 @@ pub struct Nest {
     held_back: BTreeSet<BirdName>,
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
     quorum: Quorum,
-    could_take_over: bool,
+    missing: Missing,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -166,7 +168,7 @@ pub struct Nest {
     /// Whether joiners may form a flock with this one, as it was when last looked at.
     may_form_before: bool,
     /// Members to which there was no link when they were last looked for, in order.
-    missing: Vec<NestId>,
+    unlinked: Vec<NestId>,
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
@@ -282,7 +284,7 @@ impl Nest {
             unknown: None,
             all_known: false,
             may_form_before: false,
-            missing: Vec::new(),
+            unlinked: Vec::new(),
             deaths: BTreeMap::new(),
             probing: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -321,7 +323,7 @@ impl Nest {
             held_back: BTreeSet::new(),
             leftovers: BTreeMap::new(),
             quorum: Quorum::default(),
-            could_take_over: true,
+            missing: Missing::default(),
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -408,6 +410,7 @@ impl Nest {
                 self.on_undo(req, start, name, deadline);
             }
             Input::Leave { req } => self.on_leave(req),
+            Input::Forget { req, nest } => self.on_forget(req, &nest),
             Input::Wanted { name } => self.on_wanted(name),
             Input::Hatched { name, fence } => self.on_hatched(name, fence),
             Input::HatchFailed { name, fence, reason } => {

@@ -133,7 +133,7 @@ impl Nest {
             return;
         }
         let winner = self.registry.winner(name);
-        if winner.as_ref().is_some_and(|winner| self.may_live_on(name, winner.birth)) {
+        if winner.as_ref().is_some_and(|winner| self.may_live_on(winner)) {
             self.on_hold.insert(name.clone());
             return;
         }
@@ -179,16 +179,19 @@ impl Nest {
     /// Whether another nest may run this bird, though nothing is listed: it would be hatched here because the
     /// nest that had it is lost, while this one doesn't see enough others, or enters a view in a moment
     /// in which somebody else owns the name or lists it.
-    fn may_live_on(&self, name: &BirdName, birth: Dot) -> bool {
-        let unsure = self.lacks_quorum() || self.joins_wait();
-        let offers = self.offers.get(name).into_iter().flatten();
-        let offered = || offers.map(|(_, offer)| offer.birth).any(|it| it == birth);
+    fn may_live_on(&self, winner: &Record) -> bool {
+        let (name, birth) = (&winner.name, winner.birth);
+        let mut offers = self.offers.get(name).into_iter().flatten();
+        if offers.any(|(_, offer)| offer.birth == birth) {
+            return false;
+        }
+        if self.may_be_fenced_above(name.hash64(), winner.species) {
+            // It may have hatched there, from what is still kept here.
+            return true;
+        }
         let kept = || self.snaps.get(name).is_some_and(|snap| snap.birth == birth);
-        unsure
-            && !(offered()
-                || kept()
-                || self.is_being_started(name, birth)
-                || self.reviving.contains(name))
+        (self.lacks_quorum() || self.joins_wait())
+            && !(kept() || self.is_being_started(name, birth) || self.reviving.contains(name))
     }
 
     fn hatch(&mut self, record: Record, why: Why, before: Before) {

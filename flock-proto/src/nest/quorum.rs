@@ -3,17 +3,15 @@
 //! Counted are nests, not birds: of those known and not gone in good order, so many must be up in this
 //! nest's view. A nest that counts too few begins nothing, and after a while takes its birds out of service:
 //! what is left of each is kept as a snap, calls are told, nothing is written to the register. Those who count
-//! enough wait for longer than that before they hatch what they have lost sight of. None of this is a lock:
-//! a nest that stands still keeps its birds until it wakes, and the fence covers the rest.
+//! enough wait for longer than that before they hatch what they have [lost sight of](super::missing). None
+//! of this is a lock: a nest that stands still keeps its birds until it wakes, and the fence covers the rest.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
-use crate::ring;
-use crate::{BirdName, Effect, Event, NestId, NestState, Time, View};
+use crate::{Answer, BirdName, Effect, Event, NestId, NestName, NestState, ReqId, Time, ring};
 
 /// Which side of a partition goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,36 +33,74 @@ pub(super) struct Quorum {
     lost: Option<Time>,
     /// For so long that birds are out of service.
     stopped: bool,
-    /// Nests that were up, and went out of sight not in good order; when, and what they owned then:
-    /// anything, if this nest wasn't there yet.
-    missing: BTreeMap<NestId, (Time, Option<Arc<View>>)>,
+    /// The nests that count: those that were up once and didn't leave. By name, as one that is started anew
+    /// is the same.
+    counted: BTreeSet<NestName>,
+    /// How many of them are up.
+    present: usize,
+    /// By which cards and which view that was found.
+    found_by: Option<(u64, u64, NestId)>,
 }
 
 impl Nest {
     fn enough(&self) -> bool {
-        let up = |nest: &&crate::Member| nest.state == NestState::Up;
-        let present = self.view.members().iter().filter(up).count();
+        let Quorum { counted, present, .. } = &self.quorum;
         match self.config.policy {
             Policy::Available => true,
-            Policy::Quorum(nests) => present >= nests as usize,
+            Policy::Quorum(nests) => *present >= nests as usize,
             Policy::Majority => {
-                let gone =
-                    |id| self.registry.vector().is_retired(id) && self.view.member(id).is_none();
-                let known = self.roster.cards();
-                let known = known.filter(|c| c.state == NestState::Up && !c.left && !gone(c.id));
-                present * 2 > known.count().max(self.config.expected_nests as usize)
+                present * 2 > counted.len().max(self.config.expected_nests as usize)
             }
         }
     }
 
+    fn count_nests(&mut self) {
+        let (vector, view) = (self.registry.vector(), &self.view);
+        // Asked after each frame.
+        let by = (self.roster.digest(), view.fingerprint().0, vector.horizon());
+        if self.quorum.found_by.replace(by) == Some(by) {
+            return;
+        }
+        let counted = &mut self.quorum.counted;
+        let roster = &self.roster;
+        counted.retain(|name| roster.named(name).is_some());
+        for card in roster.cards() {
+            let is_forgotten = vector.is_retired(card.id) && view.member(card.id).is_none();
+            match card.state {
+                NestState::Up if !card.left && !is_forgotten => {
+                    counted.insert(card.name.clone());
+                }
+                // Started anew, it isn't up yet.
+                NestState::Joining if !card.left => {}
+                _ => {
+                    counted.remove(&card.name);
+                }
+            }
+        }
+        let up = |nest: &&crate::Member| nest.state == NestState::Up;
+        self.quorum.present = view.members().iter().filter(up).count();
+    }
+
+    /// Whether this joiner may come up. Where too few are there, a nest that nobody beyond a cut has heard
+    /// of must not make them more than half; one that was there before may.
+    pub(super) fn may_admit(&mut self, joiner: NestId) -> bool {
+        if self.config.policy != Policy::Majority || self.state == NestState::Joining {
+            return true;
+        }
+        self.count_nests();
+        let Quorum { counted, present, .. } = &self.quorum;
+        let was_there = self.roster.card(joiner).is_some_and(|card| counted.contains(&card.name));
+        was_there || present * 2 > counted.len() || planted(Bug::PackedQuorum)
+    }
+
     /// Follows every change of the view.
     pub(super) fn check_quorum(&mut self) {
+        self.check_missing();
         if self.config.policy == Policy::Available || self.state == NestState::Joining {
             return;
         }
+        self.count_nests();
         let now = self.now;
-        let wait = self.config.take_over_after;
-        self.quorum.missing.retain(|_, (since, _)| now < *since + wait);
         if self.enough() || planted(Bug::NoQuorum) {
             if self.quorum.lost.take().is_some() {
                 // Others may have counted enough until a moment ago, and run what is missed here.
@@ -74,27 +110,22 @@ impl Nest {
                 if std::mem::take(&mut self.quorum.stopped) {
                     self.tell(Event::QuorumFound);
                 }
+                self.look_at_everything();
             }
-        } else {
-            if self.quorum.lost.is_none() {
-                self.quorum.lost = Some(now);
-                self.look_at_all();
-            }
-            let over =
-                self.quorum.lost.is_some_and(|since| now >= since + self.config.stable_after);
-            if over && !self.quorum.stopped {
-                self.quorum.stopped = true;
-                self.tell(Event::QuorumLost);
-                self.look_at_all();
-            }
+            return;
         }
-        let may = self.may_take_over();
-        if may && !std::mem::replace(&mut self.could_take_over, may) {
-            // Birds may have waited for this that nobody asks for.
+        let since = *self.quorum.lost.get_or_insert(now);
+        if now >= since + self.config.stable_after && !self.quorum.stopped {
+            self.quorum.stopped = true;
+            self.tell(Event::QuorumLost);
             self.look_at_all();
-            self.unseen.extend(ring::Arc::whole().ranges());
         }
-        self.could_take_over = may;
+    }
+
+    /// Also at birds that nobody asks for, and that live nowhere.
+    pub(super) fn look_at_everything(&mut self) {
+        self.look_at_all();
+        self.unseen.extend(ring::Arc::whole().ranges());
     }
 
     fn look_at_all(&mut self) {
@@ -106,42 +137,31 @@ impl Nest {
         self.dirty.append(&mut self.on_hold);
     }
 
-    /// Members went out of the view, and didn't say that they leave.
-    pub(super) fn note_missing(&mut self, before: &Arc<View>, after: &View) {
-        if self.config.policy == Policy::Available || self.state == NestState::Joining {
-            return;
-        }
-        for member in before.members() {
-            let left = self.roster.card(member.id).is_none_or(|card| card.left);
-            let renamed = after.members().iter().any(|other| other.name == member.name);
-            let was_up = member.state != NestState::Joining;
-            if was_up && !left && !renamed && after.member(member.id).is_none() {
-                // It may run what it should have handed over here, or hasn't listed yet.
-                let owed = !self.is_settled_everywhere() || !self.listed_by(member.id).is_empty();
-                let owned = (!owed).then(|| before.clone());
-                self.quorum.missing.insert(member.id, (self.now, owned));
-                self.could_take_over = false;
+    /// Somebody knows that this nest is dead for good: it isn't counted any more.
+    pub(super) fn on_forget(&mut self, req: ReqId, name: &NestName) {
+        let card = self.roster.named(name).cloned();
+        let is_here = |id| id == self.id || self.swim.alive().contains(&id);
+        let answer = match card {
+            None => Answer::NoSuchNest,
+            Some(card) if !card.left && is_here(card.id) => Answer::NestAlive,
+            Some(mut card) => {
+                if !card.left {
+                    // As if it had said so itself. Should it come back, it finds that, and joins anew.
+                    card.left = true;
+                    card.version += 1;
+                    self.roster.put(card);
+                    self.members_changed = true;
+                }
+                Answer::Forgotten
             }
-        }
+        };
+        self.out.push(Effect::Answer { req, answer });
     }
 
     /// Since when this nest sees too few others, on its own clock.
     #[cfg(feature = "sim")]
     pub(crate) const fn quorum_lost_since(&self) -> Option<Time> {
         self.quorum.lost
-    }
-
-    /// This nest comes up now, or sees enough others again. Whoever is missing may run anything still.
-    pub(super) fn note_missed(&mut self) {
-        if self.config.policy == Policy::Available {
-            return;
-        }
-        let gone = |id| self.view.member(id).is_none() && !self.swim.alive().contains(&id);
-        let cards = self.roster.cards();
-        let missed = cards.filter(|c| c.state == NestState::Up && !c.left && gone(c.id));
-        let now = self.now;
-        self.quorum.missing.extend(missed.map(|card| (card.id, (now, None))));
-        self.could_take_over &= self.quorum.missing.is_empty();
     }
 
     /// Whether this nest has heard of that one.
@@ -156,22 +176,8 @@ impl Nest {
     }
 
     /// Birds are out of service, as too few nests are there.
-    pub(crate) const fn is_stopped(&self) -> bool {
+    pub const fn is_stopped(&self) -> bool {
         self.quorum.stopped
-    }
-
-    fn may_take_over(&self) -> bool {
-        planted(Bug::HastyTakeOver) || (!self.lacks_quorum() && self.quorum.missing.is_empty())
-    }
-
-    /// Whether a name belonged to a nest that may not have stopped yet what it runs of it.
-    pub(super) fn may_live_out_of_sight(&self, hash: u64) -> bool {
-        let missing = &self.quorum.missing;
-        !missing.is_empty()
-            && !planted(Bug::HastyTakeOver)
-            && missing.iter().any(|(id, (_, before))| {
-                before.as_ref().is_none_or(|before| before.owner(hash) == Some(*id))
-            })
     }
 
     /// Takes a bird out of service until enough nests are there.
@@ -189,9 +195,7 @@ impl Nest {
             return Time::NEVER;
         }
         let stop = self.quorum.lost.filter(|_| !self.quorum.stopped);
-        let stop = stop.map(|since| since + self.config.stable_after);
-        let take = self.quorum.missing.values().map(|(since, _)| *since).min();
-        let take = take.map(|since| since + self.config.take_over_after);
-        stop.into_iter().chain(take).min().unwrap_or(Time::NEVER)
+        let stop = stop.map_or(Time::NEVER, |since| since + self.config.stable_after);
+        stop.min(self.missing_deadline())
     }
 }
