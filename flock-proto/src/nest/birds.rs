@@ -185,12 +185,12 @@ impl Nest {
         if offers.any(|(_, offer)| offer.birth == birth) {
             return false;
         }
-        if self.may_be_fenced_above(name.hash64(), winner.species) {
-            // It may have hatched there, from what is still kept here.
+        if self.lacks_quorum() || self.may_be_fenced_above(name.hash64(), winner.species) {
+            // It may have hatched elsewhere from what is still kept here.
             return true;
         }
         let kept = || self.snaps.get(name).is_some_and(|snap| snap.birth == birth);
-        (self.lacks_quorum() || self.joins_wait())
+        self.joins_wait()
             && !(kept() || self.is_being_started(name, birth) || self.reviving.contains(name))
     }
 

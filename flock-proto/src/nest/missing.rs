@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::{NestId, NestState, Policy, SpeciesId, Time, View};
+use crate::{NestId, NestName, NestState, Policy, SpeciesId, Time, View};
 
 /// Nests that were up, and went out of sight not in good order.
 #[derive(Debug, Default)]
@@ -24,6 +24,7 @@ pub(super) struct Missing {
 #[derive(Debug)]
 struct OutOfSight {
     since: Time,
+    name: NestName,
     /// What it owned then; anything, if that isn't known.
     view: Option<Arc<View>>,
 }
@@ -46,7 +47,8 @@ impl Nest {
                 // It may run what it should have handed over here, or hasn't listed yet.
                 let owed = !self.is_settled_everywhere() || !self.listed_by(member.id).is_empty();
                 let view = (!owed).then(|| before.clone());
-                self.missing.nests.insert(member.id, OutOfSight { since: self.now, view });
+                let it = OutOfSight { since: self.now, name: member.name.clone(), view };
+                self.missing.nests.insert(member.id, it);
             }
         }
     }
@@ -60,7 +62,8 @@ impl Nest {
         let cards = self.roster.cards();
         let missed = cards.filter(|c| c.state == NestState::Up && !c.left && gone(c.id));
         let since = self.now;
-        let missed = missed.map(|card| (card.id, OutOfSight { since, view: None }));
+        let missed =
+            missed.map(|card| (card.id, OutOfSight { since, name: card.name.clone(), view: None }));
         self.missing.nests.extend(missed);
     }
 
@@ -70,9 +73,16 @@ impl Nest {
             return;
         }
         let (now, roster) = (self.now, &self.roster);
+        // One that is back, under whatever number, lists what it runs.
+        let view = &self.view;
+        let is_back = |name: &NestName| {
+            let up = |nest: &crate::Member| nest.state != NestState::Joining && nest.name == *name;
+            view.members().iter().any(up)
+        };
         let longest = self.policy_wait().max(self.config.clock_skew);
         self.missing.nests.retain(|id, it| {
-            now < it.since + longest && roster.card(*id).is_some_and(|card| !card.left)
+            let left = || roster.named(&it.name).is_none_or(|card| card.id == *id && card.left);
+            now < it.since + longest && !is_back(&it.name) && !left()
         });
         let still =
             |wait: Duration| self.missing.nests.values().filter(|it| now < it.since + wait).count();
