@@ -141,6 +141,10 @@ pub struct Chirp;
 /// `bird!(Counter as "counter", migrates { Add });` says that the species takes its state along when it
 /// moves: see [`Migrate`].
 ///
+/// `bird!(Ledger as "ledger", fenced { Post });` says that the [fence](Hatching::fence) of each life must be
+/// above those of all before, also after a crash of a nest whose clock is ahead. It costs time: after a death
+/// such birds hatch [a clock skew](crate::Builder::clock_skew) later than others.
+///
 /// Wire names must never change while nests of different builds share a flock. Without `as "…"`
 /// the last segment of the type's path is taken. Two messages of one species under the same wire
 /// name (or under names of the same hash) don't compile:
@@ -182,6 +186,9 @@ macro_rules! bird {
     (@habit migrates) => {
         const MIGRATION: Option<$crate::__private::Migration<Self>> =
             Some($crate::__private::Migration::new());
+    };
+    (@habit fenced) => {
+        const FENCED: bool = true;
     };
     ($b:ty $(, $habit:ident)* { $($rest:tt)* }) => {
         $crate::bird!(@bird $b, $crate::__private::last_segment(stringify!($b)), [$($habit)*],

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
-use flock_proto::{Config, MAX_WEIGHT, Me, Nest, NestName, Rebalancing};
+use flock_proto::{Config, MAX_WEIGHT, Me, Nest, NestName, Policy, Rebalancing};
 use tokio::sync::oneshot;
 
 use crate::bird::{Bird, SpeciesTable};
@@ -189,6 +189,40 @@ impl Builder {
         self
     }
 
+    /// Which side of a partition goes on. The same on all nests. Default: [`Policy::Available`], each
+    /// does. On a side that doesn't, starts, stops and calls get `NoQuorum`, and birds stop once it has
+    /// lasted for [`stable_after`](Self::stable_after); the other side hatches them eight seconds after that.
+    ///
+    /// Counted are all nests that this one has heard of, but for those that [left](crate::Flock::leave), or
+    /// that somebody [forgot](crate::Flock::forget).
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// For [`Policy::Majority`]: how many nests the flock has at least, whether or not they were ever
+    /// seen. Without it, nests that start while cut off from each other are a majority each. Default: 0.
+    pub const fn expect(mut self, nests: u32) -> Self {
+        self.config.expected_nests = nests;
+        self
+    }
+
+    /// How long a nest may see too few others, by the [policy](Self::policy), before its birds stop. Default:
+    /// 2 s.
+    pub const fn stable_after(mut self, wait: Duration) -> Self {
+        self.config.stable_after = wait;
+        // The two sides may notice a cut by so much apart.
+        self.config.take_over_after = wait.saturating_add(Duration::from_secs(8));
+        self
+    }
+
+    /// By how much the clocks of two nests may differ. After a death, birds of [fenced](crate::bird!) species
+    /// wait so long before they hatch anew, so that their fences grow. Default: 500 ms.
+    pub const fn clock_skew(mut self, most: Duration) -> Self {
+        self.config.clock_skew = most;
+        self
+    }
+
     /// Events from the very start, those on the way to the flock included: seeds that don't answer,
     /// peers that refuse this nest.
     pub fn events(&self) -> Events {
@@ -300,6 +334,7 @@ impl Builder {
             address: shown.clone(),
             weight: self.weight,
             species: self.species.ids().collect(),
+            fenced: self.species.fenced().collect(),
             seeds: self.seeds.clone(),
         };
         let seed = self.host.seed(&shown);

@@ -63,6 +63,10 @@ pub enum CallError {
     /// The nest that owns the name can't hatch this species. Nothing was handled.
     #[error("the nest that owns the name doesn't know the bird's species")]
     UnknownSpecies,
+    /// The nest that owns the name sees too few others, by the flock's [policy](crate::Policy). Nothing was
+    /// handled.
+    #[error("too few nests are there")]
+    NoQuorum,
 }
 
 impl CallError {
@@ -83,6 +87,7 @@ impl CallError {
             Self::NotEncodable(_) => 12,
             Self::Unbound => 13,
             Self::UnknownSpecies => 14,
+            Self::NoQuorum => 15,
         }
     }
 
@@ -113,6 +118,7 @@ impl CallError {
             12 => Self::NotEncodable(text.into()),
             13 => Self::Unbound,
             14 => Self::UnknownSpecies,
+            15 => Self::NoQuorum,
             _ => Self::OutcomeUnknown,
         }
     }

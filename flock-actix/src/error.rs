@@ -100,6 +100,16 @@ pub enum RequestError {
     /// The bird isn't grounded. Nothing changed.
     #[error("the bird is not grounded")]
     NotGrounded,
+    /// The nest that owns the name sees too few others, by the flock's [policy](crate::Policy). Nothing
+    /// changed.
+    #[error("too few nests are there")]
+    NoQuorum,
+    /// No nest of this name is known. Nothing changed.
+    #[error("no nest of this name is known")]
+    NoSuchNest,
+    /// The nest is alive, as this one sees it. Nothing changed.
+    #[error("the nest is alive")]
+    NestAlive,
     /// Nobody may listen for signals here. Nothing changed.
     #[error("can't listen for signals: {0}")]
     NoSignals(String),

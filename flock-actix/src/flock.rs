@@ -234,6 +234,9 @@ impl Flock {
             Answer::TimedOut => RequestError::TimedOut,
             Answer::Leaving => RequestError::Leaving,
             Answer::NoOwner => RequestError::NoOwner,
+            Answer::NoQuorum => RequestError::NoQuorum,
+            Answer::NoSuchNest => RequestError::NoSuchNest,
+            Answer::NestAlive => RequestError::NestAlive,
             other => {
                 tracing::error!(?other, "an answer to another question");
                 RequestError::Closed

@@ -56,7 +56,8 @@
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
 //! - `life`, `pump`, `supervisor`: how birds live, crash and live again.
-//! - `drain`: how a nest goes. `balance`: who owns how much, and what would move.
+//! - `drain`: how a nest goes. `balance`: who owns how much, and what would move. `quorum`: whether enough nests
+//!   are there.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
@@ -85,6 +86,7 @@ mod nest_actor;
 mod net;
 mod parcel;
 mod pump;
+mod quorum;
 mod request;
 mod router;
 mod rt;
@@ -111,7 +113,7 @@ pub use error::{RequestError, StartError};
 pub use events::Events;
 pub use flock::Flock;
 pub use flock_proto::{
-    BirdName, Cause, Dot, Event, Fence, Hlc, Moves, NameError, NestName, NestState, Plan,
+    BirdName, Cause, Dot, Event, Fence, Hlc, Moves, NameError, NestName, NestState, Plan, Policy,
     Rebalancing, Share, SpeciesId,
 };
 pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};

@@ -175,7 +175,7 @@ impl Flock {
         self.shared().local_birds()
     }
 
-    async fn look<T: Send + 'static>(
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Nest) -> T + Send + 'static,
     ) -> Option<T> {

@@ -98,6 +98,16 @@ bugs! {
     LeakingWindow "leaking-window" "I13",
     /// A joiner is up though not every nest holds it in its view.
     UnheldJoiner "unheld-joiner" "I16",
+    /// Too few nests are held for enough.
+    NoQuorum "no-quorum" "I19",
+    /// A nest takes birds over before those that have them may have stopped.
+    HastyTakeOver "hasty-take-over" "I19",
+    /// A nest that finds enough others again takes over at once.
+    HastyReturn "hasty-return" "I19",
+    /// Nests that join too few make them enough.
+    PackedQuorum "packed-quorum" "I19",
+    /// A bird is hatched that a nest brings which is about to come into view.
+    HastyReunion "hasty-reunion" "I19",
     /// A bird that moves leaves its state behind.
     ForgottenStates "forgotten-states" "I17",
     /// A bird that moves on before it hatched has lost what it was to go on from.

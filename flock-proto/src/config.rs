@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::{NestName, SpeciesId};
+use crate::{NestName, Policy, SpeciesId};
 
 /// Who a nest is and what it can do. Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -16,6 +16,9 @@ pub struct Me {
     pub weight: u32,
     /// The species that it can hatch.
     pub species: BTreeSet<SpeciesId>,
+    /// Those of them whose lives must have fences above all before, also after a crash: they are hatched
+    /// anew only when this nest's clock is surely beyond the clock of the one that is gone.
+    pub fenced: BTreeSet<SpeciesId>,
     /// Where to look for the flock, as `host:port` each.
     pub seeds: Vec<String>,
 }
@@ -158,6 +161,18 @@ pub struct Config {
     /// Birds that may depart in a second; none: as fast as they can. Those that wait for their turn
     /// are served meanwhile.
     pub moves_per_second: Option<u32>,
+    /// Which side of a partition goes on. The same on all nests.
+    pub policy: Policy,
+    /// How many nests the flock has at least, whether or not they were ever seen: for a majority.
+    pub expected_nests: u32,
+    /// How long a nest may see too few others before its birds stop.
+    pub stable_after: Duration,
+    /// How long those who lost sight of a nest wait before they hatch its birds, where a policy asks for
+    /// it: longer than the birds may take to stop, by what nests differ in noticing.
+    pub take_over_after: Duration,
+    /// The clocks of two nests differ by no more than this: so long do birds of fenced species wait after
+    /// a death.
+    pub clock_skew: Duration,
     /// Birds in flight to one nest in a hand-over.
     pub depart_window: usize,
     /// Bytes of state in flight to one nest: what the birds above carry, but at least one of them.
@@ -220,6 +235,11 @@ impl Default for Config {
             cool_down: Duration::ZERO,
             moves_at_once: usize::MAX,
             moves_per_second: None,
+            policy: Policy::Available,
+            expected_nests: 0,
+            stable_after: Duration::from_secs(2),
+            take_over_after: Duration::from_secs(10),
+            clock_skew: Duration::from_millis(500),
             depart_window: 256,
             depart_bytes: 1 << 20,
             carried_bytes: 4 << 20,

@@ -124,6 +124,14 @@ pub enum Input {
         /// The weight; [`MAX_WEIGHT`](crate::MAX_WEIGHT) is the greatest that counts.
         weight: u32,
     },
+    /// Somebody knows that this nest is dead for good: it is no longer counted for a
+    /// [majority](crate::Policy::Majority), and not looked for.
+    Forget {
+        /// Names the question.
+        req: ReqId,
+        /// The dead nest.
+        nest: NestName,
+    },
     /// A call or cast waits here for a bird that isn't in the driver's table.
     Wanted {
         /// The bird's name.
@@ -250,6 +258,8 @@ pub enum Route {
     },
     /// No hatch here: this nest doesn't know the species.
     UnknownSpecies(SpeciesId),
+    /// Nowhere: too few nests are there, by the flock's [`Policy`](crate::Policy).
+    NoQuorum,
 }
 
 /// What became of a question.
@@ -300,6 +310,14 @@ pub enum Answer {
     },
     /// This nest has the weight, and says so to the others.
     Weighed,
+    /// Too few nests are there, by the flock's [`Policy`](crate::Policy); nothing changed.
+    NoQuorum,
+    /// The nest is forgotten, here now and elsewhere soon.
+    Forgotten,
+    /// No nest of this name is known; nothing changed.
+    NoSuchNest,
+    /// The nest is alive, as this one sees it; nothing changed.
+    NestAlive,
     /// The deadline passed. The request may still take effect.
     TimedOut,
     /// This nest is leaving and takes no requests.

@@ -126,6 +126,10 @@ pub enum Event {
         /// The other nest.
         nest: NestName,
     },
+    /// This nest sees too few others, by the flock's policy: its birds are taken out of service.
+    QuorumLost,
+    /// It sees enough of them again.
+    QuorumFound,
     /// The others had held this nest for dead for so long that they forgot it: it joins anew, as a later
     /// run of itself. Its birds live on.
     Renewed,
@@ -174,6 +178,8 @@ impl fmt::Display for Event {
             Self::Diverged { nest } => {
                 write!(f, "the register differs from that of {nest} for no reason; repairing it")
             }
+            Self::QuorumLost => write!(f, "too few nests are there: birds here stop"),
+            Self::QuorumFound => write!(f, "enough nests are there: birds go on"),
             Self::Renewed => write!(f, "this nest was forgotten, and joins anew"),
             Self::BadFrame { from, why } => write!(
                 f,

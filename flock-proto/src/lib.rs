@@ -24,6 +24,7 @@
 //!     address: "127.0.0.1:7101".into(),
 //!     weight: 1,
 //!     species: Default::default(),
+//!     fenced: Default::default(),
 //!     seeds: Vec::new(),
 //! };
 //! let now = Time::from_micros(1_800_000_000_000_000);
@@ -63,7 +64,7 @@ pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
 };
 pub use nest::{
-    BirdInfo, Counters, Forecast, Moves, Nest, Plan, Share, Sizes, WhatIf, WhatIfError,
+    BirdInfo, Counters, Forecast, Moves, Nest, Plan, Policy, Share, Sizes, WhatIf, WhatIfError,
 };
 pub use pending::Pending;
 pub use registry::{

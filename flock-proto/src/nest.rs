@@ -36,7 +36,9 @@ mod holding;
 mod joining;
 mod links;
 mod looks;
+mod missing;
 mod moving;
+mod quorum;
 mod replication;
 mod retirement;
 mod seals;
@@ -68,7 +70,10 @@ pub use forecast::{Forecast, Moves, Plan, Share, WhatIf, WhatIfError};
 use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
+use missing::Missing;
 use moving::{Offer, Snap};
+pub use quorum::Policy;
+use quorum::Quorum;
 use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
@@ -131,6 +136,8 @@ pub struct Nest {
     /// Snaps that wait until their new owner, by which they are listed, has taken in what is under way.
     held_back: BTreeMap<NestId, BTreeSet<BirdName>>,
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
+    quorum: Quorum,
+    missing: Missing,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -168,7 +175,7 @@ pub struct Nest {
     /// Whether joiners may form a flock with this one, as it was when last looked at.
     may_form_before: bool,
     /// Members to which there was no link when they were last looked for, in order.
-    missing: Vec<NestId>,
+    unlinked: Vec<NestId>,
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
@@ -285,7 +292,7 @@ impl Nest {
             unknown: None,
             all_known: false,
             may_form_before: false,
-            missing: Vec::new(),
+            unlinked: Vec::new(),
             deaths: BTreeMap::new(),
             probing: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -323,6 +330,8 @@ impl Nest {
             snaps: BTreeMap::new(),
             held_back: BTreeMap::new(),
             leftovers: BTreeMap::new(),
+            quorum: Quorum::default(),
+            missing: Missing::default(),
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -411,6 +420,7 @@ impl Nest {
             Input::Leave { req } => self.on_leave(req),
             Input::Rebalance { req } => self.on_rebalance(req),
             Input::Weigh { req, weight } => self.on_weigh(req, weight),
+            Input::Forget { req, nest } => self.on_forget(req, &nest),
             Input::Wanted { name } => self.on_wanted(name),
             Input::Hatched { name, fence } => self.on_hatched(name, fence),
             Input::HatchFailed { name, fence, reason } => {
@@ -483,6 +493,7 @@ impl Nest {
             self.share_at(),
             self.call_up_at(),
             self.swim.deadline(),
+            self.quorum_deadline(),
             self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
             self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
         ]
@@ -536,6 +547,7 @@ impl Nest {
         if self.take_share() {
             self.refresh_view();
         }
+        self.check_quorum();
         self.check_settled();
         self.look_at_gained();
         self.call_up();

@@ -276,6 +276,11 @@ pub struct Arc {
 }
 
 impl Arc {
+    /// All of the circle.
+    pub(crate) const fn whole() -> Self {
+        Self { after: u64::MAX, to: u64::MAX }
+    }
+
     /// Whether a hash lies on the arc.
     pub const fn contains(self, hash: u64) -> bool {
         if self.after < self.to {

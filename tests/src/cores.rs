@@ -85,6 +85,7 @@ impl Cores {
             address: n.to_string(),
             weight: 1,
             species: [SPECIES].into(),
+            fenced: Default::default(),
             seeds: if n == 0 { Vec::new() } else { vec!["0".into()] },
         };
         self.nests.push(Some(Nest::new(me, config.clone(), n as u64, self.now)));

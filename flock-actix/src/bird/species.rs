@@ -27,6 +27,8 @@ pub trait Plumage: Actor<Context = Context<Self>> {
     const EARS: &'static [Ear<Self>];
     /// How it takes its state along, if it does.
     const MIGRATION: Option<Migration<Self>> = None;
+    /// Whether each life's fence must be above all before, also after a crash.
+    const FENCED: bool = false;
 }
 
 /// One message that a species hears, and how it is decoded and handled.
@@ -78,6 +80,7 @@ pub(crate) type LifeFuture = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone, Copy)]
 struct Species {
     name: &'static str,
+    fenced: bool,
     live: fn(Box<LifeOrder>) -> LifeFuture,
 }
 
@@ -88,7 +91,8 @@ pub(crate) struct SpeciesTable(BTreeMap<SpeciesId, Species>);
 impl SpeciesTable {
     /// Adds a species. `Err`: its wire name (or that name's hash) is taken by this one.
     pub(crate) fn add<B: Bird>(&mut self) -> Result<(), &'static str> {
-        let species = Species { name: B::SPECIES, live: life::live::<B> };
+        let (name, fenced) = (B::SPECIES, B::FENCED);
+        let species = Species { name, fenced, live: life::live::<B> };
         match self.0.insert(SpeciesId::of(B::SPECIES), species) {
             // The same type twice is harmless; two types under one name are not. Function pointers
             // are no identity, so a species given twice is refused either way.
@@ -105,6 +109,11 @@ impl SpeciesTable {
     /// All species.
     pub(crate) fn ids(&self) -> impl Iterator<Item = SpeciesId> {
         self.0.keys().copied()
+    }
+
+    /// Those whose fences must grow also after a crash.
+    pub(crate) fn fenced(&self) -> impl Iterator<Item = SpeciesId> {
+        self.0.iter().filter(|(_, species)| species.fenced).map(|(id, _)| *id)
     }
 
     /// The life of a bird of this species.

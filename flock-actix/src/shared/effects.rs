@@ -153,6 +153,7 @@ impl Shared {
                 return fail_all(parcels, &CallError::Grounded { reason });
             }
             Route::UnknownSpecies(_) => CallError::UnknownSpecies,
+            Route::NoQuorum => CallError::NoQuorum,
             _ => CallError::NoSuchBird,
         };
         fail_all(self.table.remove(&entry, |state| state.life.is_none()), &error);

@@ -284,6 +284,7 @@ impl Nest {
             Outcome::NoSuchBird => Answer::NoSuchBird,
             Outcome::Revived => Answer::Revived,
             Outcome::NotGrounded => Answer::NotGrounded,
+            Outcome::NoQuorum => Answer::NoQuorum,
         };
         self.out.push(Effect::Answer { req, answer });
     }

@@ -74,6 +74,9 @@ impl Nest {
             }
             return self.end(name, if lost { EndWhy::LostConflict } else { EndWhy::Stopped });
         }
+        if self.is_stopped() {
+            return self.suspend(name);
+        }
         if !mine {
             return self.depart_when_ready(name, hash);
         }
@@ -115,6 +118,13 @@ impl Nest {
             self.refuse_offers(name);
             return self.move_on(name, hash);
         }
+        if self.is_stopped() {
+            if self.snaps.contains_key(name) {
+                // Calls may wait on its inbox.
+                self.wanted.insert(name.clone());
+            }
+            return;
+        }
         if !self.is_settled(hash) {
             self.on_hold.insert(name.clone());
             return;
@@ -123,6 +133,10 @@ impl Nest {
             return;
         }
         let winner = self.registry.winner(name);
+        if winner.as_ref().is_some_and(|winner| self.may_live_on(winner)) {
+            self.on_hold.insert(name.clone());
+            return;
+        }
         let offer = self.take_offers(name, winner.as_ref().map(|w| w.birth));
         let moved = offer.is_some();
         let snap = self.snaps.get(name);
@@ -160,6 +174,24 @@ impl Nest {
             Before { fence: snap.fence, crashes: snap.crashes, carried }
         });
         self.hatch(winner, why, offer.or(kept).unwrap_or_default());
+    }
+
+    /// Whether another nest may run this bird, though nothing is listed: it would be hatched here because the
+    /// nest that had it is lost, while this one doesn't see enough others, or enters a view in a moment
+    /// in which somebody else owns the name or lists it.
+    fn may_live_on(&self, winner: &Record) -> bool {
+        let (name, birth) = (&winner.name, winner.birth);
+        let mut offers = self.offers.get(name).into_iter().flatten();
+        if offers.any(|(_, offer)| offer.birth == birth) {
+            return false;
+        }
+        if self.lacks_quorum() || self.may_be_fenced_above(name.hash64(), winner.species) {
+            // It may have hatched elsewhere from what is still kept here.
+            return true;
+        }
+        let kept = || self.snaps.get(name).is_some_and(|snap| snap.birth == birth);
+        self.joins_wait()
+            && !(kept() || self.is_being_started(name, birth) || self.reviving.contains(name))
     }
 
     fn hatch(&mut self, record: Record, why: Why, before: Before) {
@@ -402,6 +434,9 @@ impl Nest {
             Some(owner) if owner != self.id => return Some(Route::To(owner)),
             Some(_) => {}
             None => return None,
+        }
+        if self.is_stopped() {
+            return Some(Route::NoQuorum);
         }
         // Who listed the bird serves it until it departs.
         let runs =

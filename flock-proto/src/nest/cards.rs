@@ -73,8 +73,10 @@ impl Nest {
         for card in roster.cards {
             // What a nest says of itself nobody else may say.
             if card.name == self.me.name {
-                if card.id > self.id {
-                    // An earlier run of this nest, which had a clock further ahead.
+                let is_forgotten = card.id == self.id && card.left && !self.has_left();
+                if card.id > self.id || is_forgotten {
+                    // An earlier run of this nest, which had a clock further ahead. Or the others were
+                    // told that it is dead.
                     self.on_outdated(card.id);
                 }
                 continue;

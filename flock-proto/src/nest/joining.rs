@@ -67,7 +67,7 @@ impl Nest {
         let alive = self.swim.alive().iter().copied();
         let known = |id: &NestId| self.roster.card(*id).is_some();
         let missing: Vec<NestId> = without(alive, self.links.ids()).filter(known).collect();
-        let before = std::mem::replace(&mut self.missing, missing.clone());
+        let before = std::mem::replace(&mut self.unlinked, missing.clone());
         let unlinked: Vec<NestId> =
             missing.into_iter().filter(|id| before.binary_search(id).is_ok()).collect();
         let Some(card) = self.roster.card(self.id) else { return };
@@ -85,6 +85,11 @@ impl Nest {
     /// only be while it joins; it owns nothing yet and has written nothing.
     pub(super) fn on_outdated(&mut self, above: NestId) {
         if self.state != NestState::Joining || self.registry.last_dot().seq > 0 {
+            // It came up where nobody knew of the later one: a flock of its own, by a clock that was put
+            // back. Under this number the others won't see it.
+            if above >= self.id && self.leave.is_none() {
+                self.renew(above);
+            }
             return;
         }
         let id = self.draw_above(above);
@@ -129,7 +134,7 @@ impl Nest {
     /// Tells a joiner that this nest holds it in its view, and what it must know before it is Up.
     pub(super) fn send_held(&mut self, to: NestId) {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
-        if joining && (self.state != NestState::Joining || self.may_form()) {
+        if joining && (self.state != NestState::Joining || self.may_form()) && self.may_admit(to) {
             let vector = self.registry.vector().clone();
             let up = self.view.members().iter().filter(|m| m.state == NestState::Up);
             let up = up.map(|m| m.id).collect();
@@ -161,6 +166,7 @@ impl Nest {
         self.may_form_before = may_form;
         if self.may_be_up() && self.try_follow() {
             self.registry.arrive();
+            self.note_missed();
             self.state = if self.leave.is_some() { NestState::Leaving } else { NestState::Up };
             self.held.clear();
             self.begin_to_wait();

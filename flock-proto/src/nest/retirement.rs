@@ -179,7 +179,8 @@ impl Nest {
 
     /// Looks for incarnations that are due, and takes the next step with them.
     pub(super) fn retire_dead(&mut self) {
-        if self.state != NestState::Up {
+        // Whom a minority forgot, it would no longer count.
+        if self.state != NestState::Up || self.lacks_quorum() {
             return;
         }
         self.find_gone();
@@ -271,7 +272,7 @@ impl Nest {
     /// The others have held this nest for dead for so long that they forgot it: it joins anew, as
     /// another one. Its birds live on meanwhile; what it knows it tells under its new name as it
     /// comes up.
-    fn renew(&mut self, above: NestId) {
+    pub(super) fn renew(&mut self, above: NestId) {
         if self.state == NestState::Joining && self.registry.last_dot().seq == 0 {
             return self.on_outdated(above);
         }

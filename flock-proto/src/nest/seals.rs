@@ -362,7 +362,9 @@ impl Nest {
 
     /// Whether this nest may decide about names of this hash.
     pub(super) fn is_settled(&self, hash: u64) -> bool {
-        self.newcomers.is_empty() && !self.gained.iter().any(|arc| arc.contains(hash))
+        self.newcomers.is_empty()
+            && !self.gained.iter().any(|arc| arc.contains(hash))
+            && !self.may_live_out_of_sight(hash)
     }
 
     pub(super) fn owns(&self, hash: u64) -> bool {

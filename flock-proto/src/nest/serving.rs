@@ -178,6 +178,9 @@ impl Nest {
         let Some(served) = self.served.get(&key) else { return };
         let (wish, token, again) =
             (served.request.wish.clone(), served.request.token, served.request.again);
+        if self.lacks_quorum() && !matches!(wish, Wish::Undo { .. }) {
+            return self.respond(name, key, Outcome::NoQuorum, None);
+        }
         match wish {
             Wish::Start { species, args, or_get } => {
                 if let Some(record) = self.registry.winner(name) {

@@ -82,10 +82,19 @@ impl Nest {
         }
         let same = next.iter().map(Present::all).eq(self.view.members().iter().map(all));
         let revised = (!same).then(|| next.iter().map(Present::member).collect());
+        let waited = self.joins_wait();
         self.view_at = view_at;
+        if waited && !self.joins_wait() {
+            self.dirty.append(&mut self.on_hold);
+        }
         if let Some(members) = revised {
             self.enter(self.view.revised(members));
         }
+    }
+
+    /// Nests are up that aren't in the view's ring yet: it is about to change.
+    pub(super) fn joins_wait(&self) -> bool {
+        self.view_at != Time::NEVER && !planted(Bug::HastyReunion)
     }
 
     fn members_now(&self) -> Vec<Present<'_>> {
@@ -154,6 +163,7 @@ impl Nest {
         }
         let before = std::mem::replace(&mut self.view, Arc::new(next));
         let view = self.view.clone();
+        self.note_missing(&before, &view);
         self.tell_members(&before, &view);
         self.note_shares(&before, &view);
         self.out.push(Effect::Publish(view.clone()));

@@ -408,6 +408,7 @@ const fn code_of(end: CallEnd) -> (u8, Fence) {
         CallEnd::Answered(fence) => (0, fence),
         CallEnd::NoSuchBird => (1, Fence(0)),
         CallEnd::Grounded => (5, Fence(0)),
+        CallEnd::NoQuorum => (6, Fence(0)),
         _ => (4, Fence(0)),
     }
 }
@@ -417,6 +418,7 @@ const fn end_of(code: u8, fence: Fence) -> CallEnd {
         0 => CallEnd::Answered(fence),
         1 => CallEnd::NoSuchBird,
         5 => CallEnd::Grounded,
+        6 => CallEnd::NoQuorum,
         _ => CallEnd::Crashed,
     }
 }

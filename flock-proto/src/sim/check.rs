@@ -12,6 +12,7 @@
 
 mod calls;
 mod lives;
+mod quorum;
 mod requests;
 mod rest;
 mod shares;
@@ -70,6 +71,8 @@ pub(super) struct Checks {
     fences: BTreeMap<BirdName, (Dot, Fence, usize)>,
     /// The crashes of each name's bird, which has this birth.
     crashes: BTreeMap<BirdName, (Dot, Vec<Time>)>,
+    /// When it is looked next whether nests that are with too few have stopped their birds.
+    pub(super) minorities_at: Time,
     /// What each bird is to remember.
     pub(super) remembered: Remembered,
     births: BTreeMap<Dot, BirdName>,
@@ -124,6 +127,7 @@ impl Default for Checks {
             doubled: BTreeSet::new(),
             fences: BTreeMap::new(),
             crashes: BTreeMap::new(),
+            minorities_at: START,
             remembered: Remembered::default(),
             births: BTreeMap::new(),
             births_of: BTreeMap::new(),

@@ -81,7 +81,8 @@ impl World {
                 }
             }
             Effect::Depart { name, .. } => {
-                if let Some(view) = self.hosts[host].body.view.clone() {
+                let stops = self.hosts[host].nest.as_ref().is_some_and(crate::Nest::is_stopped);
+                if let Some(view) = self.hosts[host].body.view.clone().filter(|_| !stops) {
                     self.checks.on_depart(host, &name, &view);
                 }
                 if let Some(fence) = self.turn(host, &name, State::Departing) {
@@ -259,6 +260,7 @@ impl World {
         }
         self.checks.check_ended(&name, birth);
         self.checks.check_heritage(&name, birth, why, crashes);
+        self.check_majority((&name, birth), host, why);
         self.checks.on_life(&name, birth, fence, host, whole);
         let now = self.now;
         let entry = self.hosts[host].body.table.entry(name.clone()).or_insert_with(Entry::waiting);
@@ -308,6 +310,7 @@ impl World {
                 return;
             }
             Route::NoSuchBird => CallEnd::NoSuchBird,
+            Route::NoQuorum => CallEnd::NoQuorum,
             _ => CallEnd::Grounded,
         };
         self.hosts[host].body.table.remove(name);

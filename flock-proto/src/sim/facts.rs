@@ -126,7 +126,8 @@ impl Facts {
                 about.certain = Some(false);
             }
             Answer::Revived | Answer::NotGrounded if alone => about.certain = Some(true),
-            Answer::TimedOut => {
+            // It may have been begun by an owner that saw enough nests.
+            Answer::TimedOut | Answer::NoQuorum => {
                 about.doubt();
                 about.loose = true;
             }

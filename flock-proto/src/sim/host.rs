@@ -104,6 +104,8 @@ pub enum CallEnd {
     NoSuchBird,
     /// It is grounded.
     Grounded,
+    /// Too few nests are there.
+    NoQuorum,
     /// The bird crashed over it.
     Crashed,
     /// The link broke after the call was sent.

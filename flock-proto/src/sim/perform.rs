@@ -161,6 +161,9 @@ fn config(script: &Script) -> Config {
         config.moves_per_second = Some(script.pace);
         config.moves_at_once = 2;
     }
+    if script.majority {
+        config.policy = crate::Policy::Majority;
+    }
     if script.retire_ms > 0 {
         config.retire_after = Duration::from_millis(script.retire_ms);
     }
@@ -525,6 +528,12 @@ impl<'a> Teller<'a> {
         }
         if self.world.running().len() < 2 {
             self.boot(1);
+        }
+        if self.script.majority {
+            // The dead count, too: a few of many would wait for them for ever.
+            for host in 0..self.world.len() {
+                self.boot(host);
+            }
         }
         let begun = self.world.elapsed();
         let nests = self.world.running().len();

@@ -96,6 +96,7 @@ impl Planner {
             passive,
             cool_ms: if one_in(7, 3) && quick { 2_000 } else { 0 },
             pace: if one_in(6, 1) { 20 } else { 0 },
+            majority: story.kind == Kind::Rough && story.seed % 5 == 2,
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),

@@ -156,6 +156,8 @@ pub struct Script {
     /// How many birds may depart from a nest in a second; 0: any number. If there is a bound, two are
     /// under way at once.
     pub pace: u32,
+    /// Of a flock that is cut in two, only the side with the most nests goes on.
+    pub majority: bool,
     /// How many names there are.
     pub names: u32,
     /// No crash, no cut: two lives of a bird may never coexist, not even for a moment.
@@ -184,10 +186,17 @@ impl fmt::Display for Script {
 
 impl Script {
     /// What scripts that were written down before it was thought of don't say.
-    fn later(&self) -> [(&'static str, u64); 4] {
+    fn later(&self) -> [(&'static str, u64); 5] {
         let (passive, pace) = (self.passive.into(), self.pace.into());
         let (slow, cool) = (self.slow_hatches, self.cool_ms);
-        [("slow", slow), ("passive", passive), ("cool", cool), ("pace", pace)]
+        let majority = self.majority.into();
+        [
+            ("slow", slow),
+            ("passive", passive),
+            ("cool", cool),
+            ("pace", pace),
+            ("majority", majority),
+        ]
     }
 }
 
@@ -235,6 +244,7 @@ fn head(text: &str) -> Result<Script, String> {
         passive: 0,
         cool_ms: 0,
         pace: 0,
+        majority: false,
         lines: Vec::new(),
     };
     while let Some(word) = words.next() {
@@ -244,6 +254,7 @@ fn head(text: &str) -> Result<Script, String> {
             "passive" => script.passive = value,
             "cool" => script.cool_ms = value.into(),
             "pace" => script.pace = value,
+            "majority" => script.majority = value > 0,
             other => return Err(format!("{other:?} is nothing that a script says")),
         }
     }
@@ -271,6 +282,7 @@ mod tests {
             passive: 2,
             cool_ms: 0,
             pace: 20,
+            majority: true,
             names: 24,
             smooth: false,
             lines: vec![

@@ -57,6 +57,10 @@ impl World {
         }
         self.checks.check_due();
         self.check_doubles();
+        if self.now >= self.checks.minorities_at {
+            self.checks.minorities_at = self.now + std::time::Duration::from_millis(250);
+            self.check_minorities();
+        }
         true
     }
 

@@ -156,6 +156,7 @@ impl World {
             address: Self::address(host),
             weight: 1,
             species: BTreeSet::from([SPECIES]),
+            fenced: BTreeSet::new(),
             seeds: self.seeds_for(host),
         };
         let now = self.local(host);

@@ -131,6 +131,8 @@ pub enum Outcome {
     Revived,
     /// Not grounded.
     NotGrounded,
+    /// The owner sees too few nests.
+    NoQuorum,
 }
 
 /// What a request or an answer takes in a frame beside its texts, at most.

@@ -1,4 +1,5 @@
 //! Nests that a test drives by hand: no time passes, no frame travels unless the test says so.
+#![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -28,13 +29,29 @@ pub(crate) struct Direct {
     pub(crate) comparisons: usize,
     /// What each told of starts.
     pub(crate) started: Vec<(usize, BirdName)>,
+    /// Lives that are to leave.
+    pub(crate) departing: Vec<(usize, BirdName, Fence)>,
+    /// By how much each nest's clock is ahead.
+    ahead: Vec<Duration>,
+    dead: BTreeSet<usize>,
 }
 
 impl Direct {
     /// So many nests, all up and at rest.
     pub(crate) fn of(nests: usize) -> Self {
+        let mut all = Self::none();
+        for _ in 0..nests {
+            all.add(Duration::ZERO, |_, _| {});
+        }
+        all.come_up();
+        all.pass(Duration::from_secs(2));
+        all
+    }
+
+    /// No nest yet.
+    pub(crate) fn none() -> Self {
         let now = Time::from_micros(1_700_000_000_000_000);
-        let mut all = Self {
+        Self {
             now,
             nests: Vec::new(),
             wire: VecDeque::new(),
@@ -45,34 +62,64 @@ impl Direct {
             links: BTreeSet::new(),
             comparisons: 0,
             started: Vec::new(),
-        };
-        for n in 0..nests {
-            let me = Me {
-                name: NestName::new(&format!("nest-{n}")).expect("a name"),
-                address: n.to_string(),
-                weight: 1,
-                species: [SPECIES].into(),
-                seeds: (0..n).map(|seed| seed.to_string()).collect(),
-            };
-            all.nests.push(Nest::new(me, Config::default(), n as u64, now));
-            all.carry_out(n);
+            departing: Vec::new(),
+            ahead: Vec::new(),
+            dead: BTreeSet::new(),
         }
+    }
+
+    /// One more nest.
+    pub(crate) fn add(
+        &mut self,
+        ahead: Duration,
+        tune: impl FnOnce(&mut Me, &mut Config),
+    ) -> usize {
+        let n = self.nests.len();
+        let mut config = Config::default();
+        let mut me = Me {
+            name: NestName::new(&format!("nest-{n}")).expect("a name"),
+            address: n.to_string(),
+            weight: 1,
+            species: [SPECIES].into(),
+            fenced: BTreeSet::new(),
+            seeds: (0..n).map(|seed| seed.to_string()).collect(),
+        };
+        tune(&mut me, &mut config);
+        self.ahead.push(ahead);
+        self.nests.push(Nest::new(me, config, n as u64, self.now + ahead));
+        self.carry_out(n);
+        n
+    }
+
+    /// Until all see each other.
+    pub(crate) fn come_up(&mut self) {
         let up = |direct: &Self| {
             direct.nests.iter().all(|nest| {
                 let view = nest.view();
-                view.members().len() == nests
+                view.members().len() == direct.nests.len()
                     && view.members().iter().all(|m| m.state == NestState::Up)
                     && nest.is_settled_everywhere()
             })
         };
         for _ in 0..10_000 {
-            if up(&all) {
-                all.pass(Duration::from_secs(2));
-                return all;
+            if up(self) {
+                return;
             }
-            all.pass(Duration::from_millis(1));
+            self.pass(Duration::from_millis(1));
         }
         panic!("they never came up");
+    }
+
+    /// A nest dies; its address refuses whoever dials it.
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.dead.insert(at);
+        self.wire.retain(|(from, to, _)| *from != at && *to != at);
+        self.hatching.retain(|(on, ..)| *on != at);
+        self.links.retain(|(a, b)| *a != at && *b != at);
+        let peer = self.nests[at].id();
+        for other in (0..self.nests.len()).filter(|other| *other != at) {
+            self.feed(other, Input::LinkClosed { peer });
+        }
     }
 
     pub(crate) fn nest(&self, at: usize) -> &Nest {
@@ -80,7 +127,10 @@ impl Direct {
     }
 
     pub(crate) fn feed(&mut self, at: usize, input: Input) {
-        self.nests[at].handle(self.now, input);
+        if self.dead.contains(&at) {
+            return;
+        }
+        self.nests[at].handle(self.now + self.ahead[at], input);
         self.carry_out(at);
     }
 
@@ -130,7 +180,15 @@ impl Direct {
         let end = self.now + span;
         loop {
             self.bring();
-            let due = (0..self.nests.len()).map(|n| (self.nests[n].deadline(), n)).min();
+            let living = (0..self.nests.len()).filter(|n| !self.dead.contains(n));
+            let due = living.map(|n| (self.nests[n].deadline(), n));
+            let here = |at: Time, n: usize| {
+                if at == Time::NEVER {
+                    return at;
+                }
+                Time::from_micros(at.as_micros() - self.ahead[n].as_micros() as u64)
+            };
+            let due = due.map(|(at, n)| (here(at, n), n)).min();
             match due {
                 Some((at, n)) if at <= end => {
                     self.now = self.now.max(at);
@@ -167,7 +225,7 @@ impl Direct {
         self.links.remove(&(a.min(b), a.max(b)));
         for (at, other) in [(a, b), (b, a)] {
             let peer = self.nests[other].id();
-            self.nests[at].handle(self.now, Input::LinkClosed { peer });
+            self.nests[at].handle(self.now + self.ahead[at], Input::LinkClosed { peer });
         }
         // Only now: else one would dial while the other still holds the link to be open.
         [a, b].into_iter().for_each(|at| self.carry_out(at));
@@ -192,6 +250,7 @@ impl Direct {
                     self.hatching.retain(|(_, other, _)| *other != name);
                     self.ending.push((at, name, fence));
                 }
+                Effect::Depart { name, fence } => self.departing.push((at, name, fence)),
                 Effect::Answer { req, answer } => drop(self.answers.insert((at, req), answer)),
                 Effect::Tell(Event::Started(name)) => self.started.push((at, name)),
                 _ => {}
@@ -201,6 +260,10 @@ impl Direct {
 
     fn dial(&mut self, at: usize, address: String) {
         let other: usize = address.parse().expect("a number");
+        if self.dead.contains(&other) {
+            let why = "nobody is there".into();
+            return self.feed(at, Input::DialFailed { address, refused: true, why });
+        }
         if !self.links.insert((at.min(other), at.max(other))) {
             return;
         }

@@ -90,6 +90,11 @@ impl Checks {
         }
     }
 
+    /// Where a name has lives.
+    pub(in crate::sim) fn hosts_of(&self, name: &BirdName) -> Vec<usize> {
+        self.lives.get(name).map(|lives| hosts(lives)).unwrap_or_default()
+    }
+
     /// How many lives a name has.
     pub(in crate::sim) fn lives_of(&self, name: &BirdName) -> usize {
         self.lives.get(name).map_or(0, Vec::len)
@@ -98,7 +103,11 @@ impl Checks {
     /// I11: fences grow along connected chains.
     fn on_fence(&mut self, name: &BirdName, birth: Dot, fence: Fence, host: usize, whole: bool) {
         let strict = !self.rough || (whole && self.is_calm());
-        let before = self.last_fence(name, birth);
+        let mut before = self.last_fence(name, birth);
+        if fence <= before && !strict && self.skewed {
+            // The one that gave it died, and by a clock that is behind nobody can tell.
+            before = Fence(0);
+        }
         // Of a greater fence that was given elsewhere, that host may be the only one to know.
         let kept = self.fences.get(name).filter(|_| before > fence).map(|(_, _, giver)| *giver);
         self.fences.insert(name.clone(), (birth, fence.max(before), kept.unwrap_or(host)));
