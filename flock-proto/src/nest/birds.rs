@@ -362,7 +362,8 @@ impl Nest {
     }
 
     fn account_for_end(&mut self, from: NestId, ended: &Ended) {
-        let is_that = |listed: &Listed| listed.birth == ended.birth;
+        // A later life of the same bird may be listed by now.
+        let is_that = |listed: &Listed| listed.birth == ended.birth && listed.fence <= ended.fence;
         if self.listed.get(&ended.name).and_then(|by| by.get(&from)).is_some_and(is_that) {
             self.unlist(&ended.name, from);
         }

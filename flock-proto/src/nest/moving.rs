@@ -351,10 +351,12 @@ impl Nest {
         let Some(offers) = self.offers.remove(name) else { return };
         let view = self.view.fingerprint();
         for (from, offer) in offers {
-            if self.view.member(from).is_some() {
+            // Also where the copy here is of no use: it may live, and would wait for the answer.
+            let has_another = self.snaps.contains_key(name) || self.birds.contains_key(name);
+            if self.view.member(from).is_some() || has_another {
                 let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
                 self.send(from, &Frame::Refused(Refused { life, view }));
-            } else if !self.snaps.contains_key(name) && !self.birds.contains_key(name) {
+            } else {
                 let Offer { birth, fence, crashes, carried } = offer;
                 let snap = Snap { birth, fence, crashes, carried, sent_to: None };
                 self.snaps.insert(name.clone(), snap);

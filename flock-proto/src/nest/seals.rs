@@ -153,8 +153,10 @@ impl Nest {
         }
         self.seals.insert(from, seal);
         self.seal_changes += 1;
-        // It says what is listed, and what must be known before that counts.
-        self.early_ends.remove(&from);
+        // It says what is listed, and what must be known before that counts. But a state comes once.
+        if let Some(ends) = self.early_ends.get_mut(&from) {
+            ends.retain(|ended| ended.left.is_some());
+        }
         if fits {
             self.apply_seal(from);
             if wanted {

@@ -81,7 +81,10 @@ impl Nest {
             && !planted(Bug::RepeatedRequests)
         {
             if let Some((_, response)) = asker.answered.get(&request.id) {
-                return self.responses.entry(origin).or_default().push(response.clone());
+                self.responses.entry(origin).or_default().push(response.clone());
+                // It may have granted the request to another since, that doesn't own the name any more, and
+                // would take no answer but that one's.
+                return self.claims.entry(origin).or_default().push(request.id);
             }
             if request.id < asker.oldest {
                 return;
