@@ -14,6 +14,8 @@
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
+//! - `nest/standby.rs`: copies of birds' states at other nests, should this one die.
+//! - `nest/copies.rs`: those of others' birds here.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
 //! - `nest/claims.rs`: that of several copies of a request one is carried out.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
@@ -27,6 +29,7 @@ mod birds;
 mod cards;
 mod claims;
 mod conflicts;
+mod copies;
 mod frames;
 mod holding;
 mod joining;
@@ -37,6 +40,7 @@ mod replication;
 mod retirement;
 mod seals;
 mod serving;
+mod standby;
 mod states;
 mod views;
 
@@ -59,6 +63,7 @@ use batches::{Forward, Lane};
 use birds::Bird;
 use cards::Owed;
 use conflicts::Lost;
+use copies::Copies;
 use joining::Leave;
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
@@ -67,6 +72,7 @@ use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
 use serving::{Asker, Served};
+use standby::Standby;
 use states::Leftover;
 
 /// The whole mind of one nest.
@@ -125,6 +131,8 @@ pub struct Nest {
     /// Snaps that wait until their new owner has taken in what is under way.
     held_back: BTreeSet<BirdName>,
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
+    standby: Standby,
+    copies: Copies,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -315,6 +323,8 @@ impl Nest {
             snaps: BTreeMap::new(),
             held_back: BTreeSet::new(),
             leftovers: BTreeMap::new(),
+            standby: Standby::default(),
+            copies: Copies::default(),
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -413,6 +423,9 @@ impl Nest {
             Input::Departed { name, fence, crashes, snapshot } => {
                 self.on_departed(name, fence, crashes, snapshot);
             }
+            Input::Checkpoint { name, fence, number, snapshot } => {
+                self.on_checkpoint_taken(name, fence, number, snapshot);
+            }
             // One from too far ahead is not taken over, and not told of: its nest's control frames
             // say the same, and say whose it is.
             Input::Observed { stamp } => drop(self.clock.observe(self.now, stamp)),
@@ -499,6 +512,7 @@ impl Nest {
         if self.timers.sync <= now {
             self.timers.sync = now + self.config.sync_every;
             self.sync();
+            self.retry_checkpoints();
         }
         if self.timers.flush <= now {
             self.flush();

@@ -11,7 +11,7 @@ use super::moving::Before;
 use super::states::Lineage;
 use crate::bugs::{Bug, planted};
 use crate::registry::{Change, Changes, Grounding, IntoChanges, Record};
-use crate::wire::{Carried, Ended, Frame, Listed, Snapshot};
+use crate::wire::{Carried, Ended, Frame, Life, Listed, Snapshot};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
 
 /// A life on this nest.
@@ -155,11 +155,14 @@ impl Nest {
         let kept = kept.map(|snap| {
             let mut carried = snap.carried;
             if snap.birth != winner.birth {
-                carried = Carried { snapshot: None, others: carried.into_all().collect() };
+                let others = carried.into_all().collect();
+                carried = Carried { others, ..Carried::default() };
             }
-            Before { fence: snap.fence, crashes: snap.crashes, carried }
+            Before { fence: snap.fence, crashes: snap.crashes, carried, ..Before::default() }
         });
-        self.hatch(winner, why, offer.or(kept).unwrap_or_default());
+        let before = self.with_copy(&winner, why, offer.or(kept).unwrap_or_default());
+        let why = if before.carried.copy { Why::NestLost } else { why };
+        self.hatch(winner, why, before);
     }
 
     fn hatch(&mut self, record: Record, why: Why, before: Before) {
@@ -173,7 +176,11 @@ impl Nest {
         self.wanted.remove(&name);
         self.routed.remove(&name);
         self.counters.hatches += 1;
-        let (lineage, snapshot, merges) = self.inherit(&record, before.carried);
+        if before.carried.standby {
+            let life = Life { name: name.clone(), birth: record.birth, fence };
+            self.begin_keeping(life, before.givers);
+        }
+        let (lineage, snapshot, merges) = self.inherit(&record, fence, before.carried);
         self.out.push(Effect::Hatch {
             name: name.clone(),
             birth: record.birth,
@@ -215,6 +222,7 @@ impl Nest {
         {
             bird.phase = Phase::Running;
             bird.lineage.unborn = None;
+            self.see_to_copy(&name);
         }
         self.dirty.insert(name);
     }
@@ -223,6 +231,7 @@ impl Nest {
         let Some(bird) = self.take_bird(&name, fence) else { return };
         // It may have been on its way out already.
         self.release_window(&name);
+        self.stop_keeping(&name);
         self.drop_unhatched(&name, bird.record.birth, &reason);
         self.tell_ended(&name, bird.record.birth, bird.fence, None);
         self.dirty.insert(name);
@@ -255,6 +264,7 @@ impl Nest {
             self.on_own_change(change);
         }
         let left = self.left_by(&mut bird, state);
+        self.stop_keeping(&name);
         self.tell_ended(&name, bird.record.birth, bird.fence, left.clone());
         self.note_lost(&name, bird.record.birth, bird.fence, left);
         self.dirty.insert(name);
@@ -277,6 +287,7 @@ impl Nest {
             let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
             self.on_own_change(change);
         }
+        self.stop_keeping(&name);
         self.tell_ended(&name, bird.record.birth, bird.fence, None);
         self.dirty.insert(name);
     }
@@ -448,6 +459,7 @@ impl Nest {
         {
             bird.lineage.ends_here = true;
         }
+        self.forget_stopped(&name);
         match (before, after) {
             (None, Some(_)) => {
                 if self.audience {
@@ -519,6 +531,7 @@ impl Nest {
         if let Some(bird) = self.birds.get_mut(name) {
             bird.lineage.ends_here = false;
         }
+        self.keep_anew(name);
         self.raise_fence(name, fence);
         self.dirty.insert(change.name);
         true

@@ -41,11 +41,15 @@ pub struct Deeds {
     pub breaks: u64,
     /// Nests that found themselves retired, and came back under another incarnation.
     pub renewals: u64,
+    /// Checkpoints that another nest held.
+    pub checkpoints: u64,
+    /// Birds that went on from one.
+    pub restored: u64,
 }
 
 impl Deeds {
     /// All counts, by name.
-    pub const fn all(&self) -> [(&'static str, u64); 14] {
+    pub const fn all(&self) -> [(&'static str, u64); 16] {
         [
             ("starts", self.starts),
             ("stops", self.stops),
@@ -61,6 +65,8 @@ impl Deeds {
             ("freezes", self.freezes),
             ("breaks", self.breaks),
             ("renewals", self.renewals),
+            ("checkpoints", self.checkpoints),
+            ("restored", self.restored),
         ]
     }
 
@@ -80,6 +86,8 @@ impl Deeds {
         self.freezes += other.freezes;
         self.breaks += other.breaks;
         self.renewals += other.renewals;
+        self.checkpoints += other.checkpoints;
+        self.restored += other.restored;
     }
 }
 
@@ -167,6 +175,7 @@ impl<'a> Teller<'a> {
     fn new(script: &'a Script) -> Self {
         let mut world = World::with(script.seed, config(script));
         world.set_slow_hatches(script.slow_hatches);
+        world.set_standby(script.standby);
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,
@@ -510,6 +519,8 @@ impl<'a> Teller<'a> {
         self.deeds.moves = count("moved");
         self.deeds.conflicts = count("conflict");
         self.deeds.renewals = count("renewed");
+        self.deeds.checkpoints = count("checkpointed");
+        self.deeds.restored = count("restored");
         for answer in self.world.answers.values() {
             match answer {
                 Answer::Started { .. } => self.deeds.starts += 1,

@@ -82,11 +82,16 @@ impl Planner {
         let retire_ms = if rng.one_in(3) && !steady { 12_000 } else { 0 };
         let quick = steady || story.kind == Kind::Thawing || story.seed % 4 != 3;
         let slow_hatches = if quick { 0 } else { 8 };
+        // Where nothing is rough, users wait in vain only if somebody is to blame; a slow hatch and a cut
+        // may be enough.
+        let forgiving = slow_hatches == 0 || story.kind == Kind::Rough;
+        let standby = if !steady && story.seed % 3 == 1 && forgiving { 2 } else { 0 };
         let script = Script {
             seed: story.seed,
             log_len,
             retire_ms,
             slow_hatches,
+            standby,
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),

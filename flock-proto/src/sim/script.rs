@@ -144,6 +144,8 @@ pub struct Script {
     pub retire_ms: u64,
     /// One hatch in so many takes long; 0: none.
     pub slow_hatches: u64,
+    /// A bird takes a checkpoint after one in so many calls; 0: never.
+    pub standby: u64,
     /// How many names there are.
     pub names: u32,
     /// No crash, no cut: two lives of a bird may never coexist, not even for a moment.
@@ -154,11 +156,14 @@ pub struct Script {
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, log_len, retire_ms, slow_hatches, names, smooth, lines } = self;
+        let Self { seed, log_len, retire_ms, slow_hatches, standby, names, smooth, lines } = self;
         let climate = if *smooth { "smooth" } else { "rough" };
         write!(f, "{climate} seed {seed} log {log_len} retire {retire_ms} names {names}")?;
-        if *slow_hatches > 0 {
+        if *slow_hatches > 0 || *standby > 0 {
             write!(f, " slow {slow_hatches}")?;
+        }
+        if *standby > 0 {
+            write!(f, " standby {standby}")?;
         }
         writeln!(f)?;
         for Line { deed, then } in lines {
@@ -210,6 +215,7 @@ fn head(text: &str) -> Result<Script, String> {
         names: value("names")? as u32,
         // Scripts that were written down before this was thought of have none.
         slow_hatches: value("slow").unwrap_or(0),
+        standby: value("standby").unwrap_or(0),
         lines: Vec::new(),
     })
 }
@@ -232,6 +238,7 @@ mod tests {
             log_len: 64,
             retire_ms: 0,
             slow_hatches: 8,
+            standby: 2,
             names: 24,
             smooth: false,
             lines: vec![
