@@ -1,6 +1,7 @@
 //! Tests with real processes, and the program `bench`: what they share.
 //!
 //! - `tally`: a bird that counts, and takes its count along.
+//! - `keeper`: one that keeps what it is given, whatever becomes of its nest.
 //! - `protocol`: what a test and a nest say to each other.
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
@@ -18,6 +19,7 @@ pub mod bench;
 pub mod cores;
 mod detour;
 pub mod heap;
+pub mod keeper;
 mod nest;
 mod nests;
 mod network;

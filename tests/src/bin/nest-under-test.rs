@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Context, Handler, Message};
 use anyhow::Context as _;
 use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState, Outcomes};
+use flock_tests::keeper::{self, Keeper};
 use flock_tests::protocol::{
-    Answered, Bulk, Command, Hello, Loaded, NestSeen, Orders, Question, Reply, Voice,
+    Answered, Bulk, Command, Hello, Kept, Loaded, NestSeen, Orders, Question, Reply, Voice,
 };
 use flock_tests::tally::Tally;
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,7 @@ async fn serve(
         .seeds(orders.seeds)
         .species::<Singer>()
         .species::<Tally>()
+        .species::<Keeper>()
         .weight(orders.weight)
         .form_after(form_after);
     if let Some(advertise) = orders.advertise {
@@ -191,6 +193,7 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
             state.quiet.store(true, Ordering::Release);
             json!(total(&mut *state.loads.lock().await).await)
         }
+        Command::Keep { names, span } => json!(keep_each(flock, names, span).await),
         Command::Lives => json!(ALIVE.load(Ordering::Relaxed)),
         Command::Local => json!(texts(flock.local_birds().await)),
         Command::Birds => {
@@ -325,6 +328,29 @@ async fn total(loads: &mut JoinSet<Loaded>) -> Loaded {
         }
     }
     total
+}
+
+/// Has each of these keepers keep one thing after the other.
+async fn keep_each(flock: &Flock, names: Vec<String>, span: Duration) -> BTreeMap<String, Kept> {
+    let mut all = JoinSet::new();
+    for name in names {
+        let flock = flock.clone();
+        all.spawn(async move {
+            let begun = Instant::now();
+            let mut kept = Kept::default();
+            let Ok((bird, _)) = flock.start_or_get::<Keeper>(&name, ()).await else {
+                return (name, kept);
+            };
+            while kept.told == 0 || begun.elapsed() < span {
+                kept.asked += 1;
+                if let Ok(Ok(count)) = bird.send(keeper::Keep).await {
+                    (kept.told, kept.last) = (kept.told + 1, count);
+                }
+            }
+            (name, kept)
+        });
+    }
+    all.join_all().await.into_iter().collect()
 }
 
 /// All birds that the flock has, a page after the other.
