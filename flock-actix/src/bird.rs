@@ -3,6 +3,7 @@
 //!
 //! - `hatching`: what a bird is told of itself when it hatches.
 //! - `migrate`: birds that take their state along.
+//! - `standby`: birds of whose state another nest holds a copy.
 //! - `names`: wire names, checked at compile time.
 //! - `species`: the table by which bytes find their bird's code.
 
@@ -10,6 +11,7 @@ mod hatching;
 mod migrate;
 mod names;
 mod species;
+mod standby;
 
 use std::future::Future;
 
@@ -24,6 +26,8 @@ pub use migrate::{Migrate, Migration, SnapshotError};
 pub use names::{all_distinct, last_segment};
 pub use species::{Ear, Plumage};
 pub(crate) use species::{LifeFuture, SpeciesTable};
+pub(crate) use standby::Desk;
+pub use standby::{CheckpointError, Checkpoints, Standby};
 
 /// An actor that lives under a name, on whichever nest the ring gives it.
 ///

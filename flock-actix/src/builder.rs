@@ -176,6 +176,13 @@ impl Builder {
         self
     }
 
+    /// How many bytes of copies this nest holds of birds that run on others, should those die: see
+    /// [`Standby`](crate::Standby). Beyond that new ones are refused, and their birds told. Default: 256 MiB.
+    pub const fn standby_bytes(mut self, most: usize) -> Self {
+        self.config.standby_bytes = most;
+        self
+    }
+
     /// How long a nest that [leaves](crate::Flock::leave) may take to hand its birds over. Default: 30 s.
     pub const fn leave_timeout(mut self, wait: Duration) -> Self {
         self.config.leave_for = wait;

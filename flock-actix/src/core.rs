@@ -269,6 +269,7 @@ impl Word {
     fn bytes(&self) -> usize {
         match self {
             Self::Tell(Input::Frame { frame, .. }) => OVERHEAD + frame.len(),
+            Self::Tell(Input::Checkpoint { snapshot: Some(state), .. }) => OVERHEAD + state.len(),
             Self::Tell(_) | Self::Look(_) => OVERHEAD,
             Self::Ask(ask) => OVERHEAD * ask.count,
         }

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::bird::{Bird, FenceHandle, HatchWhy, Hatching, LifeFuture};
+use crate::bird::{Bird, Desk, FenceHandle, HatchWhy, Hatching, LifeFuture};
 use crate::codec;
+use crate::copies::Copies;
 use crate::shared::{HatchOrder, Shared};
 use crate::table::{Command, Entry, Phase};
 use body::{Body, Stopped};
@@ -30,6 +31,7 @@ pub(crate) struct LifeOrder {
     pub(crate) entry: Arc<Entry>,
     pub(crate) order: HatchOrder,
     pub(crate) fence: Arc<AtomicU64>,
+    pub(crate) desk: Option<Arc<Desk>>,
     pub(crate) commands: UnboundedReceiver<Command>,
 }
 
@@ -53,6 +55,7 @@ pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
     Box::pin(async move {
         let mut lives = Lives::new(*order);
         let end = lives.run::<B>().await;
+        lives.desk.iter().for_each(|desk| desk.close());
         let (shared, fence) = (lives.shared.clone(), lives.fence());
         shared.life_over(&lives.entry, fence, end, &mut lives.commands);
     })
@@ -80,6 +83,7 @@ struct Lives {
     entry: Arc<Entry>,
     order: HatchOrder,
     fence: Arc<AtomicU64>,
+    desk: Option<Arc<Desk>>,
     commands: UnboundedReceiver<Command>,
     crashes: CrashLog,
     /// States of other lives that are to be merged into the next one here.
@@ -91,7 +95,7 @@ struct Lives {
 
 impl Lives {
     fn new(order: LifeOrder) -> Self {
-        let LifeOrder { shared, entry, mut order, fence, commands } = order;
+        let LifeOrder { shared, entry, mut order, fence, desk, commands } = order;
         let merges = std::mem::take(&mut order.merges);
         let crashes = CrashLog::new(
             shared.settings.restarts,
@@ -100,7 +104,8 @@ impl Lives {
             &order.crashes,
             entry.hash,
         );
-        Self { shared, entry, order, fence, commands, crashes, merges, told: false, attempt: 1 }
+        let (told, attempt) = (false, 1);
+        Self { shared, entry, order, fence, desk, commands, crashes, merges, told, attempt }
     }
 
     fn fence(&self) -> Fence {
@@ -173,7 +178,8 @@ impl Lives {
                 },
             }
         };
-        let mut body = Body::new(bird, self.shared.clone(), self.entry.clone());
+        let copies = Copies::new(&self.desk, &self.fence);
+        let mut body = Body::new(bird, self.shared.clone(), self.entry.clone(), copies);
         body.merge(std::mem::take(&mut self.merges));
         // The pump starts no job before the phase says `Running`, so a panic in here is one of
         // `started()`.
@@ -246,6 +252,7 @@ impl Lives {
             why,
             attempt: self.attempt,
             fence: FenceHandle(self.fence.clone()),
+            desk: self.desk.clone(),
             shared: self.shared.clone(),
         }
     }

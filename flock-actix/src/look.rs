@@ -84,6 +84,11 @@ pub struct Counters {
     /// Times that this nest's registry differed from another's though both knew the same
     /// operations; each was repaired.
     pub repairs: u64,
+    /// Copies that this nest holds, at this moment, of the states of birds on others: see
+    /// [`Standby`](crate::Standby).
+    pub copies: u64,
+    /// How many bytes they have.
+    pub copy_bytes: u64,
 }
 
 impl fmt::Display for NestInfo {
@@ -144,7 +149,8 @@ impl Flock {
 
     /// What this nest has counted. All zero once it is shut down.
     pub async fn counters(&self) -> Counters {
-        let Some(mind) = self.look(Nest::counters).await else { return Counters::default() };
+        let look = self.look(|nest| (nest.counters(), nest.copies())).await;
+        let Some((mind, (copies, copy_bytes))) = look else { return Counters::default() };
         let links = self.core().and_then(|c| c.rest()).and_then(|rest| rest.links.upgrade());
         let [skipped, bad, refused, crowded] = links.map(|l| l.counts.read()).unwrap_or_default();
         let shared = self.shared();
@@ -158,6 +164,8 @@ impl Flock {
             hatches: mind.hatches,
             moves: mind.moves,
             repairs: mind.repairs,
+            copies: copies as u64,
+            copy_bytes: copy_bytes as u64,
         }
     }
 

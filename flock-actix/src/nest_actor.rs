@@ -187,6 +187,10 @@ impl NestActor {
             Effect::End { name, fence, why } => self.shared.end(&name, fence, why),
             Effect::Depart { name, fence } => self.shared.depart(&name, fence),
             Effect::Merge { name, fence, state } => self.shared.merge(&name, fence, state),
+            Effect::Checkpoint { name, fence } => self.shared.want_checkpoint(&name, fence),
+            Effect::Checkpointed { name, fence, number, by } => {
+                self.shared.checkpointed(&name, fence, number, by);
+            }
             Effect::SetFence { name, old, new } => self.shared.set_fence(&name, old, new),
             Effect::Route { name, route } => self.shared.route(&name, route),
             Effect::Answer { req, answer } => self.answer(req, answer),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use actix::fut::ActorFuture;
 use actix::{AsyncContext, Context};
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::bird::Bird;
 use crate::call::CallError;
+use crate::copies::Copies;
 use crate::parcel::{self, Finish};
 use crate::shared::Shared;
 use crate::table::Entry;
@@ -30,13 +31,14 @@ pub(crate) struct Pump {
     pub(crate) entry: Arc<Entry>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pulse: Rc<Pulse>,
+    pub(crate) copies: Option<Copies>,
 }
 
 impl<B: Bird> ActorFuture<B> for Pump {
     type Output = ();
 
     fn poll(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         bird: &mut B,
         ctx: &mut Context<B>,
         task: &mut TaskContext<'_>,
@@ -44,29 +46,39 @@ impl<B: Bird> ActorFuture<B> for Pump {
         if !ctx.waiting() {
             self.see_to_states(bird);
         }
+        self.run_jobs(bird, ctx, task);
+        let Self { entry, shared, pulse, copies } = &mut *self;
+        if let Some(copies) = copies {
+            // Also where a job has just begun to wait: it shall find what it asked for.
+            copies.see_to(bird, entry, shared, pulse, task);
+        }
+        Poll::Pending
+    }
+}
+
+impl Pump {
+    fn run_jobs<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>, task: &mut TaskContext<'_>) {
         let now = self.shared.now();
         for _ in 0..JOBS_PER_POLL {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
             // still answer `Running::Continue`. The context polls us again after either, so no
             // waker is left behind, and this future must not end.
             if self.pulse.paused.get() || ctx.waiting() {
-                return Poll::Pending;
+                return;
             }
             let Some(parcel) = self.entry.pop(task.waker(), self.shared.settings.inbox) else {
-                return Poll::Pending;
+                return;
             };
             if parcel.is_over(now) {
                 parcel.fail(CallError::TimedOut);
             } else {
+                self.pulse.touched.set(true);
                 parcel::run(parcel, bird, ctx, &self.pulse);
             }
         }
         task.waker().wake_by_ref();
-        Poll::Pending
     }
-}
 
-impl Pump {
     /// Takes in what other lives left; takes the state of this one, if it is wanted.
     fn see_to_states<B: Bird>(&self, bird: &mut B) {
         let Some(migration) = &B::MIGRATION else { return };
@@ -93,6 +105,10 @@ pub(crate) struct Pulse {
     gentle: Cell<bool>,
     cut: Cell<bool>,
     cut_short: Notify,
+    /// A job was begun or an answer given, since the last copy of the bird's state.
+    pub(crate) touched: Cell<bool>,
+    /// Who wants to know of that.
+    pub(crate) on_answer: RefCell<Option<Waker>>,
     /// States of other lives, to be taken in before the next job.
     pub(crate) merges: RefCell<VecDeque<Bytes>>,
     /// The state of this life is wanted; and here it is.
@@ -116,6 +132,8 @@ impl Pulse {
             gentle: Cell::new(false),
             cut: Cell::new(false),
             cut_short: Notify::new(),
+            touched: Cell::new(false),
+            on_answer: RefCell::default(),
             merges: RefCell::default(),
             wanted: Cell::new(false),
             taken: Cell::new(None),
@@ -185,5 +203,9 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
         self.0.idle.notify_one();
+        self.0.touched.set(true);
+        if let Some(pump) = self.0.on_answer.take() {
+            pump.wake();
+        }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flock_proto::{BirdName, Fence, NestId, Time};
 use tokio::sync::{Notify, mpsc};
 
+use crate::bird::Desk;
 use crate::parcel::Parcel;
 use crate::shared::HatchOrder;
 use crate::slot::lock;
@@ -74,6 +75,8 @@ pub(crate) enum Push {
 pub(crate) struct Life {
     pub(crate) fence: Arc<AtomicU64>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
+    /// Where checkpoints are asked for, if the species has any.
+    pub(crate) desk: Option<Arc<Desk>>,
 }
 
 impl Life {

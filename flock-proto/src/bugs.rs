@@ -116,6 +116,16 @@ bugs! {
     MergedTwice "merged-twice" "I17",
     /// Of two lives that were beyond a cut from each other, one's state is dropped.
     LostMerges "lost-merges" "I17",
+    /// Of several checkpoints of a bird the first one is kept.
+    OldCopies "old-copies" "I17",
+    /// The copy of a bird whose nest died is thrown away with all else of that nest.
+    ForgottenCopies "forgotten-copies" "I17",
+    /// Whoever holds a copy forgets it before the next one has it.
+    EarlyForget "early-forget" "I17",
+    /// With a checkpoint of a life all is known that the life ever was.
+    CheckpointsAsEnds "checkpoints-as-ends" "I17",
+    /// The copy of a bird that was stopped is restored as the next of that name.
+    StoppedCopies "stopped-copies" "I17",
     /// A nest leaves before the others know what it knows.
     UntoldLeave "untold-leave" "I6",
     /// A nest leaves while it has birds to hand over.

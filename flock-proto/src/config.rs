@@ -180,6 +180,10 @@ pub struct Config {
     /// Bytes that one bird may carry: its own state, and those that it has yet to merge. What is beyond
     /// is lost, and told of.
     pub carried_bytes: usize,
+    /// Bytes of copies that a nest holds of birds that run elsewhere, should their nests die. Who has more
+    /// is told that there is no room, and that their copies are as old as they are. What a nest runs
+    /// itself is as much again, in a flock of equals.
+    pub standby_bytes: usize,
     /// Birds that one frame lists for their new owner: of the longest names, two megabytes.
     pub listed_at_once: usize,
     /// Names of an arc gained that are looked at in one go. Half a million at once, as a joiner may
@@ -243,6 +247,7 @@ impl Default for Config {
             depart_window: 256,
             depart_bytes: 1 << 20,
             carried_bytes: 4 << 20,
+            standby_bytes: 256 << 20,
             listed_at_once: 4096,
             gained_at_once: 4096,
             forward_for: Duration::from_secs(30),

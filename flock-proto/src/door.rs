@@ -1,6 +1,7 @@
 //! The door of the core: everything that can happen to a nest, and everything it may ask of the
 //! world. These two enums are the whole contract with a driver.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,6 +187,17 @@ pub enum Input {
         /// Its state, if it has one to take along.
         snapshot: Option<Bytes>,
     },
+    /// The state of a life that goes on: to be held by another nest, should this one die.
+    Checkpoint {
+        /// The bird's name.
+        name: BirdName,
+        /// The fence of the life.
+        fence: Fence,
+        /// Counts the checkpoints of the life, over all restarts, from 1 on.
+        number: u64,
+        /// The state; none if it could not be taken.
+        snapshot: Option<Bytes>,
+    },
     /// A frame of the data plane carried this stamp.
     Observed {
         /// The clock of its sender.
@@ -213,7 +225,27 @@ impl Input {
                 | Self::Ended { .. }
                 | Self::Grounded { .. }
                 | Self::Departed { .. }
+                | Self::Checkpoint { .. }
         )
+    }
+}
+
+/// Why no other nest holds a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unheld {
+    /// There is no other nest in the ring.
+    Alone,
+    /// The next nest holds as many bytes for others as it may.
+    Full,
+}
+
+impl fmt::Display for Unheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alone => "there is no other nest",
+            Self::Full => "the next nest holds as much for others as it may",
+        })
     }
 }
 
@@ -390,6 +422,25 @@ pub enum Effect {
         fence: Fence,
         /// The other's state.
         state: Bytes,
+    },
+    /// Take the state of a life that goes on, as soon as may be; then `Checkpoint`. A life that is over by
+    /// then says nothing.
+    Checkpoint {
+        /// The bird's name.
+        name: BirdName,
+        /// The fence of the life.
+        fence: Fence,
+    },
+    /// What came of a checkpoint, or of one after it.
+    Checkpointed {
+        /// The bird's name.
+        name: BirdName,
+        /// The fence of the life.
+        fence: Fence,
+        /// The number of the checkpoint: it stands for all before it.
+        number: u64,
+        /// The nest that holds it; or why none does, which may be better a moment later.
+        by: Result<NestName, Unheld>,
     },
     /// End a life gracefully, or give up its hatch; then `Ended`.
     End {

@@ -94,6 +94,14 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
+    /// No other nest holds the last checkpoint of a bird: should this nest die now, the bird goes on from an
+    /// older one, or afresh.
+    NotCheckpointed {
+        /// The bird.
+        bird: BirdName,
+        /// Why, in words.
+        why: String,
+    },
     /// Both sides of a partition ran the bird; the life on this nest ends.
     Merged(BirdName),
     /// This nest owns a bird of a species that it doesn't know, so the bird doesn't live.
@@ -167,6 +175,9 @@ impl fmt::Display for Event {
                 loser.as_ref().map_or("a past nest", NestName::as_str),
             ),
             Self::StateLost { bird, why } => write!(f, "{bird} goes on without a state: {why}"),
+            Self::NotCheckpointed { bird, why } => {
+                write!(f, "no other nest holds the last state of {bird}: {why}")
+            }
             Self::Merged(b) => write!(f, "{b} ran on both sides; it goes on at its owner"),
             Self::UnknownSpecies(b) => write!(f, "{b} is of a species unknown here"),
             Self::NameTaken(n) => write!(f, "a second nest named {n} was refused"),

@@ -58,7 +58,7 @@ pub mod wire;
 #[cfg(feature = "planted-bugs")]
 pub use bugs::{Bug, plant};
 pub use config::{Config, Me, Rebalancing, RegistryConfig, SwimConfig};
-pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Why};
+pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Unheld, Why};
 pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,

@@ -15,6 +15,8 @@
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
+//! - `nest/standby.rs`: copies of birds' states at other nests, should this one die.
+//! - `nest/copies.rs`: those of others' birds here.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
 //! - `nest/claims.rs`: that of several copies of a request one is carried out.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
@@ -30,6 +32,7 @@ mod birds;
 mod cards;
 mod claims;
 mod conflicts;
+mod copies;
 mod forecast;
 mod frames;
 mod holding;
@@ -43,6 +46,7 @@ mod replication;
 mod retirement;
 mod seals;
 mod serving;
+mod standby;
 mod states;
 mod views;
 
@@ -66,6 +70,7 @@ use batches::{Forward, Lane};
 use birds::Bird;
 use cards::Owed;
 use conflicts::Lost;
+use copies::Copies;
 pub use forecast::{Forecast, Moves, Plan, Share, WhatIf, WhatIfError};
 use joining::Leave;
 use links::{Death, Link};
@@ -78,6 +83,7 @@ use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
 use serving::{Asker, Served};
+use standby::Standby;
 use states::Leftover;
 
 /// The whole mind of one nest.
@@ -138,6 +144,8 @@ pub struct Nest {
     leftovers: BTreeMap<BirdName, Vec<Leftover>>,
     quorum: Quorum,
     missing: Missing,
+    standby: Standby,
+    copies: Copies,
     offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
     wanted: BTreeSet<BirdName>,
@@ -332,6 +340,8 @@ impl Nest {
             leftovers: BTreeMap::new(),
             quorum: Quorum::default(),
             missing: Missing::default(),
+            standby: Standby::default(),
+            copies: Copies::default(),
             offers: BTreeMap::new(),
             listed: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -420,7 +430,7 @@ impl Nest {
             Input::Leave { req } => self.on_leave(req),
             Input::Rebalance { req } => self.on_rebalance(req),
             Input::Weigh { req, weight } => self.on_weigh(req, weight),
-            Input::Forget { req, nest } => self.on_forget(req, &nest),
+            Input::Forget { req, nest } => self.on_give_up(req, &nest),
             Input::Wanted { name } => self.on_wanted(name),
             Input::Hatched { name, fence } => self.on_hatched(name, fence),
             Input::HatchFailed { name, fence, reason } => {
@@ -432,6 +442,9 @@ impl Nest {
             }
             Input::Departed { name, fence, crashes, snapshot } => {
                 self.on_departed(name, fence, crashes, snapshot);
+            }
+            Input::Checkpoint { name, fence, number, snapshot } => {
+                self.on_checkpoint_taken(name, fence, number, snapshot);
             }
             // One from too far ahead is not taken over, and not told of: its nest's control frames
             // say the same, and say whose it is.
@@ -522,6 +535,7 @@ impl Nest {
         if self.timers.sync <= now {
             self.timers.sync = now + self.config.sync_every;
             self.sync();
+            self.retry_checkpoints();
         }
         if self.timers.flush <= now {
             self.flush();

@@ -13,6 +13,7 @@
 //! - `host.rs`: one host's body: what a driver keeps of birds and calls.
 //! - `calls.rs`: the data plane: calls and casts from body to body.
 //! - `memory.rs`: what simulated birds remember.
+//! - `standby.rs`: what they leave with other nests.
 //! - `many.rs`: requests that a user makes together.
 //! - `facts.rs`: what users were told, and so may rely on.
 //! - `check.rs`, `check/`: the invariants.
@@ -39,6 +40,7 @@ mod queue;
 mod rings;
 mod script;
 mod shrink;
+mod standby;
 mod steps;
 mod wires;
 mod world;

@@ -13,11 +13,11 @@ mod data;
 mod requests;
 mod roster;
 
-pub use carried::{Carried, LifeId, Snapshot};
+pub use carried::{Carried, LifeId, Moment, Snapshot};
 pub use control::{
-    Acked, Card, Depart, EncodedBody, Ended, Frame, FrameError, HEADER, Header, Heartbeat, Held,
-    Life, Listed, Listing, MAX_HOPS, Ops, OpsWanted, Probe, Probed, Ready, Refused, Roster, Seal,
-    Suspected, Swim, WIRE_VERSION,
+    Acked, Card, Checkpoint, Checkpointed, Depart, EncodedBody, Ended, Forget, Frame, FrameError,
+    HEADER, Header, Heartbeat, Held, Life, Listed, Listing, MAX_HOPS, Ops, OpsWanted, Probe,
+    Probed, Ready, Refused, Roster, Seal, Suspected, Swim, WIRE_VERSION,
 };
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
 pub use requests::{Claimed, Claims, Outcome, Request, Requests, Response, Responses, Wish};

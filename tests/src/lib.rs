@@ -2,6 +2,8 @@
 //!
 //! - `tally`: a bird that counts, and takes its count along. `diary`: one whose builds disagree.
 //! - `tallies`: what a nest does with them when it is told to.
+//! - `tally`: a bird that counts, and takes its count along.
+//! - `keeper`: one that keeps what it is given, whatever becomes of its nest.
 //! - `protocol`: what a test and a nest say to each other.
 //! - `nest`: one nest, a child process of the test.
 //! - `nests`: several of them, and what must hold of them together.
@@ -22,6 +24,7 @@ pub mod cores;
 mod detour;
 pub mod diary;
 pub mod heap;
+pub mod keeper;
 mod nest;
 mod nests;
 mod network;

@@ -111,6 +111,14 @@ pub enum Command {
     Load(Vec<String>),
     /// End the load. `Loaded`.
     Quiet,
+    /// Have keepers of these names keep one thing after the other, for so long and at least until each was
+    /// told once. `BTreeMap<String, Kept>`.
+    Keep {
+        /// Their names; those that don't live are started.
+        names: Vec<String>,
+        /// For how long.
+        span: Duration,
+    },
     /// The birds that live in this very process. `Vec<String>`.
     Local,
     /// How many actors of birds there are in this very process, as they count themselves. `usize`.
@@ -168,6 +176,17 @@ pub enum Command {
     Write(String, String),
     /// What a diary says, read by the build that this nest is of. `Result<String, String>`.
     Read(String),
+}
+
+/// What came of asking a keeper.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// So often it said that it kept a thing.
+    pub told: u64,
+    /// So often it was asked.
+    pub asked: u64,
+    /// How many it had when it last said so.
+    pub last: u64,
 }
 
 /// What came of a bulk request.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flock_proto::{BirdName, Fence, NestName, Why};
 
+use super::{Checkpoints, Desk};
 use crate::flock::Flock;
 use crate::shared::Shared;
 
@@ -43,6 +44,7 @@ pub struct Hatching {
     pub(crate) why: HatchWhy,
     pub(crate) attempt: u32,
     pub(crate) fence: FenceHandle,
+    pub(crate) desk: Option<Arc<Desk>>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -76,6 +78,13 @@ impl Hatching {
     /// after a crash on the same nest has the same. What it is good for, and what not: [`Fence`].
     pub fn fence(&self) -> FenceHandle {
         self.fence.clone()
+    }
+
+    /// Asks for copies of the bird's state at another nest, should this process die: see
+    /// [`Migrate::STANDBY`](crate::Migrate::STANDBY). It may be kept in the bird.
+    pub fn checkpoints(&self) -> Checkpoints {
+        let patience = self.shared.settings.call_deadline;
+        Checkpoints { desk: self.desk.clone(), patience }
     }
 }
 

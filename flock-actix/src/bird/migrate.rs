@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Bird, Hatching};
+use super::{Bird, Hatching, Standby};
 use crate::codec;
 use crate::shared::Shared;
 
@@ -64,7 +64,16 @@ pub trait Migrate: Bird {
     /// `#[serde(default)]` while builds old and new share a flock.
     type Snapshot: Serialize + DeserializeOwned;
 
-    /// The state as it is, when the life here ends. The bird is dropped soon after.
+    /// When another nest is given a copy of the state, from which the bird goes on if the process dies that
+    /// runs it. By default never.
+    ///
+    /// Everything since the last copy is lost then, also what callers were told meanwhile; unless the bird
+    /// waited for a copy before it answered: [`Checkpoints::checkpoint`](crate::Checkpoints::checkpoint).
+    /// After a crash of the bird alone it begins afresh, as it does without.
+    const STANDBY: Standby = Standby::OFF;
+
+    /// The state as it is, when the life here ends: the bird is dropped soon after. With a
+    /// [`STANDBY`](Self::STANDBY) also in between.
     fn snapshot(&mut self) -> Self::Snapshot;
 
     /// Goes on from a state: in place of [`hatch`](Bird::hatch), on the bird's own thread.
@@ -106,6 +115,7 @@ pub struct Migration<B> {
     take: fn(&mut B) -> Result<Bytes, String>,
     restore: fn(&Arc<Shared>, &Bytes, Bytes, &Hatching) -> Result<B, String>,
     merge: fn(&Arc<Shared>, &mut B, Bytes) -> Result<(), String>,
+    standby: Standby,
 }
 
 // Not derived: that would ask it of `B`, too.
@@ -126,7 +136,8 @@ impl<B> fmt::Debug for Migration<B> {
 impl<B: Migrate> Migration<B> {
     /// That of a species that migrates.
     pub const fn new() -> Self {
-        Self { take: take::<B>, restore: restore::<B>, merge: merge::<B> }
+        let standby = B::STANDBY;
+        Self { take: take::<B>, restore: restore::<B>, merge: merge::<B>, standby }
     }
 }
 
@@ -137,6 +148,11 @@ impl<B: Migrate> Default for Migration<B> {
 }
 
 impl<B> Migration<B> {
+    /// When another nest is given a copy of it.
+    pub(crate) const fn standby(&self) -> Standby {
+        self.standby
+    }
+
     /// The state of a bird; no panic gets out.
     pub(crate) fn take(&self, bird: &mut B) -> Result<Bytes, String> {
         (self.take)(bird)

@@ -82,6 +82,7 @@ struct Species {
     name: &'static str,
     fenced: bool,
     live: fn(Box<LifeOrder>) -> LifeFuture,
+    stands_by: bool,
 }
 
 /// The species that a nest can hatch.
@@ -92,7 +93,8 @@ impl SpeciesTable {
     /// Adds a species. `Err`: its wire name (or that name's hash) is taken by this one.
     pub(crate) fn add<B: Bird>(&mut self) -> Result<(), &'static str> {
         let (name, fenced) = (B::SPECIES, B::FENCED);
-        let species = Species { name, fenced, live: life::live::<B> };
+        let stands_by = B::MIGRATION.is_some_and(|migration| migration.standby().is_on());
+        let species = Species { name, fenced, live: life::live::<B>, stands_by };
         match self.0.insert(SpeciesId::of(B::SPECIES), species) {
             // The same type twice is harmless; two types under one name are not. Function pointers
             // are no identity, so a species given twice is refused either way.
@@ -104,6 +106,11 @@ impl SpeciesTable {
     /// The wire name of a species.
     pub(crate) fn name(&self, id: SpeciesId) -> Option<&'static str> {
         self.0.get(&id).map(|species| species.name)
+    }
+
+    /// Whether another nest is given copies of its birds' states.
+    pub(crate) fn stands_by(&self, id: SpeciesId) -> bool {
+        self.0.get(&id).is_some_and(|species| species.stands_by)
     }
 
     /// All species.

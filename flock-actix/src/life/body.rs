@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::bird::Bird;
 use crate::codec::panic_text;
+use crate::copies::Copies;
 use crate::pump::{Pulse, Pump};
 use crate::shared::Shared;
 use crate::table::Entry;
@@ -38,10 +39,15 @@ pub(super) struct Body<B: Bird> {
 }
 
 impl<B: Bird> Body<B> {
-    pub(super) fn new(bird: B, shared: Arc<Shared>, entry: Arc<Entry>) -> Self {
+    pub(super) fn new(
+        bird: B,
+        shared: Arc<Shared>,
+        entry: Arc<Entry>,
+        copies: Option<Copies>,
+    ) -> Self {
         let pulse = Pulse::new();
         let mut ctx = Context::new();
-        ctx.spawn(Pump { entry, shared, pulse: pulse.clone() });
+        ctx.spawn(Pump { entry, shared, pulse: pulse.clone(), copies });
         Self { context: Some(Box::pin(ctx.into_future(bird))), pulse }
     }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, Route, View};
+use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, NestName, Route, Unheld, View};
 use tokio::sync::mpsc;
 
 use super::{HatchOrder, Shared};
+use crate::bird::{CheckpointError, Desk};
 use crate::call::CallError;
 use crate::life::{End, LifeOrder};
 use crate::parcel::Parcel;
@@ -40,17 +41,20 @@ impl Shared {
                 None => {
                     let (commands, receiver) = mpsc::unbounded_channel();
                     let fence = Arc::new(AtomicU64::new(order.fence.0));
-                    state.life = Some(Life { fence: fence.clone(), commands });
+                    let stands_by = self.species.stands_by(order.species);
+                    let desk = stands_by.then(Arc::<Desk>::default);
+                    let (fence_too, desk_too) = (fence.clone(), desk.clone());
+                    state.life = Some(Life { fence: fence_too, commands, desk: desk_too });
                     state.phase = Phase::Hatching;
-                    Some((fence, receiver))
+                    Some((fence, desk, receiver))
                 }
             });
             if gone {
                 continue;
             }
-            if let Some((fence, commands)) = raise {
+            if let Some((fence, desk, commands)) = raise {
                 let shared = self.clone();
-                self.raise(LifeOrder { shared, entry, order, fence, commands });
+                self.raise(LifeOrder { shared, entry, order, fence, desk, commands });
             }
             return;
         }
@@ -113,6 +117,41 @@ impl Shared {
                 }
             });
         }
+    }
+
+    /// `Effect::Checkpoint`. A life of a species that has no copies says so at once.
+    pub(crate) fn want_checkpoint(&self, name: &BirdName, fence: Fence) {
+        match self.desk_of(name, fence) {
+            Some(Some(desk)) => desk.want(),
+            Some(None) => {
+                let (name, snapshot) = (name.clone(), None);
+                self.nest.tell(Input::Checkpoint { name, fence, number: 0, snapshot });
+            }
+            None => {}
+        }
+    }
+
+    /// `Effect::Checkpointed`.
+    pub(crate) fn checkpointed(
+        &self,
+        name: &BirdName,
+        fence: Fence,
+        number: u64,
+        by: Result<NestName, Unheld>,
+    ) {
+        if let Some(Some(desk)) = self.desk_of(name, fence) {
+            desk.settle(number, &by.map_err(CheckpointError::from));
+        }
+    }
+
+    /// Of the life with this fence, if there is one.
+    #[allow(clippy::option_option, reason = "no life, or one of a species without copies")]
+    fn desk_of(&self, name: &BirdName, fence: Fence) -> Option<Option<Arc<Desk>>> {
+        let entry = self.table.find(name, name.hash64())?;
+        entry.with(|state| {
+            let life = state.life.as_ref().filter(|life| life.fence() == fence);
+            life.map(|life| life.desk.clone())
+        })
     }
 
     /// `Effect::SetFence`.

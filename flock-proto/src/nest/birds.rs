@@ -11,7 +11,7 @@ use super::moving::Before;
 use super::states::Lineage;
 use crate::bugs::{Bug, planted};
 use crate::registry::{Change, Changes, Grounding, IntoChanges, Record};
-use crate::wire::{Carried, Ended, Frame, Listed, Snapshot};
+use crate::wire::{Carried, Ended, Frame, Life, Listed, Snapshot};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
 
 /// A life on this nest.
@@ -169,11 +169,14 @@ impl Nest {
         let kept = kept.map(|snap| {
             let mut carried = snap.carried;
             if snap.birth != winner.birth {
-                carried = Carried { snapshot: None, others: carried.into_all().collect() };
+                let others = carried.into_all().collect();
+                carried = Carried { others, ..Carried::default() };
             }
-            Before { fence: snap.fence, crashes: snap.crashes, carried }
+            Before { fence: snap.fence, crashes: snap.crashes, carried, ..Before::default() }
         });
-        self.hatch(winner, why, offer.or(kept).unwrap_or_default());
+        let before = self.with_copy(&winner, why, offer.or(kept).unwrap_or_default());
+        let why = if before.carried.copy { Why::NestLost } else { why };
+        self.hatch(winner, why, before);
     }
 
     /// Whether another nest may run this bird, though nothing is listed: it would be hatched here because the
@@ -205,7 +208,11 @@ impl Nest {
         self.wanted.remove(&name);
         self.routed.remove(&name);
         self.counters.hatches += 1;
-        let (lineage, snapshot, merges) = self.inherit(&record, before.carried);
+        if before.carried.standby {
+            let life = Life { name: name.clone(), birth: record.birth, fence };
+            self.begin_keeping(life, before.givers);
+        }
+        let (lineage, snapshot, merges) = self.inherit(&record, fence, before.carried);
         self.out.push(Effect::Hatch {
             name: name.clone(),
             birth: record.birth,
@@ -247,6 +254,7 @@ impl Nest {
         {
             bird.phase = Phase::Running;
             bird.lineage.unborn = None;
+            self.see_to_copy(&name);
         }
         self.dirty.insert(name);
     }
@@ -255,6 +263,7 @@ impl Nest {
         let Some(bird) = self.take_bird(&name, fence) else { return };
         // It may have been on its way out already.
         self.release_window(&name);
+        self.stop_keeping(&name);
         self.drop_unhatched(&name, bird.record.birth, &reason);
         self.tell_ended(&name, bird.record.birth, bird.fence, None);
         self.dirty.insert(name);
@@ -287,6 +296,7 @@ impl Nest {
             self.on_own_change(change);
         }
         let left = self.left_by(&mut bird, state);
+        self.stop_keeping(&name);
         self.tell_ended(&name, bird.record.birth, bird.fence, left.clone());
         self.note_lost(&name, bird.record.birth, bird.fence, left);
         self.dirty.insert(name);
@@ -309,6 +319,7 @@ impl Nest {
             let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
             self.on_own_change(change);
         }
+        self.stop_keeping(&name);
         self.tell_ended(&name, bird.record.birth, bird.fence, None);
         self.dirty.insert(name);
     }
@@ -484,6 +495,7 @@ impl Nest {
         {
             bird.lineage.ends_here = true;
         }
+        self.forget_stopped(&name);
         match (before, after) {
             (None, Some(_)) => {
                 if self.audience {
@@ -555,6 +567,7 @@ impl Nest {
         if let Some(bird) = self.birds.get_mut(name) {
             bird.lineage.ends_here = false;
         }
+        self.keep_anew(name);
         self.raise_fence(name, fence);
         self.dirty.insert(change.name);
         true

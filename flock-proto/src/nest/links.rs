@@ -96,6 +96,7 @@ impl Nest {
             self.send_seal(id);
         }
         self.resend_departs(id);
+        self.resend_checkpoints(id);
         self.tell_lost_to(id);
         self.resend_asks(id);
     }

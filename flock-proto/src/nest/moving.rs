@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Nest;
 use super::birds::{Bird, Phase};
 use crate::bugs::{Bug, planted};
-use crate::wire::{Carried, Depart, Frame, Life, LifeId, Refused};
+use crate::wire::{Carried, Depart, Frame, Life, LifeId, Refused, Snapshot};
 use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
 
 /// What is left of a life that ended here so as to go on elsewhere.
@@ -26,6 +26,13 @@ pub(super) struct Snap {
 }
 
 impl Snap {
+    /// The copy of a life whose nest is gone.
+    pub(super) fn of_copy(birth: Dot, fence: Fence, copy: Snapshot) -> Self {
+        let (standby, others) = (true, Vec::new());
+        let carried = Carried { snapshot: Some(copy), others, standby, copy: true };
+        Self { birth, fence, crashes: Vec::new(), carried, sent_to: None }
+    }
+
     #[cfg(feature = "sim")]
     pub(super) fn is_sent_to(&self, nest: Option<NestId>) -> bool {
         self.sent_to == nest
@@ -45,12 +52,22 @@ pub(super) struct Offer {
     pub(super) carried: Carried,
 }
 
+impl Offer {
+    /// The greater, the later it is: of one life there may be several copies.
+    fn rank(&self) -> (Fence, u64) {
+        let snapshot = self.carried.snapshot.as_ref();
+        (self.fence, snapshot.map_or(0, |snapshot| snapshot.moment().reach()))
+    }
+}
+
 /// What a new life must know of the one before.
 #[derive(Debug, Default)]
 pub(super) struct Before {
     pub(super) fence: Fence,
     pub(super) crashes: Vec<Duration>,
     pub(super) carried: Carried,
+    /// Nests that keep what they gave of it, until a copy of the new life is held elsewhere.
+    pub(super) givers: BTreeSet<NestId>,
 }
 
 impl Nest {
@@ -191,6 +208,7 @@ impl Nest {
             !names.is_empty()
         });
         self.out.push(Effect::Route { name: name.clone(), route });
+        self.stop_keeping(name);
         // It may have been listed to a later owner than the one that took it.
         self.tell_ended(name, snap.birth, snap.fence, None);
         self.dirty.insert(name.clone());
@@ -207,7 +225,9 @@ impl Nest {
         if !self.is_my_snap(&life) {
             return;
         }
-        if let Some(to) = self.view.member(from).map(|m| m.name.clone()) {
+        self.keep_for(&life.name, from);
+        let is_copy = self.snaps.get(&life.name).is_some_and(|snap| snap.carried.copy);
+        if let Some(to) = self.view.member(from).filter(|_| !is_copy).map(|m| m.name.clone()) {
             self.tell(Event::Moved { bird: life.name.clone(), to });
         }
         self.counters.moves += 1;
@@ -293,7 +313,7 @@ impl Nest {
         let offers = self.offers.remove(name)?;
         let mut best: Option<Offer> = None;
         let mut last = Fence(0);
-        let mut others = Vec::new();
+        let (mut others, mut givers) = (Vec::new(), BTreeSet::new());
         for (from, offer) in offers {
             self.unlist(name, from);
             last = last.max(offer.fence);
@@ -308,7 +328,10 @@ impl Nest {
             // Of several stamps the clock has seen all, so that a fresh fence is above them.
             self.clock.observe(self.now, crate::Hlc(offer.fence.0));
             self.send(from, &Frame::Hatched(life));
-            if best.as_ref().is_none_or(|b| b.fence < offer.fence) {
+            if offer.carried.standby {
+                givers.insert(from);
+            }
+            if best.as_ref().is_none_or(|b| b.rank() < offer.rank()) {
                 others.extend(best.replace(offer).into_iter().flat_map(|b| b.carried.into_all()));
             } else {
                 others.extend(offer.carried.into_all());
@@ -321,10 +344,14 @@ impl Nest {
             // Also above a life whose record lost: it wrote to the same store.
             self.raise_fence(name, last);
             if let Some(best) = best {
-                self.tell(Event::Merged(name.clone()));
+                // A copy says nothing of another life: only that one of its nests is gone.
+                if !best.carried.copy {
+                    self.tell(Event::Merged(name.clone()));
+                }
                 others.extend(best.carried.into_all());
             }
             others.into_iter().for_each(|state| self.merge(name, state));
+            self.note_givers(name, givers);
             return None;
         }
         self.note_fence(name, last);
@@ -342,7 +369,7 @@ impl Nest {
         }
         let Offer { fence, crashes, mut carried, .. } = best;
         carried.others.extend(others);
-        Some(Before { fence, crashes, carried })
+        Some(Before { fence, crashes, carried, givers })
     }
 
     /// Sends offers back that reached the wrong nest. The offer of a nest that is gone is the last

@@ -138,7 +138,7 @@ impl Nest {
     }
 
     /// Somebody knows that this nest is dead for good: it isn't counted any more.
-    pub(super) fn on_forget(&mut self, req: ReqId, name: &NestName) {
+    pub(super) fn on_give_up(&mut self, req: ReqId, name: &NestName) {
         let card = self.roster.named(name).cloned();
         let is_here = |id| id == self.id || self.swim.alive().contains(&id);
         let answer = match card {

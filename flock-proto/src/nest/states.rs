@@ -4,14 +4,16 @@
 //! alone, because the flock was cut in two, takes in what each other left; each once, whatever way it
 //! comes. What is in a state already is known by the lives that went into it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::Nest;
 use super::birds::Bird;
 use crate::bugs::{Bug, planted};
 use crate::registry::Record;
-use crate::wire::{Carried, LifeId, Snapshot};
-use crate::{BirdName, Effect, Event, Time};
+use crate::wire::{Carried, LifeId, Moment, Snapshot};
+use crate::{BirdName, Effect, Event, Fence, Time};
 
 /// The state of a life that ended elsewhere, and that no life has taken in yet.
 #[derive(Debug)]
@@ -21,10 +23,12 @@ pub(super) struct Leftover {
 }
 
 /// What a life's state is made of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lineage {
-    /// Lives whose states are in it.
-    past: Vec<LifeId>,
+    /// The life that has it, also should its nest come by another number.
+    pub(super) own: LifeId,
+    /// Which states of others are in it.
+    past: Vec<Moment>,
     /// What it is to go on from, as long as it hasn't hatched: it may have to move on before.
     pub(super) unborn: Option<Carried>,
     /// Its bird was stopped, or ended: whoever has the name since is another.
@@ -32,19 +36,48 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
+    const fn new(own: LifeId) -> Self {
+        Self { own, past: Vec::new(), unborn: None, ends_here: false }
+    }
+
+    /// Whether that state is in it, or one that the same life had later.
     fn has(&self, snapshot: &Snapshot) -> bool {
-        self.past.contains(&snapshot.life)
+        let moment = snapshot.moment();
+        let covers = |known: &Moment| {
+            known.covers(&moment) || (known.0 == moment.0 && planted(Bug::CheckpointsAsEnds))
+        };
+        snapshot.life == self.own || self.past.iter().any(covers)
     }
 
     /// This state is in it from now on.
     fn take_in(&mut self, snapshot: &Snapshot) {
-        self.past.extend(snapshot.past.iter().chain([&snapshot.life]));
-        let mut seen = std::collections::BTreeSet::new();
+        self.past.extend(snapshot.past.iter().copied().chain([snapshot.moment()]));
+        let mut last = BTreeMap::<LifeId, Moment>::new();
+        for moment in &self.past {
+            let known = last.entry(moment.0).or_insert(*moment);
+            if moment.reach() > known.reach() {
+                *known = *moment;
+            }
+        }
         self.past.reverse();
-        self.past.retain(|&life| seen.insert(life));
-        self.past.truncate(Snapshot::PAST);
-        self.past.reverse();
+        // Of each life the last state, in the place where it was named last.
+        let mut lately = Vec::with_capacity(last.len());
+        lately.extend(self.past.iter().filter_map(|moment| last.remove(&moment.0)));
+        lately.truncate(Snapshot::PAST);
+        lately.reverse();
+        self.past = lately;
     }
+}
+
+/// What a life leaves behind, or has at a checkpoint of this number.
+pub(super) fn snapshot_of(
+    bird: &Bird,
+    number: Option<u64>,
+    state: Option<Bytes>,
+) -> Option<Snapshot> {
+    let (species, life) = (bird.record.species, bird.lineage.own);
+    let past = bird.lineage.past.clone();
+    state.map(|state| Snapshot { species, life, number, past, state })
 }
 
 impl Nest {
@@ -54,19 +87,13 @@ impl Nest {
             // It never hatched here.
             Some(unborn) if !planted(Bug::ForgottenUnborn) => unborn,
             _ if planted(Bug::ForgottenStates) => Carried::default(),
-            _ => Carried { snapshot: self.snapshot_of(bird, state), others: Vec::new() },
+            _ => Carried { snapshot: snapshot_of(bird, None, state), ..Carried::default() },
         };
         let name = bird.record.name.clone();
         carried.others.extend(self.take_leftovers(&name));
+        carried.standby |= self.is_kept(&name);
         self.cap(&name, &mut carried);
         carried
-    }
-
-    /// What a life leaves behind.
-    pub(super) fn snapshot_of(&self, bird: &Bird, state: Option<Bytes>) -> Option<Snapshot> {
-        let (species, life) = (bird.record.species, LifeId(self.id, bird.first_fence()));
-        let past = bird.lineage.past.clone();
-        state.map(|state| Snapshot { species, life, past, state })
     }
 
     /// What a life leaves that ended because another of its name goes on: to that one.
@@ -104,9 +131,10 @@ impl Nest {
     pub(super) fn inherit(
         &mut self,
         record: &Record,
+        fence: Fence,
         mut carried: Carried,
     ) -> (Lineage, Option<Bytes>, Vec<Bytes>) {
-        let mut lineage = Lineage::default();
+        let mut lineage = Lineage::new(LifeId(self.id, fence));
         carried.others.extend(self.take_leftovers(&record.name));
         let reads = |snapshot: &Snapshot| snapshot.species == record.species;
         carried.snapshot.take_if(|snapshot| !reads(snapshot));
@@ -137,8 +165,7 @@ impl Nest {
             let leftovers = self.leftovers.entry(name.clone()).or_default();
             return leftovers.push(Leftover { snapshot, until });
         };
-        let is_own = snapshot.life == LifeId(self.id, bird.first_fence());
-        let known = is_own || bird.lineage.has(&snapshot);
+        let known = bird.lineage.has(&snapshot);
         if snapshot.species != bird.record.species || (known && !planted(Bug::MergedTwice)) {
             return;
         }
@@ -148,6 +175,7 @@ impl Nest {
             unborn.others.push(snapshot);
         }
         self.out.push(Effect::Merge { name: name.clone(), fence, state });
+        self.keep_anew(name);
     }
 
     fn take_leftovers(&mut self, name: &BirdName) -> impl Iterator<Item = Snapshot> + use<> {
@@ -175,7 +203,7 @@ impl Nest {
         let birds = self.birds.values().filter_map(unborn);
         let kept = self.snaps.values().filter(move |snap| dead.is_none() || !snap.is_sent_to(dead));
         let snaps = kept.map(|snap| (snap.birth, snap.carried.clone()));
-        let offers = self.offers.values().flat_map(std::collections::BTreeMap::values);
+        let offers = self.offers.values().flat_map(BTreeMap::values);
         let offers = offers.map(|offer| (offer.birth, offer.carried.clone()));
         let carried = birds.chain(snaps).chain(offers);
         let carried = carried.flat_map(|(birth, c)| c.into_all().map(move |s| (birth, s.state)));

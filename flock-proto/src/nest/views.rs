@@ -221,6 +221,7 @@ impl Nest {
         for name in self.offers.keys().filter(theirs).cloned().collect::<Vec<_>>() {
             self.refuse_offers(&name);
         }
+        self.see_to_copies();
         let here = self.birds.keys().chain(self.snaps.keys());
         let mut away = BTreeMap::<NestId, BTreeSet<crate::BirdName>>::new();
         for name in here {
@@ -266,6 +267,7 @@ impl Nest {
         self.strangers.clear();
         self.listed.clear();
         self.in_flight.clear();
+        self.forget_lanes();
         self.queue.clear();
         self.away.clear();
         self.acked.clear();

@@ -148,6 +148,8 @@ impl World {
             let birth = entry.birth;
             birth.into_iter().for_each(|b| self.checks.remembered.note(b, parcel.number));
         }
+        let first = self.hosts[host].body.table.get(&parcel.name).map(|entry| entry.first_fence);
+        first.into_iter().for_each(|first| self.perhaps_checkpoint(host, &parcel.name, first));
         self.reply(host, parcel, CallEnd::Answered(fence));
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Checks {
     thawed: BTreeMap<usize, Time>,
     /// Clocks differ by more than they should: fences don't grow across a crash.
     pub(super) skewed: bool,
+    /// Since all was last at rest, nests may have held others for dead that lived.
+    pub(super) torn: bool,
     /// A nest was forgotten by others, and came back.
     pub(super) renewed: bool,
 
@@ -122,6 +124,7 @@ impl Default for Checks {
             died: Time::default(),
             thawed: BTreeMap::new(),
             skewed: false,
+            torn: false,
             renewed: false,
             lives: BTreeMap::new(),
             doubled: BTreeSet::new(),
@@ -218,6 +221,7 @@ impl Checks {
     /// All is well again: from here on the strict rules hold anew.
     pub(super) fn calm(&mut self) {
         self.calm_states();
+        self.torn = false;
         if std::mem::take(&mut self.rough) {
             // Of two lives that became one, each had crashes of its own.
             self.crashes.clear();

@@ -67,13 +67,22 @@ impl World {
             Effect::Release { peer } => self.hang_up(host, peer, false),
             Effect::Renamed { id } => self.on_renamed(host, id),
             Effect::Hatch { name, birth, fence, why, crashes, snapshot, merges, .. } => {
-                let memory = self.on_inheritance(&name, (host, fence), snapshot, merges);
+                let memory = self.on_inheritance(&name, ((host, fence), birth), snapshot, merges);
                 self.on_hatch(host, name.clone(), birth, fence, why, &crashes);
                 if let Some(entry) = self.hosts[host].body.table.get_mut(&name) {
                     entry.memory = memory;
                 }
             }
             Effect::Merge { name, fence, state } => self.on_merge(host, &name, fence, &state),
+            Effect::Checkpoint { name, .. } => {
+                let entry = self.hosts[host].body.table.get(&name);
+                if let Some(first) = entry.map(|entry| entry.first_fence) {
+                    self.plan_checkpoint(host, name, first);
+                }
+            }
+            Effect::Checkpointed { name, number, by, .. } => {
+                self.on_checkpointed(host, &name, number, &by);
+            }
             Effect::End { name, why, .. } => {
                 if let Some(fence) = self.turn(host, &name, State::Ending) {
                     let delay = Duration::from_millis(1 + self.rng.below(20));
@@ -269,6 +278,8 @@ impl World {
         entry.fence = fence;
         entry.first_fence = fence;
         entry.ran = false;
+        entry.checkpoints = 0;
+        entry.taken.clear();
         let at = |ago: &Duration| {
             Time::from_micros(now.as_micros().saturating_sub(ago.as_micros() as u64))
         };
@@ -371,7 +382,7 @@ impl World {
         if self.is_life(host, &name, fence, State::Ending) {
             let entry = self.hosts[host].body.table.get(&name);
             let lost = entry.filter(|entry| entry.ran && why == EndWhy::LostConflict);
-            let snapshot = lost.map(|entry| entry.memory.encode());
+            let snapshot = lost.map(|entry| entry.memory.encode(None));
             self.drop_life(host, &name);
             self.feed(host, Input::Ended { name, fence, snapshot });
         }
@@ -390,9 +401,11 @@ impl World {
             entry.state = State::Kept;
             crashes.extend(entry.crashes.iter().map(|&at| now.since(at)));
             let memory = std::mem::take(&mut entry.memory);
+            let birth = entry.birth;
+            birth.into_iter().for_each(|b| self.checks.remembered.on_life_over(b, host));
             match entry.birth.filter(|_| forgets && entry.ran) {
                 Some(birth) => self.checks.remembered.forget(birth, &memory),
-                None => snapshot = entry.ran.then(|| memory.encode()),
+                None => snapshot = entry.ran.then(|| memory.encode(None)),
             }
         }
         self.checks.on_life_over(&name, host);

@@ -51,6 +51,7 @@ impl World {
             }
         }
         self.facts.on_torn(self.now);
+        self.checks.torn = true;
         self.checks.on_fault();
         self.checks.forget_crashes();
     }
@@ -74,6 +75,7 @@ impl World {
     pub fn cut_one_way(&mut self, from: usize, to: usize) {
         self.net.cut(from, to);
         self.facts.on_torn(self.now);
+        self.checks.torn = true;
         self.checks.on_fault();
     }
 
@@ -194,6 +196,7 @@ impl World {
     /// The process stands still for so long that the others may take it for dead.
     pub fn freeze_long(&mut self, host: usize, span: Duration) {
         self.facts.on_torn(self.now);
+        self.checks.torn = true;
         self.checks.on_fault();
         self.checks.forget_crashes();
         self.freeze_hard(host, span);

@@ -123,6 +123,8 @@ pub(super) enum Later {
     /// Told to end for this reason.
     Ended(BirdName, Fence, EndWhy),
     Departed(BirdName, Fence),
+    /// A bird's state is taken, for another nest to hold.
+    Checkpoint(BirdName, Fence),
     /// A parcel that could go nowhere is tried again.
     Resolve(Parcel),
     /// Calls whose deadlines have passed end.
@@ -170,6 +172,10 @@ pub(super) struct Entry {
     pub(super) memory: Memory,
     /// It has hatched: before that there is nobody whose state could be taken.
     pub(super) ran: bool,
+    /// Checkpoints of this life, counted.
+    pub(super) checkpoints: u64,
+    /// What it knew at the last of them.
+    pub(super) taken: BTreeMap<u64, BTreeSet<u64>>,
 }
 
 impl Entry {
@@ -183,6 +189,8 @@ impl Entry {
             queue: VecDeque::new(),
             memory: Memory::default(),
             ran: false,
+            checkpoints: 0,
+            taken: BTreeMap::new(),
         }
     }
 }

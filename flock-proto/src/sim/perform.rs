@@ -45,11 +45,15 @@ pub struct Deeds {
     pub rebalances: u64,
     /// Nests that were given another weight.
     pub weighings: u64,
+    /// Checkpoints that another nest held.
+    pub checkpoints: u64,
+    /// Birds that went on from one.
+    pub restored: u64,
 }
 
 impl Deeds {
     /// All counts, by name.
-    pub const fn all(&self) -> [(&'static str, u64); 16] {
+    pub const fn all(&self) -> [(&'static str, u64); 18] {
         [
             ("starts", self.starts),
             ("stops", self.stops),
@@ -67,6 +71,8 @@ impl Deeds {
             ("renewals", self.renewals),
             ("rebalances", self.rebalances),
             ("weighings", self.weighings),
+            ("checkpoints", self.checkpoints),
+            ("restored", self.restored),
         ]
     }
 
@@ -88,6 +94,8 @@ impl Deeds {
         self.renewals += other.renewals;
         self.rebalances += other.rebalances;
         self.weighings += other.weighings;
+        self.checkpoints += other.checkpoints;
+        self.restored += other.restored;
     }
 }
 
@@ -187,6 +195,7 @@ impl<'a> Teller<'a> {
         let mut world = World::with(script.seed, config(script));
         world.set_slow_hatches(script.slow_hatches);
         world.set_passive_by_halves(script.passive == 2);
+        world.set_standby(script.standby);
         let at_first = |line: &super::script::Line| match line.deed {
             Deed::Boot { .. } => 1,
             Deed::BootMany { count } => count as usize,
@@ -548,6 +557,8 @@ impl<'a> Teller<'a> {
         self.deeds.moves = count("moved");
         self.deeds.conflicts = count("conflict");
         self.deeds.renewals = count("renewed");
+        self.deeds.checkpoints = count("checkpointed");
+        self.deeds.restored = count("restored");
         for answer in self.world.answers.values() {
             match answer {
                 Answer::Started { .. } => self.deeds.starts += 1,

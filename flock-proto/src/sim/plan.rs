@@ -88,6 +88,10 @@ impl Planner {
         let balance = !steady && story.kind != Kind::Thawing;
         let one_in = |n: u64, of: u64| balance && story.seed % n == of;
         let passive = if one_in(5, 0) { 1 + (story.seed / 5 % 2) as u32 } else { 0 };
+        // Where nothing is rough, users wait in vain only if somebody is to blame; a slow hatch and a cut
+        // may be enough.
+        let forgiving = slow_hatches == 0 || story.kind == Kind::Rough;
+        let standby = if !steady && story.seed % 3 == 1 && forgiving { 2 } else { 0 };
         let script = Script {
             seed: story.seed,
             log_len,
@@ -97,6 +101,7 @@ impl Planner {
             cool_ms: if one_in(7, 3) && quick { 2_000 } else { 0 },
             pace: if one_in(6, 1) { 20 } else { 0 },
             majority: story.kind == Kind::Rough && story.seed % 5 == 2,
+            standby,
             names: story.names,
             smooth: !matches!(story.kind, Kind::Rough | Kind::Thawing),
             lines: Vec::new(),

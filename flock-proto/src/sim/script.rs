@@ -158,6 +158,8 @@ pub struct Script {
     pub pace: u32,
     /// Of a flock that is cut in two, only the side with the most nests goes on.
     pub majority: bool,
+    /// A bird takes a checkpoint after one in so many calls; 0: never.
+    pub standby: u64,
     /// How many names there are.
     pub names: u32,
     /// No crash, no cut: two lives of a bird may never coexist, not even for a moment.
@@ -186,7 +188,7 @@ impl fmt::Display for Script {
 
 impl Script {
     /// What scripts that were written down before it was thought of don't say.
-    fn later(&self) -> [(&'static str, u64); 5] {
+    fn later(&self) -> [(&'static str, u64); 6] {
         let (passive, pace) = (self.passive.into(), self.pace.into());
         let (slow, cool) = (self.slow_hatches, self.cool_ms);
         let majority = self.majority.into();
@@ -196,6 +198,7 @@ impl Script {
             ("cool", cool),
             ("pace", pace),
             ("majority", majority),
+            ("standby", self.standby),
         ]
     }
 }
@@ -245,6 +248,7 @@ fn head(text: &str) -> Result<Script, String> {
         cool_ms: 0,
         pace: 0,
         majority: false,
+        standby: 0,
         lines: Vec::new(),
     };
     while let Some(word) = words.next() {
@@ -255,6 +259,7 @@ fn head(text: &str) -> Result<Script, String> {
             "cool" => script.cool_ms = value.into(),
             "pace" => script.pace = value,
             "majority" => script.majority = value > 0,
+            "standby" => script.standby = value.into(),
             other => return Err(format!("{other:?} is nothing that a script says")),
         }
     }
@@ -283,6 +288,7 @@ mod tests {
             cool_ms: 0,
             pace: 20,
             majority: true,
+            standby: 2,
             names: 24,
             smooth: false,
             lines: vec![

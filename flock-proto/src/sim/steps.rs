@@ -119,6 +119,7 @@ impl World {
             }
             Later::Ended(name, fence, why) => self.on_ended(host, name, fence, why),
             Later::Departed(name, fence) => self.on_departed(host, name, fence),
+            Later::Checkpoint(name, fence) => self.take_checkpoint(host, name, fence),
             Later::Resolve(parcel) => self.dispatch(host, parcel),
             Later::Sweep => self.sweep(host),
             Later::Dial(address, tries) => self.on_dial(host, address, tries),

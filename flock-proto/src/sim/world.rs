@@ -40,6 +40,8 @@ pub struct World {
     pub(super) stalls: u64,
     /// One hatch in so many takes up to two seconds; 0: none.
     pub(super) slow_hatches: u64,
+    /// Birds take a checkpoint after one in so many calls; 0: never.
+    pub(super) standby: u64,
     /// What was thought of later draws from here, lest the stories told before become others.
     pub(super) whims: Rng,
     /// Where nests are to wait for their shares, those on every other host don't.
@@ -87,6 +89,7 @@ impl World {
             latency: (Duration::from_micros(100), Duration::from_micros(2_000)),
             stalls: 0,
             slow_hatches: 0,
+            standby: 0,
             whims: Rng::new(seed ^ 0x0057_a7e5),
             passive_by_halves: false,
             seeds: None,
@@ -340,6 +343,7 @@ impl World {
             self.checks.on_life_over(name, host);
             if let Some(birth) = entry.birth {
                 self.checks.remembered.forget(birth, &entry.memory);
+                self.checks.remembered.on_life_over(birth, host);
             }
         }
         for parcel in entry.queue {

@@ -198,6 +198,12 @@ frames! {
     35 Gone(Life),
     /// What was listed is no longer run by the author.
     36 Ended(Ended),
+    /// A copy of a bird's state, for the nest that is next in the ring.
+    37 Checkpoint(Checkpoint),
+    /// The answer to `Checkpoint`.
+    38 Checkpointed(Checkpointed),
+    /// A copy that the receiver holds is of no more use.
+    39 Forget(Forget),
     /// Users' requests, for the owner of the names.
     42 Requests(Requests),
     /// The owner's answers.
@@ -490,6 +496,38 @@ pub struct Ended {
     /// What the life left for the one that goes on, if it ended because of that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Snapshot>,
+}
+
+/// See [`Frame::Checkpoint`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Whose state it is, with the fence that the life has.
+    pub life: Life,
+    /// Counts the checkpoints of the life.
+    pub number: u64,
+    /// The state.
+    pub snapshot: Snapshot,
+}
+
+/// See [`Frame::Checkpointed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpointed {
+    /// The bird's name.
+    pub name: BirdName,
+    /// The number of the checkpoint.
+    pub number: u64,
+    /// The author has no room for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
+/// See [`Frame::Forget`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forget {
+    /// Which bird, and the fence of a life: whatever is of that one, or of one before.
+    pub life: Life,
+    /// Of that very life only checkpoints up to this number.
+    pub number: u64,
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl Plot {
         match self.kind {
             None | Some(Kind::Rough) => true,
             Some(Kind::Smooth | Kind::Restless) => {
-                !["crashes", "partitions", "heals", "conflicts", "renewals"].contains(&deed)
+                !["crashes", "partitions", "heals", "conflicts", "renewals", "restored"]
+                    .contains(&deed)
             }
             Some(Kind::Thawing) => ["starts", "freezes"].contains(&deed),
             Some(Kind::Steady) => ["starts", "stops", "calls"].contains(&deed),

@@ -12,9 +12,10 @@ use anyhow::Context as _;
 use flock_actix::{Bird, Event, Events, Flock, Hatching, NestState, Outcomes};
 use flock_proto::Why;
 use flock_tests::diary;
+use flock_tests::keeper::{self, Keeper};
 use flock_tests::protocol::{
-    Answered, Bulk, Command, Hatchings, Hello, Loaded, NestSeen, Orders, Question, Reply, Travels,
-    Voice,
+    Answered, Bulk, Command, Hatchings, Hello, Kept, Loaded, NestSeen, Orders, Question, Reply,
+    Travels, Voice,
 };
 use flock_tests::tallies::{self, each};
 use flock_tests::tally::{Tally, hatchings, now_us};
@@ -113,6 +114,7 @@ async fn serve(
         .seeds(orders.seeds)
         .species::<Singer>()
         .species::<Tally>()
+        .species::<Keeper>()
         .weight(orders.weight)
         .form_after(form_after);
     builder = if orders.is_later {
@@ -221,6 +223,7 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
             state.quiet.store(true, Ordering::Release);
             json!(total(&mut *state.loads.lock().await).await)
         }
+        Command::Keep { names, span } => json!(keep_each(flock, names, span).await),
         Command::Lives => json!(ALIVE.load(Ordering::Relaxed)),
         Command::Local => json!(texts(flock.local_birds().await)),
         Command::Birds => {
@@ -367,6 +370,29 @@ async fn total(loads: &mut JoinSet<Loaded>) -> Loaded {
         }
     }
     total
+}
+
+/// Has each of these keepers keep one thing after the other.
+async fn keep_each(flock: &Flock, names: Vec<String>, span: Duration) -> BTreeMap<String, Kept> {
+    let mut all = JoinSet::new();
+    for name in names {
+        let flock = flock.clone();
+        all.spawn(async move {
+            let begun = Instant::now();
+            let mut kept = Kept::default();
+            let Ok((bird, _)) = flock.start_or_get::<Keeper>(&name, ()).await else {
+                return (name, kept);
+            };
+            while kept.told == 0 || begun.elapsed() < span {
+                kept.asked += 1;
+                if let Ok(Ok(count)) = bird.send(keeper::Keep).await {
+                    (kept.told, kept.last) = (kept.told + 1, count);
+                }
+            }
+            (name, kept)
+        });
+    }
+    all.join_all().await.into_iter().collect()
 }
 
 /// All birds that the flock has, a page after the other.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::Checks;
-use crate::sim::memory::{LifeKey, Memory};
+use crate::sim::host::Host;
+use crate::sim::memory::{LifeKey, Memory, Taken};
 use crate::sim::world::World;
-use crate::{BirdName, Dot, Why};
+use crate::{BirdName, Dot, Nest, NestId, Why};
 
 /// What each bird, by its birth, is to remember: what its lives have handled, as long as none of those that
 /// remember it crashed.
@@ -15,6 +16,17 @@ use crate::{BirdName, Dot, Why};
 pub(in crate::sim) struct Remembered {
     numbers: BTreeMap<Dot, BTreeSet<u64>>,
     given_up: BTreeSet<Dot>,
+    /// What another nest holds of a bird, as the bird was told.
+    held: BTreeMap<Dot, Held>,
+    /// Which bird each life was of.
+    births: BTreeMap<(BirdName, LifeKey), Dot>,
+}
+
+#[derive(Debug)]
+struct Held {
+    runner: usize,
+    holder: usize,
+    numbers: BTreeSet<u64>,
 }
 
 impl Remembered {
@@ -39,6 +51,22 @@ impl Remembered {
         }
     }
 
+    /// A bird was told that its state is held elsewhere.
+    pub(in crate::sim) fn on_held(
+        &mut self,
+        birth: Dot,
+        runner: usize,
+        holder: usize,
+        numbers: BTreeSet<u64>,
+    ) {
+        self.held.insert(birth, Held { runner, holder, numbers });
+    }
+
+    /// The life is over, and not by the death of its nest: what was held of it may go.
+    pub(in crate::sim) fn on_life_over(&mut self, birth: Dot, host: usize) {
+        self.held.retain(|of, held| *of != birth || held.runner != host);
+    }
+
     fn lacks(&self, birth: Dot, memory: &Memory) -> Option<u64> {
         let known: BTreeSet<u64> = memory.numbers().collect();
         self.numbers.get(&birth)?.difference(&known).next().copied()
@@ -48,7 +76,8 @@ impl Remembered {
 impl Checks {
     /// All is at rest, and was looked at.
     pub(super) fn calm_states(&mut self) {
-        self.remembered = Remembered::default();
+        let Remembered { held, births, .. } = std::mem::take(&mut self.remembered);
+        self.remembered = Remembered { held, births, ..Remembered::default() };
     }
 }
 
@@ -57,12 +86,21 @@ impl World {
     pub(in crate::sim) fn on_inheritance(
         &mut self,
         name: &BirdName,
-        life: LifeKey,
+        (life, birth): (LifeKey, Dot),
         snapshot: Option<Bytes>,
         merges: Vec<Bytes>,
     ) -> Memory {
+        self.checks.remembered.births.insert((name.clone(), life), birth);
         let mut memory = Memory::of(life);
         if let Some(before) = snapshot.and_then(|bytes| Memory::decode(&bytes)) {
+            if before.is_checkpoint() {
+                *self.events.entry("restored").or_default() += 1;
+            }
+            // I17: nobody begins as another bird, which had the name before.
+            let of = self.checks.remembered.births.get(&(name.clone(), before.life()));
+            if of.is_some_and(|of| *of != birth) {
+                self.checks.fail("I17", format!("{name} goes on as another bird of its name"));
+            }
             memory = before.passed_on(life);
         }
         for bytes in merges {
@@ -73,8 +111,12 @@ impl World {
 
     /// I17: what another life left is taken in once.
     pub(in crate::sim) fn take_in(&mut self, name: &BirdName, memory: &mut Memory, bytes: &[u8]) {
-        let fresh = Memory::decode(bytes).is_some_and(|other| memory.merge(other));
-        if !fresh {
+        let taken = Memory::decode(bytes).map(|other| memory.merge(other));
+        // Beyond a cut two lives may go on from one checkpoint.
+        if taken == Some(Taken::Partly) && self.checks.torn {
+            return;
+        }
+        if taken != Some(Taken::Fresh) {
             self.checks.fail("I17", format!("{name} takes in twice what one life left"));
         }
     }
@@ -106,6 +148,8 @@ impl World {
     /// A host is gone: what nobody else holds is lost.
     pub(in crate::sim) fn forget_states_of(&mut self, host: usize) {
         let dead = self.hosts[host].id();
+        let others = self.hosts.iter().filter_map(Host::id).filter(|id| Some(*id) != dead);
+        let alive: BTreeSet<NestId> = others.collect();
         let mut held = BTreeMap::<Dot, BTreeSet<u64>>::new();
         for (_, other) in self.hosts.iter().enumerate().filter(|(other, _)| *other != host) {
             let lives = other.body.table.values().filter(|entry| entry.state.lives());
@@ -114,16 +158,27 @@ impl World {
                     held.entry(birth).or_default().extend(entry.memory.numbers());
                 }
             }
-            let nest = other.nest.iter();
-            for (birth, state) in nest.flat_map(|nest| nest.states_on_the_way(dead)) {
+            let states = |nest: &Nest| {
+                let copies = nest.copies_of_lost(&alive);
+                nest.states_on_the_way(dead).into_iter().chain(copies).collect::<Vec<_>>()
+            };
+            for (birth, state) in other.nest.iter().flat_map(states) {
                 if let Some(memory) = Memory::decode(&state) {
                     held.entry(birth).or_default().extend(memory.numbers());
                 }
             }
         }
-        for (birth, numbers) in &mut self.checks.remembered.numbers {
-            let held = held.get(birth);
-            numbers.retain(|number| held.is_some_and(|held| held.contains(number)));
+        let torn = self.checks.torn;
+        let Remembered { numbers, held: copies, .. } = &mut self.checks.remembered;
+        // What a bird was told to be held elsewhere is, whatever its nest's end; as long as all see who
+        // lives, and the other nest does.
+        copies.retain(|_, copy| copy.holder != host && !torn);
+        for (birth, numbers) in numbers {
+            let copy = copies.get(birth).filter(|copy| copy.runner == host);
+            let known = held.get(birth).into_iter().chain(copy.map(|copy| &copy.numbers));
+            let known: Vec<_> = known.collect();
+            numbers.retain(|number| known.iter().any(|known| known.contains(number)));
         }
+        copies.retain(|_, copy| copy.runner != host);
     }
 }

@@ -124,6 +124,11 @@ mod hunt {
             | Bug::MergedTwice
             | Bug::LostMerges
             | Bug::ForgottenUnborn
+            | Bug::OldCopies
+            | Bug::ForgottenCopies
+            | Bug::EarlyForget
+            | Bug::CheckpointsAsEnds
+            | Bug::StoppedCopies
             | Bug::ForgottenCalls => Kind::Rough,
             Bug::DeniedBirths => Kind::Thawing,
             _ => Kind::Restless,
