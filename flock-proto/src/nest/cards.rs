@@ -92,7 +92,8 @@ impl Nest {
                 self.on_called();
             }
             self.members_changed |= is_new;
-            if is_new && !is_joining {
+            // Also of one that was waited for because nothing was known of it.
+            if is_new && (!is_joining || self.waits_for == Some(id)) {
                 self.look_who_is_up();
             }
             of_lost |= is_new && self.registry.vector().is_retired(id);

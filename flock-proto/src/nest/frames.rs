@@ -77,6 +77,8 @@ impl Nest {
         let result = act(&mut self.swim, self.now, &mut out);
         if self.swim.take_changed() {
             self.members_changed = true;
+            // A nest may be alive now that is up by its card.
+            self.look_who_is_up();
             self.all_known = false;
             self.look_who_is_up();
         }
