@@ -372,18 +372,17 @@ impl Nest {
         Some(Before { fence, crashes, carried, givers })
     }
 
-    /// Sends offers back that reached the wrong nest. The offer of a nest that is gone is the last
-    /// copy there is: it is kept and moved on.
+    /// Sends offers back that reached the wrong nest. The offer of a nest that seems to be gone may be the
+    /// last copy there is: it is kept and moved on. That nest is answered all the same: should it live, it
+    /// would wait for ever.
     pub(super) fn refuse_offers(&mut self, name: &BirdName) {
         let Some(offers) = self.offers.remove(name) else { return };
         let view = self.view.fingerprint();
         for (from, offer) in offers {
-            // Also where the copy here is of no use: it may live, and would wait for the answer.
+            let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
+            self.send(from, &Frame::Refused(Refused { life, view }));
             let has_another = self.snaps.contains_key(name) || self.birds.contains_key(name);
-            if self.view.member(from).is_some() || has_another {
-                let life = Life { name: name.clone(), birth: offer.birth, fence: offer.fence };
-                self.send(from, &Frame::Refused(Refused { life, view }));
-            } else {
+            if self.view.member(from).is_none() && !has_another {
                 let Offer { birth, fence, crashes, carried } = offer;
                 let snap = Snap { birth, fence, crashes, carried, sent_to: None };
                 self.snaps.insert(name.clone(), snap);
