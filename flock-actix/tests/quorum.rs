@@ -127,5 +127,6 @@ async fn a_quorum_is_as_many_as_are_said() {
     let start = flock.nest(0).start::<Counter>("bird", 0).await;
     assert!(matches!(start, Err(RequestError::NoQuorum)), "{start:?}");
     flock.start_nest("nest-1").await;
+    flock.nest(0).ready(2, PATIENCE).await.expect("two are there");
     flock.nest(0).start::<Counter>("bird", 0).deadline(PATIENCE).await.expect("it starts");
 }

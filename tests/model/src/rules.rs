@@ -96,7 +96,6 @@ rules! {
     /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
     KeepOrphans,
     /// An offer that can't be taken is refused also where its giver isn't in the view: it may live, and wait.
-    /// (The core doesn't follow this one: see `docs/testing.md`.)
     RefuseAll,
     /// What was accepted is remembered: an offer that comes again gets the same answer.
     /// (Not shown to be needed in any configuration that was tried: see `docs/testing.md`.)
@@ -133,7 +132,6 @@ rules! {
     ClaimCopies,
     /// An answer that is given again is claimed again: the asker may have granted another nest to decide, which
     /// then didn't own the name any more.
-    /// (The core doesn't follow this one: see `docs/testing.md`.)
     ClaimAnswers,
     /// What was answered is remembered, and not done again.
     RememberAnswers,
@@ -158,7 +156,6 @@ rules! {
     LeaveStates,
     /// A seal takes the place of ends that came before it and don't count yet, but not of states that came
     /// with them.
-    /// (The core doesn't follow this one: see `docs/testing.md`.)
     SealsKeepStates,
     /// What another life left is merged into the one that goes on.
     MergeStates,
