@@ -67,6 +67,15 @@ impl Memory {
         self.lives.values().flat_map(|known| &known.numbers).copied()
     }
 
+    /// The life that has it, and those before of which it knows.
+    pub(super) fn known_lives(&self) -> impl Iterator<Item = LifeKey> {
+        self.lives.keys().copied().chain([self.life])
+    }
+
+    pub(super) fn knows(&self, life: LifeKey) -> bool {
+        self.life == life || self.lives.contains_key(&life)
+    }
+
     /// The next life goes on from it.
     pub(super) fn passed_on(self, life: LifeKey) -> Self {
         let mut lives = self.lives;

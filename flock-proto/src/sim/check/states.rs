@@ -20,6 +20,8 @@ pub(in crate::sim) struct Remembered {
     held: BTreeMap<Dot, Held>,
     /// Which bird each life was of.
     births: BTreeMap<(BirdName, LifeKey), Dot>,
+    /// Lives from a checkpoint of which others went on beyond a cut.
+    forked: BTreeSet<(BirdName, LifeKey)>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,13 @@ impl Remembered {
         self.held.retain(|of, held| *of != birth || held.runner != host);
     }
 
+    /// Whether both go back to a life that went on twice. The copies that each side had may outlive the cut
+    /// by far, where the bird gives no state that has both.
+    fn share_a_fork(&self, name: &BirdName, one: &Memory, other: &Memory) -> bool {
+        let mut both = one.known_lives().filter(|life| other.knows(*life));
+        both.any(|life| self.forked.contains(&(name.clone(), life)))
+    }
+
     fn lacks(&self, birth: Dot, memory: &Memory) -> Option<u64> {
         let known: BTreeSet<u64> = memory.numbers().collect();
         self.numbers.get(&birth)?.difference(&known).next().copied()
@@ -76,8 +85,8 @@ impl Remembered {
 impl Checks {
     /// All is at rest, and was looked at.
     pub(super) fn calm_states(&mut self) {
-        let Remembered { held, births, .. } = std::mem::take(&mut self.remembered);
-        self.remembered = Remembered { held, births, ..Remembered::default() };
+        let Remembered { held, births, forked, .. } = std::mem::take(&mut self.remembered);
+        self.remembered = Remembered { held, births, forked, ..Remembered::default() };
     }
 }
 
@@ -95,6 +104,9 @@ impl World {
         if let Some(before) = snapshot.and_then(|bytes| Memory::decode(&bytes)) {
             if before.is_checkpoint() {
                 *self.events.entry("restored").or_default() += 1;
+                if self.checks.torn {
+                    self.checks.remembered.forked.insert((name.clone(), before.life()));
+                }
             }
             // I17: nobody begins as another bird, which had the name before.
             let of = self.checks.remembered.births.get(&(name.clone(), before.life()));
@@ -111,9 +123,12 @@ impl World {
 
     /// I17: what another life left is taken in once.
     pub(in crate::sim) fn take_in(&mut self, name: &BirdName, memory: &mut Memory, bytes: &[u8]) {
-        let taken = Memory::decode(bytes).map(|other| memory.merge(other));
+        let other = Memory::decode(bytes);
+        let share = |other: &Memory| self.checks.remembered.share_a_fork(name, memory, other);
+        let forked = self.checks.torn || other.as_ref().is_some_and(share);
+        let taken = other.map(|other| memory.merge(other));
         // Beyond a cut two lives may go on from one checkpoint.
-        if taken == Some(Taken::Partly) && self.checks.torn {
+        if taken == Some(Taken::Partly) && forked {
             return;
         }
         if taken != Some(Taken::Fresh) {
