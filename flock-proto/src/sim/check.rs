@@ -100,6 +100,8 @@ pub(super) struct Checks {
     entered: BTreeMap<usize, (Fingerprint, Time)>,
     /// Since when each host has each of the others in its view, without a break.
     sees: BTreeMap<usize, BTreeMap<usize, Time>>,
+    /// Whom each host has had in its view, or those whom it met there before it came.
+    met: BTreeMap<usize, BTreeSet<NestId>>,
     /// Since when each host's nest is up.
     up: BTreeMap<usize, Time>,
     /// When each nest was last seen settled in a view.
@@ -145,6 +147,7 @@ impl Default for Checks {
             owners: BTreeMap::new(),
             entered: BTreeMap::new(),
             sees: BTreeMap::new(),
+            met: BTreeMap::new(),
             up: BTreeMap::new(),
             settled: BTreeMap::new(),
             settled_now: Vec::new(),
@@ -208,6 +211,7 @@ impl Checks {
         self.up.remove(&host);
         self.shares.remove(&host);
         self.sees.remove(&host);
+        self.met.remove(&host);
         for others in self.sees.values_mut() {
             others.remove(&host);
         }

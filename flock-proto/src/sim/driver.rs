@@ -112,6 +112,7 @@ impl World {
                 self.checks.on_view(host, before.as_deref(), &view);
                 self.check_up(host, before.as_deref(), &view);
                 self.check_share(host, before.as_deref(), &view);
+                self.on_met(host, before.as_deref(), &view);
                 // In larger worlds hundreds of views differ in joiners only, which aren't counted.
                 let same = before.as_ref().is_some_and(|it| it.fingerprint() == view.fingerprint());
                 if !same || self.hosts.len() <= FEW {

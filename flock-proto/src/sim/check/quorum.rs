@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::sim::world::World;
-use crate::{BirdName, Dot, NestId, Policy, Why};
+use crate::{BirdName, Dot, NestId, Policy, View, Why};
 
 /// A nest that was frozen so lately may not have seen yet that it is alone.
 const AWAKE: Duration = Duration::from_secs(15);
@@ -12,6 +12,21 @@ const AWAKE: Duration = Duration::from_secs(15);
 const STOPPING: Duration = Duration::from_secs(1);
 
 impl World {
+    /// A host has others in its view: whom these have met it is to know of, too.
+    pub(in crate::sim) fn on_met(&mut self, host: usize, before: Option<&View>, after: &View) {
+        if !self.wants_majority() {
+            return;
+        }
+        let mut met = self.checks.met.remove(&host).unwrap_or_default();
+        let is_new = |id: &NestId| before.is_none_or(|before| before.member(*id).is_none());
+        for id in after.ids().filter(is_new) {
+            met.insert(id);
+            let theirs = self.by_id.get(&id).and_then(|other| self.checks.met.get(other));
+            met.extend(theirs.into_iter().flatten());
+        }
+        self.checks.met.insert(host, met);
+    }
+
     fn wants_majority(&self) -> bool {
         self.config.policy == Policy::Majority
     }
@@ -34,10 +49,10 @@ impl World {
             return;
         }
         let others: Vec<usize> = self.checks.hosts_of(name);
-        let nest = self.hosts[host].nest.as_ref();
-        let has_met = |id: NestId| nest.is_some_and(|nest| nest.knows_nest(id));
+        let met = self.checks.met.get(&host);
+        let has_met = |id: NestId| met.is_some_and(|met| met.contains(&id));
         if !has_met(birth.origin) {
-            // Another flock's, which this one is just about to meet.
+            // Another flock's, which this one is just about to meet: what it wrote may come before itself.
             return;
         }
         let knows = |other: usize| self.hosts[other].id().is_some_and(has_met);
