@@ -164,6 +164,12 @@ impl Nest {
         self.quorum.lost
     }
 
+    /// Whether this nest has heard of that one.
+    #[cfg(feature = "sim")]
+    pub(crate) fn knows_nest(&self, id: NestId) -> bool {
+        self.roster.card(id).is_some()
+    }
+
     /// Too few nests are there for anything to be begun.
     pub(super) fn lacks_quorum(&self) -> bool {
         self.quorum.lost.is_some()

@@ -49,8 +49,11 @@ impl World {
             return;
         }
         let others: Vec<usize> = self.checks.hosts_of(name);
-        let met = self.checks.met.get(&host);
-        let has_met = |id: NestId| met.is_some_and(|met| met.contains(&id));
+        let (met, nest) = (self.checks.met.get(&host), self.hosts[host].nest.as_ref());
+        // What others met before it came, it counts if they told it so.
+        let has_met = |id: NestId| {
+            met.is_some_and(|met| met.contains(&id)) && nest.is_some_and(|nest| nest.knows_nest(id))
+        };
         if !has_met(birth.origin) {
             // Another flock's, which this one is just about to meet: what it wrote may come before itself.
             return;
