@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a call may take.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A parcel that can go nowhere waits so long.
 const PARK: Duration = Duration::from_millis(20);

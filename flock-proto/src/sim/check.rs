@@ -59,6 +59,10 @@ pub(super) struct Checks {
     died: Time,
     /// When each host was last frozen until.
     thawed: BTreeMap<usize, Time>,
+    /// When the path between two hosts was last cut, round which others see both.
+    muted: Time,
+    /// When a life of each name last began that takes long to hatch.
+    hatches_slowly: BTreeMap<BirdName, Time>,
     /// Clocks differ by more than they should: fences don't grow across a crash.
     pub(super) skewed: bool,
     /// Since all was last at rest, nests may have held others for dead that lived.
@@ -125,6 +129,8 @@ impl Default for Checks {
             disturbed: START,
             died: Time::default(),
             thawed: BTreeMap::new(),
+            muted: Time::default(),
+            hatches_slowly: BTreeMap::new(),
             skewed: false,
             torn: false,
             renewed: false,
@@ -196,6 +202,16 @@ impl Checks {
     pub(super) fn on_freeze(&mut self, host: usize, until: Time) {
         self.disturbed = until;
         self.thawed.insert(host, until);
+    }
+
+    /// What two hosts say to each other is lost until they notice that.
+    pub(super) const fn on_mute(&mut self, now: Time) {
+        self.disturbed = self.now;
+        self.muted = now;
+    }
+
+    pub(super) fn on_slow_hatch(&mut self, name: &BirdName, now: Time) {
+        self.hatches_slowly.insert(name.clone(), now);
     }
 
     pub(super) fn on_leave(&mut self, host: usize, now: Time) {

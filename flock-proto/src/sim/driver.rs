@@ -289,6 +289,7 @@ impl World {
         let mut delay = Duration::from_millis(1 + self.rng.below(30));
         if self.slow_hatches > 0 && self.whims.one_in(self.slow_hatches) {
             delay += Duration::from_millis(self.whims.below(2_000));
+            self.checks.on_slow_hatch(&name, self.now);
         }
         self.later(delay, host, Later::Hatched(name, fence, why, ok));
     }

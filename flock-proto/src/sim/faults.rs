@@ -61,7 +61,7 @@ impl World {
     pub fn cut_pair(&mut self, a: usize, b: usize) {
         self.net.cut(a, b);
         self.net.cut(b, a);
-        self.checks.on_disturbance();
+        self.checks.on_mute(self.now);
     }
 
     /// A firewall that comes up between two hosts: it breaks their links and refuses new ones. Others
