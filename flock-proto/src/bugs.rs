@@ -104,10 +104,6 @@ bugs! {
     HastyTakeOver "hasty-take-over" "I19",
     /// A nest that finds enough others again takes over at once.
     HastyReturn "hasty-return" "I19",
-    /// Nests that join too few make them enough.
-    PackedQuorum "packed-quorum" "I19",
-    /// A bird is hatched that a nest brings which is about to come into view.
-    HastyReunion "hasty-reunion" "I19",
     /// A bird that moves leaves its state behind.
     ForgottenStates "forgotten-states" "I17",
     /// A bird that moves on before it hatched has lost what it was to go on from.

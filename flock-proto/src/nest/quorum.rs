@@ -90,7 +90,7 @@ impl Nest {
         self.count_nests();
         let Quorum { counted, present, .. } = &self.quorum;
         let was_there = self.roster.card(joiner).is_some_and(|card| counted.contains(&card.name));
-        was_there || present * 2 > counted.len() || planted(Bug::PackedQuorum)
+        was_there || present * 2 > counted.len()
     }
 
     /// Follows every change of the view.
