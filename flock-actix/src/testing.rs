@@ -153,6 +153,24 @@ impl TestFlock {
         self.eventually(PATIENCE, agreed).await;
     }
 
+    /// Resolves when so many birds live, and each has one life.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub async fn one_life_each(&self, birds: usize, deadline: Duration) {
+        let one_each = || async {
+            let mut all = Vec::new();
+            for nest in self.nests() {
+                all.extend(nest.local_birds().await);
+            }
+            all.sort();
+            let lives = all.len();
+            all.dedup();
+            lives == birds && all.len() == birds
+        };
+        self.eventually(deadline, one_each).await;
+    }
+
     /// Resolves when `true_at_last` says so.
     ///
     /// # Panics

@@ -17,21 +17,6 @@ async fn cut_off_nest_0(flock: &TestFlock) {
     flock.eventually(PATIENCE, noticed).await;
 }
 
-/// Resolves when each of so many birds has one life.
-async fn one_life_each(flock: &TestFlock, birds: usize) {
-    let one_each = || async {
-        let mut all = Vec::new();
-        for nest in flock.nests() {
-            all.extend(nest.local_birds().await);
-        }
-        all.sort();
-        let lives = all.len();
-        all.dedup();
-        lives == birds && all.len() == birds
-    };
-    flock.eventually(PATIENCE, one_each).await;
-}
-
 #[tokio::test]
 async fn each_side_of_a_cut_runs_one_life_of_every_bird_and_one_is_left_after_the_heal() {
     let flock = counters(3).await;
@@ -53,7 +38,7 @@ async fn each_side_of_a_cut_runs_one_life_of_every_bird_and_one_is_left_after_th
     assert!(both_sides().await, "calls change nothing of it");
     flock.heal();
     flock.agree().await;
-    one_life_each(&flock, 60).await;
+    flock.one_life_each(60, PATIENCE).await;
     for name in &birds {
         let mut told = Vec::new();
         for nest in flock.nests() {
@@ -84,7 +69,7 @@ async fn the_life_that_is_left_after_a_heal_has_a_fence_above_both() {
     }
     flock.heal();
     flock.agree().await;
-    one_life_each(&flock, 30).await;
+    flock.one_life_each(30, PATIENCE).await;
     for (name, before) in birds.iter().zip(before) {
         let fence = || async {
             let life = counter(flock.nest(2), name).send(Tell).await;
@@ -122,7 +107,7 @@ async fn starts_and_stops_take_effect_on_their_side_at_once_and_everywhere_after
     }
     flock.heal();
     flock.agree().await;
-    one_life_each(&flock, 16).await;
+    flock.one_life_each(16, PATIENCE).await;
     for nest in flock.nests() {
         assert_eq!(nest.count().await, 16);
         for name in stopped_on_a.iter().chain(stopped_on_b) {
@@ -149,7 +134,7 @@ async fn one_name_started_on_both_sides_has_one_winner_everywhere_and_events_nam
     let mut events: Vec<_> = flock.nests().map(|nest| nest.events()).collect();
     flock.heal();
     flock.agree().await;
-    one_life_each(&flock, 8).await;
+    flock.one_life_each(8, PATIENCE).await;
     for name in &birds {
         let mut totals = Vec::new();
         for nest in flock.nests() {
@@ -188,7 +173,7 @@ async fn a_watcher_of_the_loser_is_told_or_keeps_watching_the_winner() {
     flock.nest(1).start::<Counter>("robin", 2000).await.expect("and on the other");
     flock.heal();
     flock.agree().await;
-    one_life_each(&flock, 1).await;
+    flock.one_life_each(1, PATIENCE).await;
     let nest = flock.nest(2).clone();
     let watch = tokio::spawn(async move { nest.watch("robin").await });
     flock.nest(0).stop("robin").await.expect("it stops");
@@ -255,6 +240,6 @@ async fn an_isolated_nest_comes_back_after_two_cuts_in_a_row() {
         cut_off_nest_0(&flock).await;
         flock.heal();
         flock.agree().await;
-        one_life_each(&flock, 30).await;
+        flock.one_life_each(30, PATIENCE).await;
     }
 }

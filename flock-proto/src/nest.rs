@@ -9,6 +9,8 @@
 //! - `nest/joining.rs`: the way from `Joining` to `Up`, leaving.
 //! - `nest/views.rs`: from members to views.
 //! - `nest/balance.rs`: who takes its share of the names, and when; how many birds move at a time.
+//! - `nest/quorum.rs`: whether enough nests are there.
+//! - `nest/missing.rs`: nests out of sight that may live on.
 //! - `nest/seals.rs`: seals, and who is settled.
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
@@ -562,6 +564,7 @@ impl Nest {
             self.refresh_view();
         }
         self.check_quorum();
+        self.check_missing();
         self.check_settled();
         self.look_at_gained();
         self.call_up();

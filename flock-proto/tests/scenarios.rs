@@ -48,19 +48,24 @@ fn i2_a_join_moves_birds_to_the_newcomer_only() {
     }
 }
 
+/// A nest leaves, and has handed over all that it had.
+fn leave_with_all(world: &mut World, host: usize, seed: u64) {
+    let req = world.leave(host);
+    world.run(Duration::from_secs(10));
+    let left = world.answers.get(&req);
+    assert!(
+        matches!(left, Some(Answer::Left { left_behind }) if left_behind.is_empty()),
+        "seed {seed}: {left:?}"
+    );
+}
+
 #[test]
 fn i2_a_leave_moves_the_leavers_birds_only() {
     let birds = names(60);
     for seed in 1..=MANY {
         let mut world = flock(seed, 4, &birds);
         let before = homes(&world);
-        let req = world.leave(2);
-        world.run(Duration::from_secs(10));
-        let left = world.answers.get(&req);
-        assert!(
-            matches!(left, Some(Answer::Left { left_behind }) if left_behind.is_empty()),
-            "seed {seed}: {left:?}"
-        );
+        leave_with_all(&mut world, 2, seed);
         assert_eq!(world.broken(), None, "seed {seed}");
         let after = homes(&world);
         assert_eq!(after.len(), birds.len(), "seed {seed}");
@@ -80,13 +85,7 @@ fn states_that_wait_for_their_way_to_one_nest_hold_up_no_bird_that_goes_to_anoth
         let config = Config { depart_bytes: 1, ..Config::default() };
         let mut world = flock_on(World::with(seed, config), 4, &birds);
         call_all(&mut world, &birds, &[0], seed);
-        let req = world.leave(2);
-        world.run(Duration::from_secs(10));
-        let left = world.answers.get(&req);
-        assert!(
-            matches!(left, Some(Answer::Left { left_behind }) if left_behind.is_empty()),
-            "seed {seed}: {left:?}"
-        );
+        leave_with_all(&mut world, 2, seed);
         assert_eq!(world.broken(), None, "seed {seed}");
         assert_eq!(homes(&world).len(), birds.len(), "seed {seed}");
     }

@@ -135,21 +135,6 @@ impl Clerk {
     }
 }
 
-/// Resolves when each bird has one life, and fences in the store grew since, where they had to.
-async fn one_life_each(flock: &TestFlock) {
-    let one_each = || async {
-        let mut all = Vec::new();
-        for nest in flock.nests() {
-            all.extend(nest.local_birds().await);
-        }
-        all.sort();
-        let lives = all.len();
-        all.dedup();
-        lives == BIRDS && all.len() == BIRDS
-    };
-    flock.eventually(PATIENCE, one_each).await;
-}
-
 #[tokio::test]
 async fn a_fence_guards_a_store_through_moves_crashes_deaths_and_heals() {
     let path = std::env::temp_dir().join(format!("flock-fence-{}.sqlite", std::process::id()));
@@ -176,7 +161,7 @@ async fn a_fence_guards_a_store_through_moves_crashes_deaths_and_heals() {
     // Moves: a nest comes.
     flock.start_nest("nest-2").await;
     flock.agree().await;
-    one_life_each(&flock).await;
+    flock.one_life_each(BIRDS, PATIENCE).await;
     let moved: Vec<String> =
         flock.nest(2).local_birds().await.iter().map(ToString::to_string).collect();
     assert!(!moved.is_empty());
@@ -192,7 +177,7 @@ async fn a_fence_guards_a_store_through_moves_crashes_deaths_and_heals() {
         flock.nest(1).local_birds().await.iter().map(ToString::to_string).collect();
     flock.kill(1).await;
     flock.agree().await;
-    one_life_each(&flock).await;
+    flock.one_life_each(BIRDS, PATIENCE).await;
     clerk.post_all(flock.nest(0)).await;
     let after = rows(&store);
     for name in &lost {
@@ -217,7 +202,7 @@ async fn a_fence_guards_a_store_through_moves_crashes_deaths_and_heals() {
     // The heal: the life that stays is above both, and may write.
     flock.heal();
     flock.agree().await;
-    one_life_each(&flock).await;
+    flock.one_life_each(BIRDS, PATIENCE).await;
     clerk.outdated = 0;
     clerk.post_all(flock.nest(0)).await;
     clerk.post_all(flock.nest(2)).await;

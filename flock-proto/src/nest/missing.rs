@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::{NestId, NestName, NestState, Policy, SpeciesId, Time, View};
+use crate::{Fingerprint, NestId, NestName, NestState, Policy, SpeciesId, Time, View};
 
 /// Nests that were up, and went out of sight not in good order.
 #[derive(Debug, Default)]
@@ -19,6 +19,9 @@ pub(super) struct Missing {
     nests: BTreeMap<NestId, OutOfSight>,
     /// For whom birds wait: by the policy, and by their species.
     waited_for: (usize, usize),
+    /// Cards and view by which that was found, and until when it is so; none: somebody was added.
+    found_by: Option<(u64, Fingerprint)>,
+    until: Time,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,7 @@ impl Nest {
                 let view = (!owed).then(|| before.clone());
                 let it = OutOfSight { since: self.now, name: member.name.clone(), view };
                 self.missing.nests.insert(member.id, it);
+                self.missing.found_by = None;
             }
         }
     }
@@ -65,6 +69,7 @@ impl Nest {
         let missed =
             missed.map(|card| (card.id, OutOfSight { since, name: card.name.clone(), view: None }));
         self.missing.nests.extend(missed);
+        self.missing.found_by = None;
     }
 
     /// Has birds looked at that waited for nests which aren't waited for any more.
@@ -73,6 +78,11 @@ impl Nest {
             return;
         }
         let (now, roster) = (self.now, &self.roster);
+        // Asked after each frame, and it looks at all members for each of them.
+        let by = Some((roster.digest(), self.view.fingerprint()));
+        if self.missing.found_by == by && now < self.missing.until {
+            return;
+        }
         // One that is back, under whatever number, lists what it runs.
         let view = &self.view;
         let is_back = |name: &NestName| {
@@ -88,6 +98,10 @@ impl Nest {
             |wait: Duration| self.missing.nests.values().filter(|it| now < it.since + wait).count();
         let now_for = (still(self.policy_wait()), still(self.config.clock_skew));
         let before = std::mem::replace(&mut self.missing.waited_for, now_for);
+        let waits = [self.policy_wait(), self.config.clock_skew];
+        let ends = self.missing.nests.values().flat_map(|it| waits.map(|wait| it.since + wait));
+        self.missing.until = ends.filter(|end| *end > now).min().unwrap_or(Time::NEVER);
+        self.missing.found_by = by;
         if now_for.0 < before.0 || now_for.1 < before.1 {
             self.look_at_everything();
         }
@@ -120,8 +134,6 @@ impl Nest {
     }
 
     pub(super) fn missing_deadline(&self) -> Time {
-        let waits = [self.policy_wait(), self.config.clock_skew];
-        let ends = self.missing.nests.values().flat_map(|it| waits.map(|wait| it.since + wait));
-        ends.filter(|end| *end > self.now).min().unwrap_or(Time::NEVER)
+        if self.missing.nests.is_empty() { Time::NEVER } else { self.missing.until }
     }
 }

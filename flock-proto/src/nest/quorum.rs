@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::Nest;
 use super::birds::Phase;
 use crate::bugs::{Bug, planted};
-use crate::{Answer, BirdName, Effect, Event, NestId, NestName, NestState, ReqId, Time, ring};
+use crate::{Answer, BirdName, Effect, Event, NestId, NestName, NestState, ReqId, Time};
 
 /// Which side of a partition goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,6 @@ impl Nest {
 
     /// Follows every change of the view.
     pub(super) fn check_quorum(&mut self) {
-        self.check_missing();
         if self.config.policy == Policy::Available || self.state == NestState::Joining {
             return;
         }
@@ -120,21 +119,6 @@ impl Nest {
             self.tell(Event::QuorumLost);
             self.look_at_all();
         }
-    }
-
-    /// Also at birds that nobody asks for, and that live nowhere.
-    pub(super) fn look_at_everything(&mut self) {
-        self.look_at_all();
-        self.unseen.extend(ring::Arc::whole().ranges());
-    }
-
-    fn look_at_all(&mut self) {
-        self.dirty.extend(self.birds.keys().cloned());
-        self.dirty.extend(self.snaps.keys().cloned());
-        self.dirty.extend(self.offers.keys().cloned());
-        self.dirty.extend(self.wanted.iter().cloned());
-        self.dirty.extend(self.served_names.keys().cloned());
-        self.dirty.append(&mut self.on_hold);
     }
 
     /// Somebody knows that this nest is dead for good: it isn't counted any more.

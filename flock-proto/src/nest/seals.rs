@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::Nest;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Ended, Frame, Listed, Listing, Ready, Seal};
-use crate::{Fingerprint, NestId, NestState};
+use crate::{Fingerprint, NestId, NestState, ring};
 
 /// A listing of more parts than these is taken for nonsense, lest it fill the memory: 16 million names.
 const MAX_PARTS: u32 = 4096;
@@ -322,13 +322,26 @@ impl Nest {
         }
     }
 
-    fn settled_now(&mut self) {
+    /// Has names looked at of which no life is here, but something that waits.
+    pub(super) fn settled_now(&mut self) {
         self.dirty.extend(self.listed.keys().cloned());
         self.dirty.extend(self.offers.keys().cloned());
         self.dirty.extend(self.snaps.keys().cloned());
         self.dirty.extend(self.wanted.iter().cloned());
         self.dirty.extend(self.served_names.keys().cloned());
         self.dirty.append(&mut self.on_hold);
+    }
+
+    /// The same, and the lives that are here.
+    pub(super) fn look_at_all(&mut self) {
+        self.dirty.extend(self.birds.keys().cloned());
+        self.settled_now();
+    }
+
+    /// Also birds that nobody asks for, and that live nowhere.
+    pub(super) fn look_at_everything(&mut self) {
+        self.look_at_all();
+        self.unseen.extend(ring::Arc::whole().ranges());
     }
 
     fn tell_ready(&mut self, view: Fingerprint) {

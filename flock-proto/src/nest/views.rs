@@ -208,14 +208,9 @@ impl Nest {
         }
         // What others listed for arcs that are no longer ours is not ours to wait for.
         self.listed.retain(|name, _| view.owner(name.hash64()) == Some(self.id));
-        self.dirty.extend(self.birds.keys().cloned());
-        self.dirty.extend(self.snaps.keys().cloned());
-        self.dirty.extend(self.offers.keys().cloned());
-        self.dirty.extend(self.wanted.iter().cloned());
-        self.dirty.extend(self.routed.keys().cloned());
-        self.dirty.extend(self.served_names.keys().cloned());
         // Whom they waited for may be gone, or they may belong to others now.
-        self.dirty.append(&mut self.on_hold);
+        self.look_at_all();
+        self.dirty.extend(self.routed.keys().cloned());
         // Before the seals, which list what is held: what goes back is listed by whom it goes to.
         let theirs = |name: &&crate::BirdName| view.owner(name.hash64()) != Some(self.id);
         for name in self.offers.keys().filter(theirs).cloned().collect::<Vec<_>>() {
