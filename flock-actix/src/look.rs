@@ -89,6 +89,10 @@ pub struct Counters {
     pub copies: u64,
     /// How many bytes they have.
     pub copy_bytes: u64,
+    /// How often something was written to the links for calls, casts and answers.
+    pub call_writes: u64,
+    /// The bytes of these writes. Under load a write takes many frames along.
+    pub call_bytes: u64,
 }
 
 impl fmt::Display for NestInfo {
@@ -152,7 +156,9 @@ impl Flock {
         let look = self.look(|nest| (nest.counters(), nest.copies())).await;
         let Some((mind, (copies, copy_bytes))) = look else { return Counters::default() };
         let links = self.core().and_then(|c| c.rest()).and_then(|rest| rest.links.upgrade());
-        let [skipped, bad, refused, crowded] = links.map(|l| l.counts.read()).unwrap_or_default();
+        let links = links.map(|links| (links.counts.read(), links.written.read()));
+        let ([skipped, bad, refused, crowded], [call_writes, call_bytes]) =
+            links.unwrap_or_default();
         let shared = self.shared();
         Counters {
             bad_frames: bad + mind.bad_frames + shared.bad_frames(),
@@ -166,6 +172,8 @@ impl Flock {
             repairs: mind.repairs,
             copies: copies as u64,
             copy_bytes: copy_bytes as u64,
+            call_writes,
+            call_bytes,
         }
     }
 

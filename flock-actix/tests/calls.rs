@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use flock_actix::{BirdRef, Call, CallError, Cast, Flock};
+use tokio::task::JoinSet;
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -103,6 +104,43 @@ async fn a_reference_is_written_as_its_name_and_is_unbound_when_read_outside_a_f
     let loose: BirdRef<Counter> = rmp_serde::from_slice(&written).expect("it is read");
     assert!(!loose.is_bound());
     assert_eq!(loose.send(Add(1)).await, Err(CallError::Unbound));
+}
+
+/// If frames left only once all callers have sent theirs and wait, each end would have nothing to do
+/// while the other works.
+#[tokio::test]
+async fn many_callers_do_not_make_both_ends_work_in_turn() {
+    const CALLERS: usize = 256;
+    const CALLS: usize = 50;
+    let flock = counters(2).await;
+    let birds = names("bird", 600);
+    start_all(flock.nest(0), &birds).await;
+    let there = flock.nest(1).local_birds().await;
+    let there: Vec<_> = there.iter().map(|bird| counter(flock.nest(0), bird.as_str())).collect();
+    assert!(there.len() >= 100, "{} of 600", there.len());
+    // So that the link is open.
+    assert_eq!(there[0].send(Add(1)).await, Ok(1));
+
+    let written = async || {
+        let (asks, answers) = (flock.nest(0).counters().await, flock.nest(1).counters().await);
+        [("calls", asks.call_writes), ("answers", answers.call_writes)]
+    };
+    let before = written().await;
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let bird = there[caller % there.len()].clone();
+        callers.spawn(async move {
+            for _ in 0..CALLS {
+                bird.send(Add(1)).await.expect("an answer");
+            }
+        });
+    }
+    callers.join_all().await;
+    for ((what, before), (_, after)) in before.into_iter().zip(written().await) {
+        let frames = CALLERS * CALLS / (after - before) as usize;
+        println!("{frames} {what} in each write");
+        assert!(frames <= CALLERS / 2, "{frames} {what} in each write, of {CALLERS} under way");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::frame::{Cut, Kind};
 use super::hello::{Hello, Identity, LinkKind};
-use super::out::NotTaken;
+use super::out::{NotTaken, Out, Written};
 use super::pipe::{Pipe, ReadEnd};
 use super::{ControlSink, Counts, Cutter, count, lock};
 use crate::data_link::{self, DataLink, DataSink, LinkId};
@@ -84,6 +84,8 @@ pub(crate) struct Links {
     outgoing: ArcSwap<BTreeMap<NestId, Arc<Pipe>>>,
     pub(super) open: Mutex<Open>,
     pub(crate) counts: Counts,
+    /// What went over data links.
+    pub(crate) written: Arc<Written>,
     next: AtomicU64,
     this: std::sync::Weak<Self>,
 }
@@ -121,6 +123,7 @@ impl Links {
             outgoing: ArcSwap::default(),
             open: Mutex::default(),
             counts: Counts::default(),
+            written: Arc::default(),
             next: AtomicU64::new(1),
             this: this.clone(),
         })
@@ -259,12 +262,12 @@ impl Links {
     }
 
     fn pipe_to(&self, peer: Peer, kind: LinkKind, dialled: bool) -> Arc<Pipe> {
-        let limit = match kind {
-            LinkKind::Control => self.plan.control_limit,
-            LinkKind::Data => self.plan.data_limit,
+        let out = match kind {
+            LinkKind::Control => Out::new(self.plan.control_limit, Arc::default()),
+            LinkKind::Data => Out::new(self.plan.data_limit, self.written.clone()),
         };
         let (id, cutter) = (LinkId(self.fresh_number()), self.cutter.clone());
-        Pipe::new(id, peer, kind, dialled, limit, cutter, self.plan.wall)
+        Pipe::new(id, peer, kind, dialled, out, cutter, self.plan.wall)
     }
 
     /// A number that this nest has not used before.

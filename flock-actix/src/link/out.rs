@@ -6,7 +6,7 @@
 //! ends run in lockstep.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -28,11 +28,31 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
+/// What went over some links: how often, and how much.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    writes: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Written {
+    fn add(&self, bytes: usize) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Writes, and the bytes of all of them.
+    pub(crate) fn read(&self) -> [u64; 2] {
+        [&self.writes, &self.bytes].map(|n| n.load(Ordering::Relaxed))
+    }
+}
+
 /// Frames on their way out.
 #[derive(Debug)]
 pub(crate) struct Out {
     state: Mutex<State>,
     limit: usize,
+    written: Arc<Written>,
     /// Set while a sender found the link above its mark; cleared with a word to all who wait.
     high: AtomicBool,
     wake: Notify,
@@ -60,10 +80,12 @@ enum Phase {
 }
 
 impl Out {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// `written` counts what leaves.
+    pub(crate) fn new(limit: usize, written: Arc<Written>) -> Self {
         Self {
             state: Mutex::default(),
             limit,
+            written,
             high: AtomicBool::new(false),
             wake: Notify::new(),
             drained: Notify::new(),
@@ -88,7 +110,7 @@ impl Out {
         state.buffer.put_slice(head);
         state.buffer.put_slice(body);
         if may_write && state.buffer.len() >= EARLY && state.writing == 0 {
-            state.write_early();
+            state.write_early(&self.written);
         }
         let wake = was_empty && !state.buffer.is_empty();
         drop(state);
@@ -188,7 +210,10 @@ impl Out {
             while !batch.is_empty() {
                 pass().await;
                 match stream.try_write(&batch) {
-                    Ok(n) => torn = step(&mut batch, torn, n),
+                    Ok(n) => {
+                        self.written.add(n);
+                        torn = step(&mut batch, torn, n);
+                    }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
                     Err(e) => {
                         self.put_back(batch, torn);
@@ -234,9 +259,10 @@ impl Out {
 
 impl State {
     /// Writing from the appending thread; whatever goes wrong, the writer will see it, too.
-    fn write_early(&mut self) {
+    fn write_early(&mut self, written: &Written) {
         let Some(stream) = &self.stream else { return };
         if let Ok(n) = stream.try_write(&self.buffer) {
+            written.add(n);
             self.torn = step(&mut self.buffer, self.torn, n);
         }
     }
@@ -259,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_says_so_and_keeps_what_it_has() {
-        let out = Out::new(100);
+        let out = Out::new(100, Arc::default());
         assert_eq!(out.append(b"head", &[0; 60], true), Ok(()));
         assert_eq!(out.append(b"head", &[0; 60], true), Err(NotTaken::Full));
         assert!(out.is_high());
@@ -270,7 +296,7 @@ mod tests {
 
     #[test]
     fn one_frame_fits_however_large() {
-        let out = Out::new(100);
+        let out = Out::new(100, Arc::default());
         assert_eq!(out.append(&[], &[0; 5000], true), Ok(()));
     }
 
@@ -283,7 +309,7 @@ mod tests {
         }
         let torn = step(&mut buffer, 0, 5);
         assert_eq!(torn, 2);
-        let out = Out::new(100);
+        let out = Out::new(100, Arc::default());
         out.put_back(buffer, torn);
         assert_eq!(out.close().as_deref(), Some(&b"\x05\0\0\0defgh"[..]));
     }

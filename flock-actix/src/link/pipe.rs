@@ -55,7 +55,7 @@ impl Pipe {
         peer: Peer,
         kind: LinkKind,
         dialled: bool,
-        limit: usize,
+        out: Out,
         cutter: Arc<Cutter>,
         wall: Wall,
     ) -> Arc<Self> {
@@ -68,7 +68,7 @@ impl Pipe {
             opened,
             heard: AtomicU64::new(opened.as_micros()),
             wall,
-            out: Out::new(limit),
+            out,
             cutter,
             tasks: Mutex::default(),
         })
