@@ -19,9 +19,15 @@
 //! - `kill`: real processes are killed, and their birds live on.
 //! - `moves`: real processes join one that has all birds, whose states move with them.
 //! - `split`: a network of real processes is cut in two, and heals.
+//! - `calls`: calls and casts between two processes, beside plain connections.
+//! - `local`: calls within a thread, beside actix's own.
+//! - `idle`: birds that do nothing, and how fast they are started.
 
 pub mod bulk;
+mod calls;
+mod idle;
 mod kill;
+mod local;
 mod membership;
 mod model;
 mod moves;
@@ -69,10 +75,18 @@ const BENCHES: &[Bench] = &[
     moves::BENCH,
     rolling::BENCH,
     split::BENCH,
+    calls::BENCH,
+    local::BENCH,
+    idle::BENCH,
 ];
 
 /// The word behind which this program is a nest, for its own benches.
 pub const AS_NEST: &str = "nest-under-test";
+
+/// Plays a part in one of its own benches, if this word is the name of one.
+pub fn play(word: &str) -> Option<anyhow::Result<()>> {
+    calls::play(word)
+}
 
 /// So many nests on the loopback, each this very program in a process of its own, once each sees
 /// all of them up.

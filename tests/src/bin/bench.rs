@@ -22,5 +22,14 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Some(played) = words.first().and_then(|word| flock_tests::bench::play(word)) {
+        return match played {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("{}: {e:#}", words.concat());
+                ExitCode::FAILURE
+            }
+        };
+    }
     flock_tests::bench::run(words)
 }

@@ -1,0 +1,146 @@
+//! The bird that is called, and the process that it lives in.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child as Process, Command, Stdio};
+
+use actix::{Actor, Context, Handler, Message, MessageResponse, MessageResult};
+use anyhow::{Context as _, ensure};
+use flock_actix::{Bird, Flock, Hatching};
+use serde::{Deserialize, Serialize};
+
+/// Send this back.
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "Pong")]
+pub(crate) struct Ping {
+    pub(crate) n: u64,
+    #[serde(with = "serde_bytes")]
+    pub(crate) data: Vec<u8>,
+}
+
+/// What came.
+#[derive(Clone, Debug, MessageResponse, Serialize, Deserialize)]
+pub(crate) struct Pong {
+    pub(crate) n: u64,
+    #[serde(with = "serde_bytes")]
+    pub(crate) data: Vec<u8>,
+}
+
+/// Count this.
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+pub(super) struct Note {
+    #[serde(with = "serde_bytes")]
+    pub(super) data: Vec<u8>,
+}
+
+/// How many notes came since the last time?
+#[derive(Clone, Copy, Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+pub(super) struct Heard;
+
+/// Sends back what it is sent.
+#[derive(Debug, Default)]
+pub(crate) struct Echo {
+    heard: u64,
+}
+
+impl Actor for Echo {
+    type Context = Context<Self>;
+}
+
+impl Bird for Echo {
+    type Args = ();
+
+    async fn hatch((): (), _: &Hatching) -> anyhow::Result<Self> {
+        Ok(Self::default())
+    }
+}
+
+impl Handler<Ping> for Echo {
+    type Result = Pong;
+
+    fn handle(&mut self, Ping { n, data }: Ping, _: &mut Context<Self>) -> Pong {
+        Pong { n, data }
+    }
+}
+
+impl Handler<Note> for Echo {
+    type Result = ();
+
+    fn handle(&mut self, note: Note, _: &mut Context<Self>) {
+        drop(note);
+        self.heard += 1;
+    }
+}
+
+impl Handler<Heard> for Echo {
+    type Result = MessageResult<Heard>;
+
+    fn handle(&mut self, Heard: Heard, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(std::mem::take(&mut self.heard))
+    }
+}
+
+flock_actix::bird!(Echo as "echo" { Ping, Note, Heard });
+
+/// Of all nests of this bench.
+pub(super) const FLOCK: &str = "flock-bench";
+
+/// A nest with such birds, for as long as this process lives.
+pub(super) fn serve() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let flock = Flock::builder(FLOCK).name("callee").species::<Echo>().join().await?;
+        println!("{}", flock.address().context("a nest that joined listens somewhere")?);
+        std::io::stdout().flush()?;
+        std::future::pending().await
+    })
+}
+
+/// This very program in another role. It ends when this is dropped, or its parent has ended.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: Process,
+    /// Its first line: where it listens.
+    pub(super) says: String,
+}
+
+impl Child {
+    pub(super) fn start(role: &str) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("which program is this?")?;
+        let mut process = Command::new(program)
+            .arg(role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{role} doesn't start"))?;
+        let stdout = process.stdout.take().context("the pipe that was asked for")?;
+        // From here on it is killed if anything goes wrong.
+        let mut child = Self { process, says: String::new() };
+        BufReader::new(stdout).read_line(&mut child.says)?;
+        child.says.truncate(child.says.trim_end().len());
+        ensure!(!child.says.is_empty(), "{role} doesn't come up");
+        Ok(child)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Ends this process once its parent is gone: its standard input ends with it.
+pub(super) fn end_with_the_parent() -> anyhow::Result<()> {
+    let wait = || {
+        for _ in std::io::stdin().lock().lines().map_while(Result::ok) {}
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("parent".into()).spawn(wait)?;
+    Ok(())
+}
