@@ -55,7 +55,7 @@
 //! - `bird_ref`, `call`, `router`: how birds are called.
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
-//! - `life`, `pump`, `copies`, `supervisor`: how birds live, crash and live again.
+//! - `life`, `commands`, `pump`, `copies`, `supervisor`: how birds live, crash and live again.
 //! - `drain`: how a nest goes. `balance`: who owns how much, and what would move. `quorum`: whether enough nests
 //!   are there.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
@@ -71,6 +71,7 @@ mod bird_ref;
 mod builder;
 mod call;
 mod codec;
+mod commands;
 mod copies;
 mod core;
 mod data_link;

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::bird::{Bird, Desk, FenceHandle, HatchWhy, Hatching, LifeFuture};
 use crate::codec;
+use crate::commands::{Command, Commands};
 use crate::copies::Copies;
 use crate::shared::{HatchOrder, Shared};
-use crate::table::{Command, Entry, Phase};
+use crate::table::{Entry, Phase};
 use body::{Body, Stopped};
 use crashes::CrashLog;
 use guard::Guarded;
@@ -32,7 +32,7 @@ pub(crate) struct LifeOrder {
     pub(crate) order: HatchOrder,
     pub(crate) fence: Arc<AtomicU64>,
     pub(crate) desk: Option<Arc<Desk>>,
-    pub(crate) commands: UnboundedReceiver<Command>,
+    pub(crate) commands: Commands,
 }
 
 /// How the last of the lives ended.
@@ -84,7 +84,7 @@ struct Lives {
     order: HatchOrder,
     fence: Arc<AtomicU64>,
     desk: Option<Arc<Desk>>,
-    commands: UnboundedReceiver<Command>,
+    commands: Commands,
     crashes: CrashLog,
     /// States of other lives that are to be merged into the next one here.
     merges: Vec<Bytes>,
@@ -135,7 +135,7 @@ impl Lives {
 
     fn obeyed(&mut self, wind: Wind, state: Option<Bytes>) -> End {
         // An end that was asked for during a departure wins: nobody wants the bird elsewhere now.
-        let wind = Command::pending_end(&mut self.commands).map_or(wind, Wind::End);
+        let wind = self.commands.pending_end().map_or(wind, Wind::End);
         match wind {
             Wind::End(why) => End::Wanted(why, state),
             Wind::Depart => End::Departed(self.crashes.ages(self.shared.now()), state),
@@ -202,7 +202,7 @@ impl Lives {
         let wind = loop {
             let ended = tokio::select! {
                 biased;
-                command = self.commands.recv() => match command.map_or(Err(LAST), Command::sort) {
+                command = self.commands.next() => match command.map_or(Err(LAST), Command::sort) {
                     Ok(state) => {
                         body.merge([state]);
                         continue;
@@ -273,9 +273,9 @@ impl Command {
 }
 
 /// Waits for the word to end, and keeps what is to be merged.
-async fn told_to_end(commands: &mut UnboundedReceiver<Command>, merges: &mut Vec<Bytes>) -> Wind {
+async fn told_to_end(commands: &mut Commands, merges: &mut Vec<Bytes>) -> Wind {
     loop {
-        match commands.recv().await.map_or(Err(LAST), Command::sort) {
+        match commands.next().await.map_or(Err(LAST), Command::sort) {
             Ok(state) => merges.push(state),
             Err(wind) => return wind,
         }

@@ -6,37 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use bytes::Bytes;
 use flock_proto::{BirdName, Fence, NestId, Time};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use crate::bird::Desk;
+use crate::commands::Teller;
 use crate::parcel::Parcel;
 use crate::shared::HatchOrder;
 use crate::slot::lock;
-
-/// What a life is told.
-#[derive(Clone, Debug)]
-pub(crate) enum Command {
-    /// For good, as far as this nest is concerned.
-    End(flock_proto::EndWhy),
-    /// To end, and to go on elsewhere.
-    Depart,
-    /// To take in what another life left.
-    Merge(Bytes),
-}
-
-impl Command {
-    /// The end that was asked for, if it was, among commands not yet obeyed.
-    pub(crate) fn pending_end(
-        commands: &mut mpsc::UnboundedReceiver<Self>,
-    ) -> Option<flock_proto::EndWhy> {
-        std::iter::from_fn(|| commands.try_recv().ok()).find_map(|command| match command {
-            Self::End(why) => Some(why),
-            Self::Depart | Self::Merge(_) => None,
-        })
-    }
-}
 
 /// What stands behind a name at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +51,7 @@ pub(crate) enum Push {
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) fence: Arc<AtomicU64>,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) commands: Teller,
     /// Where checkpoints are asked for, if the species has any.
     pub(crate) desk: Option<Arc<Desk>>,
 }

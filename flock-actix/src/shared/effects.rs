@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, NestName, Route, Unheld, View};
-use tokio::sync::mpsc;
 
 use super::{HatchOrder, Shared};
 use crate::bird::{CheckpointError, Desk};
 use crate::call::CallError;
+use crate::commands::{Command, Commands, commands};
 use crate::life::{End, LifeOrder};
 use crate::parcel::Parcel;
 use crate::slot::lock;
 use crate::supervisor::Raise;
-use crate::table::{Command, Entry, Life, Phase};
+use crate::table::{Entry, Life, Phase};
 
 /// How long an answer of the core on a grounded bird is good for, before it is asked again.
 const GROUNDED_FOR: Duration = Duration::from_secs(1);
@@ -34,19 +34,19 @@ impl Shared {
                 }
                 Some(life) if life.fence() == order.fence => None,
                 Some(life) => {
-                    let _ = life.commands.send(Command::End(EndWhy::Duplicate));
+                    life.commands.tell(Command::End(EndWhy::Duplicate));
                     state.next = Some(order.clone());
                     None
                 }
                 None => {
-                    let (commands, receiver) = mpsc::unbounded_channel();
+                    let (teller, heard) = commands();
                     let fence = Arc::new(AtomicU64::new(order.fence.0));
                     let stands_by = self.species.stands_by(order.species);
                     let desk = stands_by.then(Arc::<Desk>::default);
                     let (fence_too, desk_too) = (fence.clone(), desk.clone());
-                    state.life = Some(Life { fence: fence_too, commands, desk: desk_too });
+                    state.life = Some(Life { fence: fence_too, commands: teller, desk: desk_too });
                     state.phase = Phase::Hatching;
-                    Some((fence, desk, receiver))
+                    Some((fence, desk, heard))
                 }
             });
             if gone {
@@ -75,9 +75,7 @@ impl Shared {
         let entry = self.table.find(name, name.hash64());
         let told = entry.as_ref().is_some_and(|entry| {
             entry.with(|state| match &state.life {
-                Some(life) if life.fence() == fence => {
-                    life.commands.send(Command::End(why)).is_ok()
-                }
+                Some(life) if life.fence() == fence => life.commands.tell(Command::End(why)),
                 _ => false,
             })
         });
@@ -99,7 +97,7 @@ impl Shared {
                 if let Some(life) = &state.life
                     && life.fence() == fence
                 {
-                    let _ = life.commands.send(Command::Depart);
+                    life.commands.tell(Command::Depart);
                 }
             });
         }
@@ -113,7 +111,7 @@ impl Shared {
                 if let Some(life) = &state.life
                     && life.fence() == fence
                 {
-                    let _ = life.commands.send(Command::Merge(merged));
+                    life.commands.tell(Command::Merge(merged));
                 }
             });
         }
@@ -234,7 +232,7 @@ impl Shared {
         for entry in self.table.entries() {
             entry.with(|state| {
                 if let Some(life) = &state.life {
-                    let _ = life.commands.send(Command::End(EndWhy::Stopped));
+                    life.commands.tell(Command::End(EndWhy::Stopped));
                 }
             });
             fail_all(self.table.remove(&entry, |_| true), &CallError::Leaving);
@@ -253,7 +251,7 @@ impl Shared {
         entry: &Arc<Entry>,
         fence: Fence,
         end: End,
-        commands: &mut mpsc::UnboundedReceiver<Command>,
+        commands: &mut Commands,
     ) {
         let name = entry.name.clone();
         let mut ended = false;
@@ -292,7 +290,7 @@ impl Shared {
         self.see_to(entry, left);
         // An end that was asked for in the last moment. None comes later: the entry has let go of
         // the life.
-        if let Some(why) = Command::pending_end(commands)
+        if let Some(why) = commands.pending_end()
             && !ended
         {
             let left = self.clear(entry, why);
