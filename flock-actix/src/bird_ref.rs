@@ -17,7 +17,7 @@ use crate::call::CallError;
 use crate::codec;
 use crate::parcel::{Note, Parcel, Typed};
 use crate::shared::{Refused, Shared};
-use crate::slot::Slot;
+use crate::slot::{Origin, Slot};
 
 /// A bird's name with its type: what `Addr` is to an actor, wherever the bird lives.
 ///
@@ -117,7 +117,7 @@ impl<B> BirdRef<B> {
             }
             Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
         }
-        Reply(State::Waiting(Ticket { shared: shared.clone(), slot, id }, room))
+        Reply(State::Waiting(Ticket { shared: shared.clone(), slot, id, over: false }, room))
     }
 }
 
@@ -212,12 +212,27 @@ struct Ticket<R> {
     shared: Arc<Shared>,
     slot: Arc<Slot<R>>,
     id: CallId,
+    /// The outcome was taken, and nothing is left to be given up.
+    over: bool,
+}
+
+impl<R> Ticket<R> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
+        let (outcome, origin) = std::task::ready!(self.slot.poll(cx));
+        if origin == Origin::Bird {
+            self.shared.forget(self.id);
+        }
+        self.over = true;
+        Poll::Ready(outcome)
+    }
 }
 
 impl<R> Drop for Ticket<R> {
     fn drop(&mut self) {
-        self.slot.abandon();
-        self.shared.forget(self.id);
+        if !self.over {
+            self.slot.abandon();
+            self.shared.forget(self.id);
+        }
     }
 }
 
@@ -236,7 +251,7 @@ impl<R> Future for Reply<R> {
                 {
                     *room = None;
                 }
-                std::task::ready!(ticket.slot.poll(cx))
+                std::task::ready!(ticket.poll(cx))
             }
         };
         self.0 = State::Failed(CallError::Interrupted);

@@ -22,7 +22,7 @@ use crate::codec;
 use crate::data_link::DataLink;
 use crate::pump::Pulse;
 use crate::shared::Shared;
-use crate::slot::Slot;
+use crate::slot::{Origin, Slot};
 
 /// A call or cast on its way.
 pub(crate) enum Parcel {
@@ -187,7 +187,7 @@ struct Done<R>(Option<Arc<Slot<R>>>);
 impl<R: 'static> Finish<R> for Done<R> {
     fn finish(mut self, outcome: Result<R, CallError>) {
         if let Some(slot) = self.0.take() {
-            slot.settle(outcome);
+            slot.settle(outcome, Origin::Bird);
         }
     }
 }
@@ -195,7 +195,7 @@ impl<R: 'static> Finish<R> for Done<R> {
 impl<R> Drop for Done<R> {
     fn drop(&mut self) {
         if let Some(slot) = self.0.take() {
-            slot.settle(Err(CallError::Crashed));
+            slot.settle(Err(CallError::Crashed), Origin::Bird);
         }
     }
 }

@@ -24,12 +24,21 @@ pub(crate) trait Settle: Send + Sync {
     fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]);
 }
 
+/// Where an outcome came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The bird itself, in this process: the call is still in the table of those that wait.
+    Bird,
+    /// The table: whoever ends a call by its number takes it out.
+    Table,
+}
+
 /// The outcome of one call.
 pub(crate) struct Slot<R>(Mutex<State<R>>);
 
 enum State<R> {
     Waiting(Option<Waker>),
-    Done(Result<R, CallError>),
+    Done(Result<R, CallError>, Origin),
     /// The outcome was taken, or the caller has gone.
     Over,
 }
@@ -40,11 +49,11 @@ impl<R> Slot<R> {
     }
 
     /// Puts the outcome in, if the caller still waits and none is there.
-    pub(crate) fn settle(&self, outcome: Result<R, CallError>) {
+    pub(crate) fn settle(&self, outcome: Result<R, CallError>, origin: Origin) {
         let mut state = lock(&self.0);
         if let State::Waiting(waker) = &mut *state {
             let waker = waker.take();
-            *state = State::Done(outcome);
+            *state = State::Done(outcome, origin);
             drop(state);
             if let Some(waker) = waker {
                 waker.wake();
@@ -57,7 +66,7 @@ impl<R> Slot<R> {
         matches!(*lock(&self.0), State::Waiting(_))
     }
 
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<(Result<R, CallError>, Origin)> {
         let mut state = lock(&self.0);
         match &mut *state {
             State::Waiting(waker) => {
@@ -66,11 +75,11 @@ impl<R> Slot<R> {
                 }
                 Poll::Pending
             }
-            State::Done(_) => match std::mem::replace(&mut *state, State::Over) {
-                State::Done(outcome) => Poll::Ready(outcome),
+            State::Done(..) => match std::mem::replace(&mut *state, State::Over) {
+                State::Done(outcome, origin) => Poll::Ready((outcome, origin)),
                 _ => Poll::Pending,
             },
-            State::Over => Poll::Ready(Err(CallError::Interrupted)),
+            State::Over => Poll::Ready((Err(CallError::Interrupted), Origin::Bird)),
         }
     }
 
@@ -84,12 +93,12 @@ impl<R> Slot<R> {
 
 impl<R: DeserializeOwned + Send> Settle for Slot<R> {
     fn fail(&self, error: CallError) {
-        self.settle(Err(error));
+        self.settle(Err(error), Origin::Table);
     }
 
     fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]) {
         if self.is_waiting() {
-            self.settle(codec::decode(shared, bytes));
+            self.settle(codec::decode(shared, bytes), Origin::Table);
         }
     }
 }
