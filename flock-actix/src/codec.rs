@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,31 @@ const MAX_VALUES: usize = 4 << 20;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static BINDING: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    static BINDING: RefCell<Binding> = const { RefCell::new(Binding { to: Weak::new(), on: false }) };
+}
+
+/// What references that are decoded on this thread are bound to, if it is `on`. It stays from one payload
+/// to the next, nearly always for the same nest: the count of its owners, which all threads would write
+/// with each payload, is left alone.
+struct Binding {
+    to: Weak<Shared>,
+    on: bool,
+}
+
+impl Binding {
+    /// Binds to this one. What was before is to be given to [`Binding::restore`].
+    fn bind(&mut self, shared: &Arc<Shared>) -> (Option<Weak<Shared>>, bool) {
+        let same = std::ptr::eq(self.to.as_ptr(), Arc::as_ptr(shared));
+        let before = (!same).then(|| std::mem::replace(&mut self.to, Arc::downgrade(shared)));
+        (before, std::mem::replace(&mut self.on, true))
+    }
+
+    fn restore(&mut self, (before, on): (Option<Weak<Shared>>, bool)) {
+        if let Some(before) = before.filter(|_| on) {
+            self.to = before;
+        }
+        self.on = on;
+    }
 }
 
 /// Encodes a value and hands the bytes to `then`. The user's `Serialize` may fail, panic, or send
@@ -62,11 +86,11 @@ pub(crate) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<T, CallError> {
     check(bytes).map_err(|why| CallError::NotDecodable(why.into()))?;
-    let before = BINDING.replace(Some(shared.clone()));
+    let before = BINDING.with_borrow_mut(|binding| binding.bind(shared));
     let read = catch_unwind(AssertUnwindSafe(|| {
         rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
     }));
-    BINDING.replace(before);
+    BINDING.with_borrow_mut(|binding| binding.restore(before));
     match read {
         Ok(result) => result.map_err(CallError::NotDecodable),
         Err(panic) => Err(CallError::NotDecodable(panic_text(&*panic))),
@@ -75,7 +99,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
 
 /// The data plane that payloads are being decoded for on this thread.
 pub(crate) fn binding() -> Option<Arc<Shared>> {
-    BINDING.with_borrow(Clone::clone)
+    BINDING.with_borrow(|binding| if binding.on { binding.to.upgrade() } else { None })
 }
 
 /// What a panic said.

@@ -14,7 +14,7 @@ use actix::dev::MessageResponse;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use flock_proto::{BirdName, CallId, CallKind, MessageId, NestId, SpeciesId, Time};
+use flock_proto::{CallId, CallKind, MessageId, NestId, SpeciesId, Time};
 
 use crate::bird::{Bird, Hears, Plumage, Wire};
 use crate::call::CallError;
@@ -220,7 +220,6 @@ where
 
 /// A call or cast that came as bytes.
 pub(crate) struct EncodedCall {
-    pub(crate) name: BirdName,
     pub(crate) note: Note,
     pub(crate) body: Bytes,
     pub(crate) reply: ReplyTo,
@@ -228,7 +227,7 @@ pub(crate) struct EncodedCall {
 
 impl std::fmt::Debug for EncodedCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EncodedCall").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("EncodedCall").field("note", &self.note).finish_non_exhaustive()
     }
 }
 

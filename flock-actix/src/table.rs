@@ -1,5 +1,6 @@
 //! The table of names known to this nest's data plane, each with the inbox that outlives its lives.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,13 +119,13 @@ impl Entry {
         result
     }
 
-    /// Puts a parcel at the end of the queue.
-    pub(crate) fn push(&self, parcel: Parcel, room: usize, now: Time) -> Push {
+    /// Puts a parcel at the end of the queue. `now` is seldom asked for.
+    pub(crate) fn push(&self, parcel: Parcel, room: usize, now: impl Fn() -> Time) -> Push {
         let mut state = lock(&self.state);
         match &state.phase {
             Phase::Gone => return Push::Stale(parcel),
-            Phase::Moved(to, until) if now < *until => return Push::Moved(parcel, *to),
-            Phase::Grounded(reason, until) if now < *until => {
+            Phase::Moved(to, until) if now() < *until => return Push::Moved(parcel, *to),
+            Phase::Grounded(reason, until) if now() < *until => {
                 return Push::Grounded(parcel, reason.clone());
             }
             Phase::Moved(..) | Phase::Grounded(..) => return Push::Stale(parcel),
@@ -185,6 +186,52 @@ impl Hash for Key {
     }
 }
 
+/// A key as it is looked for: without a name of its own, whose count of owners all threads would write.
+trait Sought {
+    fn hash(&self) -> u64;
+    fn name(&self) -> &str;
+}
+
+impl Sought for Key {
+    fn hash(&self) -> u64 {
+        self.0
+    }
+
+    fn name(&self) -> &str {
+        self.1.as_str()
+    }
+}
+
+impl Sought for (u64, &str) {
+    fn hash(&self) -> u64 {
+        self.0
+    }
+
+    fn name(&self) -> &str {
+        self.1
+    }
+}
+
+impl Hash for dyn Sought + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(Sought::hash(self));
+    }
+}
+
+impl PartialEq for dyn Sought + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        Sought::hash(self) == Sought::hash(other) && self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Sought + '_ {}
+
+impl<'a> Borrow<dyn Sought + 'a> for Key {
+    fn borrow(&self) -> &(dyn Sought + 'a) {
+        self
+    }
+}
+
 type Shard = Mutex<HashMap<Key, Arc<Entry>, BuildHasherDefault<AsIs>>>;
 
 const SHARDS: usize = 64;
@@ -203,8 +250,8 @@ impl Table {
     }
 
     pub(crate) fn find(&self, name: &BirdName, hash: u64) -> Option<Arc<Entry>> {
-        let key = Key(hash, name.clone());
-        lock(self.shard(hash)?).get(&key).cloned()
+        let key = (hash, name.as_str());
+        lock(self.shard(hash)?).get(&key as &dyn Sought).cloned()
     }
 
     /// The entry of a name; if there is none, a new one in this phase, and `true`.

@@ -6,7 +6,7 @@
 //! ends run in lockstep.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -64,6 +64,8 @@ struct State {
     /// Frames with their prefixes; the first `torn` bytes belong to a frame begun before.
     buffer: BytesMut,
     torn: usize,
+    /// Bytes that wait, as they were when somebody last held the lock: looked at with every call.
+    level: AtomicUsize,
     /// The same for what the writer has taken; it puts the rest back when writing fails.
     writing: usize,
     phase: Phase,
@@ -97,6 +99,7 @@ impl Out {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
             return Err(NotTaken::Closed);
+            level: AtomicUsize::new(0),
         }
         let len = head.len() + body.len();
         let waiting = state.buffer.len() + state.writing;
@@ -129,6 +132,7 @@ impl Out {
             self.high.store(true, Ordering::Release);
         }
         high
+        self.note_level(&state);
     }
 
     /// Everything that was taken has been written.
@@ -138,6 +142,9 @@ impl Out {
     }
 
     /// Resolves when less than a quarter of the limit waits, or the link is closed.
+        if self.level.load(Ordering::Relaxed) < self.limit.div_ceil(4) {
+            return false;
+        }
     pub(crate) async fn drained(&self) {
         loop {
             let drained = self.drained.notified();
@@ -255,6 +262,7 @@ impl Out {
         state.torn = torn;
         state.writing = 0;
     }
+        self.note_level(&state);
 }
 
 impl State {
@@ -263,6 +271,10 @@ impl State {
         let Some(stream) = &self.stream else { return };
         if let Ok(n) = stream.try_write(&self.buffer) {
             written.add(n);
+    fn note_level(&self, state: &State) {
+        self.level.store(state.buffer.len() + state.writing, Ordering::Relaxed);
+    }
+
             self.torn = step(&mut self.buffer, self.torn, n);
         }
     }
@@ -270,6 +282,7 @@ impl State {
 
 /// Drops `n` written bytes from the front and says how many of the rest belong to a begun frame.
 fn step(buffer: &mut BytesMut, torn: usize, n: usize) -> usize {
+        self.note_level(&state);
     if n >= buffer.len() {
         buffer.clear();
         return 0;

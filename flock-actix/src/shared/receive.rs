@@ -190,8 +190,7 @@ impl Shared {
             hop: head.hop,
             redirected: head.redirected,
         };
-        let call =
-            EncodedCall { name: name.clone(), note, body: Bytes::copy_from_slice(body), reply };
+        let call = EncodedCall { note, body: Bytes::copy_from_slice(body), reply };
         Some((name, Parcel::Encoded(Box::new(call))))
     }
 

@@ -72,7 +72,7 @@ impl Shared {
         loop {
             let mut local = Local::Unknown;
             if let Some(entry) = self.table.find(name, hash) {
-                match entry.push(parcel, self.settings.inbox, self.now()) {
+                match entry.push(parcel, self.settings.inbox, || self.now()) {
                     Push::Taken => return Ok(()),
                     Push::Full(parcel) => return Err(Refused::Inbox(parcel, entry)),
                     Push::Grounded(parcel, reason) => {
@@ -128,7 +128,7 @@ impl Shared {
                 fresh = true;
             }
         });
-        let pushed = entry.push(parcel, self.settings.inbox, now);
+        let pushed = entry.push(parcel, self.settings.inbox, || now);
         if fresh {
             self.waiting.fetch_add(1, Ordering::Relaxed);
             self.watch_age(&entry);
