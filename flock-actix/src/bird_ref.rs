@@ -16,7 +16,7 @@ use crate::bird::{Hears, Wire};
 use crate::call::CallError;
 use crate::codec;
 use crate::parcel::{Note, Parcel, Typed};
-use crate::shared::{Refused, Shared};
+use crate::shared::{Expected, Refused, Shared};
 use crate::slot::{Origin, Slot};
 
 /// A bird's name with its type: what `Addr` is to an actor, wherever the bird lives.
@@ -65,7 +65,7 @@ impl<B> BirdRef<B> {
     {
         let Some(shared) = &self.home else { return };
         let deadline = shared.now() + shared.settings.call_deadline;
-        let note = self.note::<M>(shared, CallId::default(), deadline, false);
+        let note = self.note::<M>(shared, None, deadline);
         let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
         if let Err(refused) = shared.dispatch(&self.name, self.hash, parcel) {
             shared.lose(refused.into_parcel());
@@ -80,10 +80,12 @@ impl<B> BirdRef<B> {
         BirdRecipient(Arc::new(self.clone()))
     }
 
-    fn note<M: Wire>(&self, shared: &Shared, id: CallId, deadline: Time, is_call: bool) -> Note
+    fn note<M: Wire>(&self, shared: &Shared, call: Option<Expected>, deadline: Time) -> Note
     where
         B: Hears<M>,
     {
+        let is_call = call.is_some();
+        let Expected { id, alone } = call.unwrap_or_default();
         Note {
             id,
             deadline,
@@ -93,6 +95,7 @@ impl<B> BirdRef<B> {
             is_call,
             hop: 0,
             redirected: false,
+            alone,
         }
     }
 
@@ -103,10 +106,11 @@ impl<B> BirdRef<B> {
         let Some(shared) = &self.home else { return Reply(State::Failed(CallError::Unbound)) };
         let deadline = shared.now() + within.unwrap_or(shared.settings.call_deadline);
         let slot = Arc::new(Slot::new());
-        let Some(id) = shared.expect(deadline, slot.clone()) else {
+        let Some(call) = shared.expect(deadline, slot.clone()) else {
             return Reply(State::Failed(CallError::Overloaded));
         };
-        let note = self.note::<M>(shared, id, deadline, true);
+        let id = call.id;
+        let note = self.note::<M>(shared, Some(call), deadline);
         let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, Some(slot.clone()))));
         let mut room = None;
         match shared.dispatch(&self.name, self.hash, parcel) {

@@ -37,6 +37,17 @@ pub(crate) trait DataLink: Debug + Send + Sync {
     /// and runs no foreign code. A frame that is refused leaves no trace.
     fn append(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError>;
 
+    /// The same, for a frame that its sender expects to be the last for a while: nothing is gained by
+    /// waiting for others to leave with it.
+    fn append_last(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
+        self.append(head, body)
+    }
+
+    /// The frame that is being handed over came without others. Only for the thread that reads.
+    fn came_alone(&self) -> bool {
+        false
+    }
+
     /// More waits to be written than should: well-behaved senders pause.
     fn is_over_high_water(&self) -> bool;
 

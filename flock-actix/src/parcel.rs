@@ -44,6 +44,8 @@ pub(crate) struct Note {
     pub(crate) is_call: bool,
     pub(crate) hop: u8,
     pub(crate) redirected: bool,
+    /// Its sender waits for nothing else: it goes out at once.
+    pub(crate) alone: bool,
 }
 
 impl Note {
@@ -281,6 +283,8 @@ pub(crate) struct ReplyTo {
     pub(crate) origin: NestId,
     pub(crate) id: CallId,
     pub(crate) redirected: bool,
+    /// The call came without others: no other answer is about to follow.
+    pub(crate) alone: bool,
     /// Somebody waits, and has no reply yet.
     pub(crate) armed: bool,
 }

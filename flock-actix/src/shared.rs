@@ -116,6 +116,14 @@ struct PendingCall {
     word_by: Option<Time>,
 }
 
+/// A call that was noted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Expected {
+    pub(crate) id: CallId,
+    /// No other call of this thread waits.
+    pub(crate) alone: bool,
+}
+
 /// A parcel that could go nowhere, to be tried again.
 struct Parked {
     due: Time,
@@ -305,7 +313,7 @@ impl Shared {
     }
 
     /// Notes a call, so that its deadline is kept and replies find it. `None`: too many wait.
-    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> Option<CallId> {
+    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> Option<Expected> {
         // One for each thread, as far as it goes.
         let shard = rt::thread_number() as u32 % SHARDS;
         let mut table = lock(self.pending.get(shard as usize)?);
@@ -313,7 +321,8 @@ impl Shared {
             return None;
         }
         let id = table.insert(deadline, PendingCall { slot, link: None, step: 0, word_by: None });
-        Some(CallId { slot: id.slot * SHARDS + shard, ..id })
+        let alone = table.len() == 1;
+        Some(Expected { id: CallId { slot: id.slot * SHARDS + shard, ..id }, alone })
     }
 
     /// Runs `look` on the table that holds a call, and the call's id in it.

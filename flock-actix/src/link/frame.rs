@@ -76,6 +76,13 @@ impl Cut {
         }
     }
 
+    /// There is one whole frame, and nothing behind it.
+    pub(crate) fn holds_one(&self) -> bool {
+        let prefix = self.bytes.first_chunk::<PREFIX>();
+        let len = prefix.map(|prefix| PREFIX + u32::from_le_bytes(*prefix) as usize);
+        self.large.is_none() && len == Some(self.bytes.len())
+    }
+
     /// Hands the next whole frame to `take`. `Ok(None)`: more bytes are needed.
     pub(crate) fn next<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, TooLong> {
         if let Some((bytes, len)) = &mut self.large {

@@ -28,6 +28,17 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
+/// When the thread that appends a frame writes by itself, if nobody is writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// That is left to the link's own task.
+    Never,
+    /// Once enough waits for one write.
+    Early,
+    /// At once: no frame is expected that could leave with this one. It saves waking the other thread.
+    Now,
+}
+
 /// What went over some links: how often, and how much.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
@@ -53,6 +64,8 @@ pub(crate) struct Out {
     state: Mutex<State>,
     limit: usize,
     written: Arc<Written>,
+    /// Bytes that wait, as they were when somebody last held the lock: looked at with every call.
+    level: AtomicUsize,
     /// Set while a sender found the link above its mark; cleared with a word to all who wait.
     high: AtomicBool,
     wake: Notify,
@@ -64,8 +77,6 @@ struct State {
     /// Frames with their prefixes; the first `torn` bytes belong to a frame begun before.
     buffer: BytesMut,
     torn: usize,
-    /// Bytes that wait, as they were when somebody last held the lock: looked at with every call.
-    level: AtomicUsize,
     /// The same for what the writer has taken; it puts the rest back when writing fails.
     writing: usize,
     phase: Phase,
@@ -88,18 +99,18 @@ impl Out {
             state: Mutex::default(),
             limit,
             written,
+            level: AtomicUsize::new(0),
             high: AtomicBool::new(false),
             wake: Notify::new(),
             drained: Notify::new(),
         }
     }
 
-    /// Takes one frame, in two pieces. `may_write`: the appending thread may write it out itself.
-    pub(crate) fn append(&self, head: &[u8], body: &[u8], may_write: bool) -> Result<(), NotTaken> {
+    /// Takes one frame, in two pieces, and says when the appending thread may write by itself.
+    pub(crate) fn append(&self, head: &[u8], body: &[u8], write: Write) -> Result<(), NotTaken> {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
             return Err(NotTaken::Closed);
-            level: AtomicUsize::new(0),
         }
         let len = head.len() + body.len();
         let waiting = state.buffer.len() + state.writing;
@@ -112,10 +123,16 @@ impl Out {
         state.buffer.put_u32_le(u32::try_from(len).map_err(|_| NotTaken::Full)?);
         state.buffer.put_slice(head);
         state.buffer.put_slice(body);
-        if may_write && state.buffer.len() >= EARLY && state.writing == 0 {
+        let enough = match write {
+            Write::Never => usize::MAX,
+            Write::Early => EARLY,
+            Write::Now => 0,
+        };
+        if state.buffer.len() >= enough && state.writing == 0 {
             state.write_early(&self.written);
         }
         let wake = was_empty && !state.buffer.is_empty();
+        self.note_level(&state);
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -125,6 +142,9 @@ impl Out {
 
     /// A quarter of the limit waits to be written.
     pub(crate) fn is_high(&self) -> bool {
+        if self.level.load(Ordering::Relaxed) < self.limit.div_ceil(4) {
+            return false;
+        }
         let state = lock(&self.state);
         let high = state.phase == Phase::Open
             && state.buffer.len() + state.writing >= self.limit.div_ceil(4);
@@ -132,7 +152,6 @@ impl Out {
             self.high.store(true, Ordering::Release);
         }
         high
-        self.note_level(&state);
     }
 
     /// Everything that was taken has been written.
@@ -142,9 +161,6 @@ impl Out {
     }
 
     /// Resolves when less than a quarter of the limit waits, or the link is closed.
-        if self.level.load(Ordering::Relaxed) < self.limit.div_ceil(4) {
-            return false;
-        }
     pub(crate) async fn drained(&self) {
         loop {
             let drained = self.drained.notified();
@@ -246,12 +262,17 @@ impl Out {
             Phase::Finishing => batch.is_empty(),
             Phase::Closed => true,
         };
+        self.note_level(&state);
         let low = state.writing < self.limit.div_ceil(4);
         drop(state);
         if low && self.high.swap(false, Ordering::AcqRel) {
             self.drained.notify_waiters();
         }
         (!over).then_some(torn)
+    }
+
+    fn note_level(&self, state: &State) {
+        self.level.store(state.buffer.len() + state.writing, Ordering::Relaxed);
     }
 
     /// What the writer couldn't write goes before what has gathered since.
@@ -261,8 +282,8 @@ impl Out {
         state.buffer = batch;
         state.torn = torn;
         state.writing = 0;
-    }
         self.note_level(&state);
+    }
 }
 
 impl State {
@@ -271,10 +292,6 @@ impl State {
         let Some(stream) = &self.stream else { return };
         if let Ok(n) = stream.try_write(&self.buffer) {
             written.add(n);
-    fn note_level(&self, state: &State) {
-        self.level.store(state.buffer.len() + state.writing, Ordering::Relaxed);
-    }
-
             self.torn = step(&mut self.buffer, self.torn, n);
         }
     }
@@ -282,7 +299,6 @@ impl State {
 
 /// Drops `n` written bytes from the front and says how many of the rest belong to a begun frame.
 fn step(buffer: &mut BytesMut, torn: usize, n: usize) -> usize {
-        self.note_level(&state);
     if n >= buffer.len() {
         buffer.clear();
         return 0;
@@ -299,18 +315,18 @@ mod tests {
     #[test]
     fn a_full_buffer_says_so_and_keeps_what_it_has() {
         let out = Out::new(100, Arc::default());
-        assert_eq!(out.append(b"head", &[0; 60], true), Ok(()));
-        assert_eq!(out.append(b"head", &[0; 60], true), Err(NotTaken::Full));
+        assert_eq!(out.append(b"head", &[0; 60], Write::Early), Ok(()));
+        assert_eq!(out.append(b"head", &[0; 60], Write::Early), Err(NotTaken::Full));
         assert!(out.is_high());
         assert_eq!(out.close().map(|b| b.len()), Some(68));
-        assert_eq!(out.append(b"", b"", true), Err(NotTaken::Closed));
+        assert_eq!(out.append(b"", b"", Write::Early), Err(NotTaken::Closed));
         assert_eq!(out.close(), None);
     }
 
     #[test]
     fn one_frame_fits_however_large() {
         let out = Out::new(100, Arc::default());
-        assert_eq!(out.append(&[], &[0; 5000], true), Ok(()));
+        assert_eq!(out.append(&[], &[0; 5000], Write::Early), Ok(()));
     }
 
     #[test]

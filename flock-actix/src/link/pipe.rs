@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::Cutter;
 use super::frame::{Cut, MAX_FRAME, TooLong};
 use super::hello::LinkKind;
 use super::lock;
-use super::out::{NotTaken, Out};
+use super::out::{NotTaken, Out, Write};
 use crate::data_link::{DataLink, LinkError, LinkId};
 use crate::net::{Reading, Writing};
 use crate::wall::Wall;
@@ -34,6 +34,8 @@ pub(crate) struct Pipe {
     pub(crate) opened: Time,
     /// When the peer was last heard, in microseconds.
     heard: AtomicU64,
+    /// What was read last is one frame, and no more.
+    alone: AtomicBool,
     wall: Wall,
     out: Out,
     cutter: Arc<Cutter>,
@@ -67,6 +69,7 @@ impl Pipe {
             dialled,
             opened,
             heard: AtomicU64::new(opened.as_micros()),
+            alone: AtomicBool::new(false),
             wall,
             out,
             cutter,
@@ -76,10 +79,15 @@ impl Pipe {
 
     /// Puts one frame on its way.
     pub(crate) fn put(&self, head: &[u8], body: &[u8]) -> Result<(), NotTaken> {
+        self.put_and(head, body, Write::Early)
+    }
+
+    fn put_and(&self, head: &[u8], body: &[u8], write: Write) -> Result<(), NotTaken> {
         if head.len().saturating_add(body.len()) > MAX_FRAME {
             return Err(NotTaken::Full);
         }
-        self.out.append(head, body, !self.cutter.is_cut(&self.peer.name))
+        let write = if self.cutter.is_cut(&self.peer.name) { Write::Never } else { write };
+        self.out.append(head, body, write)
     }
 
     /// Whether the peer was heard within this span.
@@ -136,6 +144,7 @@ impl Pipe {
         cut.allow(MAX_FRAME);
         let mut in_a_row = 0;
         loop {
+            self.alone.store(cut.holds_one(), Ordering::Relaxed);
             loop {
                 match cut.next(&mut on_frame) {
                     Ok(Some(())) => {}
@@ -177,10 +186,15 @@ impl DataLink for Pipe {
     }
 
     fn append(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
-        self.put(head, body).map_err(|e| match e {
-            NotTaken::Full => LinkError::Full,
-            NotTaken::Closed => LinkError::Closed,
-        })
+        Ok(self.put(head, body)?)
+    }
+
+    fn append_last(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
+        Ok(self.put_and(head, body, Write::Now)?)
+    }
+
+    fn came_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
     }
 
     fn is_over_high_water(&self) -> bool {
@@ -189,6 +203,15 @@ impl DataLink for Pipe {
 
     fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.out.drained())
+    }
+}
+
+impl From<NotTaken> for LinkError {
+    fn from(why: NotTaken) -> Self {
+        match why {
+            NotTaken::Full => Self::Full,
+            NotTaken::Closed => Self::Closed,
+        }
     }
 }
 

@@ -173,6 +173,7 @@ impl Shared {
             origin: head.origin,
             id: head.id,
             redirected: head.redirected,
+            alone: link.is_some_and(|link| link.came_alone()),
             armed: is_call,
         };
         let Ok(name) = BirdName::new(head.name) else {
@@ -189,6 +190,7 @@ impl Shared {
             is_call,
             hop: head.hop,
             redirected: head.redirected,
+            alone: false,
         };
         let call = EncodedCall { note, body: Bytes::copy_from_slice(body), reply };
         Some((name, Parcel::Encoded(Box::new(call))))

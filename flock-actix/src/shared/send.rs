@@ -174,7 +174,10 @@ impl Shared {
             // Before the frame is on its way: it may break with the link at once.
             self.sent_over(note.id, Some(link.id()));
         }
-        match parcel.with_body(&mut |body| link.append(bytes, body)) {
+        let sent = parcel.with_body(&mut |body| {
+            if note.alone { link.append_last(bytes, body) } else { link.append(bytes, body) }
+        });
+        match sent {
             Ok(Ok(())) => {
                 if !own && note.is_call {
                     self.passed_on(link.id(), &head);
@@ -273,6 +276,10 @@ impl Shared {
         };
         let mut room = [0; HEAD];
         let send = |bytes: &[u8], payload: &[u8]| {
+            let back = to.link.as_ref().filter(|link| to.alone && link.peer() == to.origin);
+            if let Some(link) = back {
+                return link.append_last(bytes, payload);
+            }
             self.append_toward(to.link.as_ref(), to.origin, 0, bytes, payload)
         };
         let sent = send(written(&mut room, |out| head(code).write(out)), payload);
