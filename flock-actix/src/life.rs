@@ -52,8 +52,9 @@ pub(crate) enum End {
 
 /// All lives of a bird of species `B`.
 pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
+    // Out here: within the future the emptied box would be kept for as long as the bird lives.
+    let mut lives = Lives::new(*order);
     Box::pin(async move {
-        let mut lives = Lives::new(*order);
         let end = lives.run::<B>().await;
         lives.desk.iter().for_each(|desk| desk.close());
         let (shared, fence) = (lives.shared.clone(), lives.fence());

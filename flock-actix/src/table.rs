@@ -77,8 +77,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) parcels: VecDeque<Parcel>,
     pub(crate) life: Option<Life>,
-    /// A hatch that must wait for the end of the present life.
-    pub(crate) next: Option<HatchOrder>,
+    /// A hatch that must wait for the end of the present life. Boxed, for it is large and hardly ever there.
+    pub(crate) next: Option<Box<HatchOrder>>,
     waker: Option<Waker>,
 }
 

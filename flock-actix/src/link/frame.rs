@@ -157,6 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn one_frame_is_alone_and_neither_a_part_nor_two_are() {
+        let (mut cut, mut wire) = (Cut::new(MAX_FRAME), BytesMut::new());
+        put(&mut wire, b"abc");
+        assert!(!cut.holds_one());
+        for (bytes, alone) in [(&wire[..5], false), (&wire[5..], true), (&wire[..], false)] {
+            cut.room().extend_from_slice(bytes);
+            assert_eq!(cut.holds_one(), alone);
+        }
+        assert_eq!(cut.next(<[u8]>::to_vec), Ok(Some(b"abc".to_vec())));
+        assert!(cut.holds_one());
+    }
+
+    #[test]
     fn a_length_beyond_the_limit_is_an_error_before_its_bytes_come() {
         let mut cut = Cut::new(MAX_HELLO);
         cut.room().put_u32_le(1025);

@@ -35,7 +35,7 @@ impl Shared {
                 Some(life) if life.fence() == order.fence => None,
                 Some(life) => {
                     life.commands.tell(Command::End(EndWhy::Duplicate));
-                    state.next = Some(order.clone());
+                    state.next = Some(Box::new(order.clone()));
                     None
                 }
                 None => {
@@ -300,7 +300,7 @@ impl Shared {
         }
         let next = entry.with(|state| state.next.take());
         if let Some(order) = next {
-            self.hatch(order);
+            self.hatch(*order);
         }
     }
 

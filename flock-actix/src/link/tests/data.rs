@@ -52,6 +52,23 @@ async fn frames_of_16_kib_and_more_and_of_16_mib_pass() {
     assert_eq!(link.append(&data(""), &beyond), Err(LinkError::Full));
 }
 
+/// The writer is a task of this very thread, and has no turn before the test awaits something.
+#[tokio::test]
+async fn the_last_frame_for_a_while_is_written_at_once_and_others_are_not() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id).unwrap();
+    link.append(&data("opens the link"), &[]).unwrap();
+    until(|| lock(&b.heard.frames).len() == 1 && a.links.written.read()[0] == 1).await;
+    link.append(&data("waits"), &[]).unwrap();
+    assert_eq!(a.links.written.read()[0], 1);
+    link.append_last(&data("leaves, and takes along what waits"), &[]).unwrap();
+    assert_eq!(a.links.written.read()[0], 2);
+    until(|| lock(&b.heard.frames).len() == 3).await;
+    assert_eq!(lock(&b.heard.frames)[2], data("leaves, and takes along what waits"));
+    assert_eq!(a.links.written.read()[0], 2, "nothing was left to write");
+}
+
 #[tokio::test]
 async fn a_bounded_buffer_says_full_and_then_drains() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
