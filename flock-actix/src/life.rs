@@ -51,6 +51,7 @@ pub(crate) enum End {
 }
 
 /// All lives of a bird of species `B`.
+#[expect(clippy::boxed_local, reason = "it came in a message, and is handed on as it came")]
 pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
     // Out here: within the future the emptied box would be kept for as long as the bird lives.
     let mut lives = Lives::new(*order);
