@@ -189,7 +189,7 @@ async fn measure(
     calls: usize,
     progress: &Progress,
 ) -> anyhow::Result<Figures> {
-    ensure!(count % STRIDE != 0, "the stride would leave birds out");
+    ensure!(!count.is_multiple_of(STRIDE), "the stride would leave birds out");
     progress.now(format_args!("{} birds are started", thousands(count as u64)));
     let flock = Flock::builder("flock-bench").species::<Counter>().species::<Driver>();
     let flock = flock.local().await?;

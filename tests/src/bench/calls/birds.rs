@@ -91,7 +91,10 @@ impl Caller {
         bytes: usize,
         birds: usize,
     ) -> anyhow::Result<Measured> {
-        ensure!(birds % in_flight == 0, "each has birds of its own, to count what they heard");
+        ensure!(
+            birds.is_multiple_of(in_flight),
+            "each has birds of its own, to count what they heard"
+        );
         let tally = Rc::<Tally>::default();
         let caster = |first| {
             let (birds_of, tally) = (self.birds.clone(), tally.clone());
