@@ -15,6 +15,10 @@ use crate::error::StartError;
 use crate::events::{Events, Hub};
 use crate::flock::Flock;
 use crate::host::Host;
+#[cfg(feature = "noise")]
+use crate::key::ClusterKey;
+#[cfg(feature = "noise")]
+use crate::link::Keyring;
 use crate::link::{Identity, Links, Plan};
 use crate::nest_actor::{NestActor, Parts};
 use crate::net::{self, Door};
@@ -40,6 +44,8 @@ pub struct Builder {
     weight: u32,
     workers: usize,
     insecure: bool,
+    #[cfg(feature = "noise")]
+    keys: Option<Vec<ClusterKey>>,
     config: Config,
     settings: Settings,
     clock_ahead: Duration,
@@ -60,6 +66,8 @@ impl Builder {
             weight: 1,
             workers: 1,
             insecure: false,
+            #[cfg(feature = "noise")]
+            keys: None,
             config: Config::default(),
             settings: Settings::default(),
             clock_ahead: Duration::ZERO,
@@ -148,8 +156,25 @@ impl Builder {
         self
     }
 
+    /// The flock's key: whoever hasn't got it stays out, and all that nests say to each other is sealed
+    /// with it. Give the same to all nests; a nest with a key and one without refuse each other. Only with
+    /// a key do nests talk to other machines, unless they are told to be [`insecure`](Self::insecure).
+    #[cfg(feature = "noise")]
+    pub fn key(self, key: ClusterKey) -> Self {
+        self.keys([key])
+    }
+
+    /// The same with up to eight keys, of which the first seals what this nest begins, and all open what
+    /// others begin. So a key can be replaced while the flock goes on: restart the nests one by one with
+    /// the keys `[old, new]`, then with `[new, old]`, then with `[new]`.
+    #[cfg(feature = "noise")]
+    pub fn keys(mut self, keys: impl IntoIterator<Item = ClusterKey>) -> Self {
+        self.keys = Some(keys.into_iter().collect());
+        self
+    }
+
     /// Talk to other machines though nothing keeps strangers out: only for a network that is
-    /// closed to them. Every start warns of it.
+    /// closed to them. Every start warns of it. Beside a [key](Self::key) it changes nothing.
     pub const fn insecure(mut self) -> Self {
         self.insecure = true;
         self
@@ -265,6 +290,11 @@ impl Builder {
     }
 
     async fn start(self, networked: bool) -> Result<Flock, StartError> {
+        #[cfg(feature = "noise")]
+        if let Some(keys) = self.keys.as_ref().filter(|keys| Keyring::new(keys.to_vec()).is_none())
+        {
+            return Err(StartError::BadKeyring(keys.len()));
+        }
         if let Some(name) = self.twice {
             return Err(StartError::DuplicateSpecies(name));
         }
@@ -335,6 +365,7 @@ impl Builder {
         shown: String,
         joining: oneshot::Sender<bool>,
     ) -> (Arc<Shared>, Arc<Core>, Arc<Links>, actix::Addr<Router>) {
+        let loopback_only = !self.insecure && !self.has_key();
         let wall = Wall::ahead_by(&self.host, self.clock_ahead);
         let me = Me {
             name: name.clone(),
@@ -355,8 +386,14 @@ impl Builder {
         shared.set_core(core.clone());
         let identity = Identity { flock: self.flock, nest: name, id: nest.id(), address: shown };
         let max_skew = self.config.max_clock_skew;
-        let loopback_only = !self.insecure;
-        let plan = Plan { loopback_only, wall, max_skew, ..Plan::default() };
+        let plan = Plan {
+            #[cfg(feature = "noise")]
+            keys: self.keys.clone().and_then(Keyring::new),
+            loopback_only,
+            wall,
+            max_skew,
+            ..Plan::default()
+        };
         let sink = Arc::new(ToShared(Arc::downgrade(&shared)));
         let links = Links::new(identity, plan, crew.clone(), core.clone(), sink);
         shared.set_links(links.clone());
@@ -386,19 +423,27 @@ impl Builder {
         let found = found.map_err(|_| StartError::Closed)?;
         let found = found.map_err(|source| self.cant_bind(source))?;
         for &address in &found {
-            if !address.ip().is_loopback() && !self.insecure {
+            if !address.ip().is_loopback() && !self.insecure && !self.has_key() {
                 return Err(StartError::NotLoopback { address });
             }
             if address.ip().is_unspecified() && self.advertise.is_none() {
                 return Err(StartError::Unspecified { address });
             }
         }
-        if self.insecure {
+        if self.insecure && !self.has_key() {
             tracing::warn!(bind = %self.bind, "insecure: whoever reaches this address may join");
         }
         let host = self.host.clone();
         let door = crew.control().spawn(async move { Door::open(&host, &found).await }).await;
         door.map_err(|_| StartError::Closed)?.map_err(|source| self.cant_bind(source))
+    }
+
+    /// Strangers stay out.
+    const fn has_key(&self) -> bool {
+        #[cfg(feature = "noise")]
+        return self.keys.is_some();
+        #[cfg(not(feature = "noise"))]
+        false
     }
 
     fn cant_bind(&self, source: std::io::Error) -> StartError {

@@ -22,13 +22,18 @@ pub enum StartError {
     },
     /// The address can be reached from other machines, and anybody there could join.
     #[error(
-        "{address} can be reached from other machines, and whoever reaches it may join: bind to a \
-         loopback address, or say `.insecure()` if the network is closed to strangers"
+        "{address} can be reached from other machines, and whoever reaches it may join: give the \
+         flock a key, `.key(ClusterKey::from_env(\"FLOCK_KEY\")?)`, or say `.insecure()` if the network is \
+         closed to strangers"
     )]
     NotLoopback {
         /// The address.
         address: SocketAddr,
     },
+    /// There are no keys, or too many.
+    #[cfg(feature = "noise")]
+    #[error("a keyring holds one to eight keys, not {0}")]
+    BadKeyring(usize),
     /// The nest listens everywhere, so it can't tell where peers should dial.
     #[error("{address} stands for every address: say `.advertise(\"host:port\")` to be found")]
     Unspecified {

@@ -61,7 +61,7 @@
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
-//! - `link`: those links.
+//! - `link`: those links. `key` (feature `noise`): who may join.
 //! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
 //! - `testing` (feature): several nests in one process. `turmoil` (feature): nests in a simulation.
 
@@ -80,6 +80,8 @@ mod error;
 mod events;
 mod flock;
 mod host;
+#[cfg(feature = "noise")]
+mod key;
 mod life;
 mod link;
 mod look;
@@ -121,6 +123,8 @@ pub use flock_proto::{
     BirdName, Cause, Dot, Event, Fence, Hlc, Moves, NameError, NestName, NestState, Plan, Policy,
     Rebalancing, Share, SpeciesId,
 };
+#[cfg(feature = "noise")]
+pub use key::{ClusterKey, KeyError};
 pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
 pub use many::{Outcomes, SomeFailed, StartMany, StopMany};
 pub use request::{Request, Start, StartOrGet};

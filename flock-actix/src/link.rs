@@ -4,23 +4,36 @@
 //! dialled by the side that makes calls over it. In reading order:
 //!
 //! - `frame`: the length prefix and the kinds.
-//! - `hello`: what two nests say before anything else, and its limits.
+//! - `knock`, `noise`: what is said before the hello where the flock has a key, and what is in it.
+//! - `record`, `lane`: sealed bytes; the two directions of a connection, sealed or not.
+//! - `meet`: from a connection to two lanes.
+//! - `hello`: what two nests say of themselves before anything else, and its limits.
 //! - `out`: the buffer that frames are put into, and the task that empties it.
 //! - `pipe`: one open connection, control or data, with its reader and its end.
 //! - `links`: all links of this nest: which of two stays, who is hung up.
 //! - `judge`: who may come in.
 //! - `dial`, `accept`: the two ways in which a link comes to be.
+//! - `strangers`, `alarm`: who may stand in the door, and how loud they may be.
 //! - `cutter`: partitions at will, for tests.
 
 mod accept;
+mod alarm;
 mod cutter;
 mod dial;
 mod frame;
 mod hello;
 mod judge;
+mod knock;
+mod lane;
 mod links;
+mod meet;
+#[cfg(feature = "noise")]
+mod noise;
 mod out;
 mod pipe;
+#[cfg(feature = "noise")]
+mod record;
+mod strangers;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +45,8 @@ use flock_proto::{Event, Input};
 pub(crate) use cutter::Cutter;
 pub(crate) use hello::Identity;
 pub(crate) use links::{Links, Plan};
+#[cfg(feature = "noise")]
+pub(crate) use noise::Keyring;
 
 /// What the links tell the control plane.
 pub(crate) trait ControlSink: Send + Sync + 'static {

@@ -1,19 +1,21 @@
 //! Links that peers dial, and the strangers among them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flock_proto::{Event, NestName};
-use tokio::task::AbortHandle;
 
 use super::count;
 use super::frame::{Cut, MAX_HELLO};
 use super::hello::{Hello, LinkKind, Reason, Refuse, Unreadable, Word};
+use super::knock::{Bar, Knock};
+use super::lane::{Incoming, Moving, Outgoing};
 use super::links::Links;
-use crate::net::{self, Afoot, Door, Reading, Stream, Writing};
+use super::meet::{NotMet, write_knock};
+use super::strangers::Strangers;
+use crate::net::{Door, Stream};
 
 /// Why no word of a handshake came.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ impl Links {
     pub(crate) fn accept(self: &Arc<Self>, door: Door) {
         let links = self.clone();
         self.spawn(async move {
-            let mut strangers: VecDeque<AbortHandle> = VecDeque::new();
+            let mut strangers = Strangers::new(links.plan.half_open, links.plan.half_open_each);
             loop {
                 let (stream, from) = match door.accept().await {
                     Ok(accepted) => accepted,
@@ -42,14 +44,12 @@ impl Links {
                         continue;
                     }
                 };
-                strangers.retain(|s| !s.is_finished());
-                if strangers.len() >= links.plan.half_open {
+                if strangers.make_room(from.ip()) {
                     count(&links.counts.crowded);
-                    // The oldest has to go, not the newest: peers are quick, so it is none.
-                    strangers.pop_front().iter().for_each(AbortHandle::abort);
                 }
                 let answer = links.clone();
-                strangers.push_back(links.spawn(async move { answer.answer(stream, from).await }));
+                let task = links.spawn(async move { answer.answer(stream, from).await });
+                strangers.add(from.ip(), task);
             }
         });
     }
@@ -63,19 +63,31 @@ impl Links {
     }
 
     async fn hear(&self, stream: Stream, from: SocketAddr) {
-        let (reading, writing) = net::split(stream);
+        let (mut incoming, outgoing) = match self.meet_dialler(stream).await {
+            Ok(lanes) => lanes,
+            Err(e) => {
+                if let NotMet::NoWord(NoWord::Unreadable(_)) = e {
+                    count(&self.counts.bad);
+                }
+                return self.refused(from.to_string(), e.to_string());
+            }
+        };
         let mut cut = Cut::new(MAX_HELLO);
-        let hello = match read_word(&reading, &mut cut).await {
+        let hello = match read_word(&mut incoming, &mut cut).await {
             Ok(Word::Hello(hello)) => hello,
             Ok(Word::Welcome(_) | Word::Refuse(_)) => {
                 return self.refused(from.to_string(), "it answered without being asked".into());
             }
             Err(e) => {
                 if let NoWord::Unreadable(e) = &e {
-                    let refuse = Refuse::new(Reason::Unreadable, e.to_string());
                     // Whoever sends garbage may not read the answer either.
-                    let _ = write_word(&writing, &Word::Refuse(refuse)).await;
-                    count(&self.counts.bad);
+                    let _ = if *e == Unreadable::Locked {
+                        write_knock(&outgoing, Knock::Barred(Bar::NoKey)).await
+                    } else {
+                        count(&self.counts.bad);
+                        let refuse = Refuse::new(Reason::Unreadable, e.to_string());
+                        write_word(&outgoing, &Word::Refuse(refuse)).await
+                    };
                 }
                 return self.refused(from.to_string(), e.to_string());
             }
@@ -86,31 +98,31 @@ impl Links {
         if let Err(refuse) = self.judge(&hello) {
             self.tell_refused(&hello, &refuse);
             // If it doesn't hear this, it will find out by dialling again.
-            let _ = write_word(&writing, &Word::Refuse(refuse)).await;
+            let _ = write_word(&outgoing, &Word::Refuse(refuse)).await;
             return;
         }
         let welcome = Word::Welcome(self.hello(hello.link, hello.nonce));
         let me = self.id();
-        if write_word(&writing, &welcome).await.is_err() || self.id() != me {
+        if write_word(&outgoing, &welcome).await.is_err() || self.id() != me {
             return;
         }
         match hello.link {
             LinkKind::Control => {
                 let pipe = self.pipe(&hello, false);
-                self.open_control(&pipe, None, (reading, writing), cut);
+                self.open_control(&pipe, None, (incoming, outgoing), cut);
             }
-            LinkKind::Data => self.move_to_data_thread(&hello, reading, writing, cut),
+            LinkKind::Data => self.move_to_data_thread(&hello, incoming, outgoing, cut),
         }
     }
 
     /// Calls have a thread of their own: the control thread has other things to do.
-    fn move_to_data_thread(&self, hello: &Hello, reading: Reading, writing: Writing, cut: Cut) {
+    fn move_to_data_thread(&self, hello: &Hello, incoming: Incoming, outgoing: Outgoing, cut: Cut) {
         let Some(links) = self.this() else { return };
         let pipe = self.pipe(hello, false);
-        let afoot = net::rejoin(reading, writing).and_then(Afoot::from);
+        let moving = Moving::from(incoming, outgoing);
         self.crew.data().spawn(async move {
-            match afoot.and_then(Afoot::arrive) {
-                Ok(stream) => links.open_incoming(&pipe, net::split(stream), cut),
+            match moving.and_then(Moving::arrive) {
+                Ok(lanes) => links.open_incoming(&pipe, lanes, cut),
                 Err(e) => tracing::warn!(error = %e, peer = %pipe.peer.name, "lost a data link"),
             }
         });
@@ -135,7 +147,9 @@ impl Links {
 
     fn refused(&self, peer: String, why: String) {
         count(&self.counts.refused);
-        self.control.on_event(Event::Refused { peer, why });
+        if let Some(why) = self.strangers.tell(self.now(), why) {
+            self.control.on_event(Event::Refused { peer, why });
+        }
     }
 }
 
@@ -144,15 +158,24 @@ fn named(nest: &NestName, address: &str) -> String {
 }
 
 /// Reads one word; what came behind it stays in `cut`.
-pub(super) async fn read_word(reading: &Reading, cut: &mut Cut) -> Result<Word, NoWord> {
+pub(super) async fn read_word(incoming: &mut Incoming, cut: &mut Cut) -> Result<Word, NoWord> {
+    read_frame(incoming, cut, Word::decode).await
+}
+
+/// Reads one frame and has it decoded; what came behind it stays in `cut`.
+pub(super) async fn read_frame<T>(
+    incoming: &mut Incoming,
+    cut: &mut Cut,
+    decode: impl Fn(&[u8]) -> Result<T, Unreadable>,
+) -> Result<T, NoWord> {
     loop {
-        match cut.next(Word::decode) {
+        match cut.next(&decode) {
             Ok(Some(word)) => return Ok(word?),
             Ok(None) => {}
             Err(e) => return Err(Unreadable::TooLong(e.0).into()),
         }
-        reading.readable().await?;
-        match reading.try_read(cut.room()) {
+        incoming.readable().await?;
+        match incoming.try_read(cut.room()) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -161,12 +184,15 @@ pub(super) async fn read_word(reading: &Reading, cut: &mut Cut) -> Result<Word, 
     }
 }
 
-pub(super) async fn write_word(writing: &Writing, word: &Word) -> io::Result<()> {
-    let frame = word.encode();
-    let mut rest: &[u8] = &frame;
+pub(super) async fn write_word(outgoing: &Outgoing, word: &Word) -> io::Result<()> {
+    write_all(outgoing, &word.encode()).await
+}
+
+pub(super) async fn write_all(outgoing: &Outgoing, frame: &[u8]) -> io::Result<()> {
+    let mut rest = frame;
     while !rest.is_empty() {
-        writing.writable().await?;
-        match writing.try_write(rest) {
+        outgoing.writable().await?;
+        match outgoing.try_write(rest) {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use flock_proto::{Event, Input, NestId};
 
-use super::accept::{read_word, write_word};
+use super::accept::{NoWord, read_word, write_word};
 use super::frame::{Cut, MAX_HELLO};
-use super::hello::{Hello, LinkKind, Reason, Refuse, Word};
+use super::hello::{Hello, LinkKind, Reason, Refuse, Unreadable, Word};
+use super::knock::Bar;
+use super::lane::{Incoming, Outgoing};
 use super::links::Links;
 use super::pipe::Pipe;
-use crate::net::{self, DialError, Reading, Writing};
+use crate::net::{self, DialError};
 
 /// Why a dial came to nothing.
-enum Failed {
+pub(super) enum Failed {
     /// Nobody was reached, or nobody who makes sense.
     Network(DialError),
     /// A nest said no.
     Refused(Refuse),
+    /// One of the two has a key that the other lacks.
+    Barred(Bar),
 }
 
 impl From<DialError> for Failed {
@@ -28,7 +32,7 @@ impl From<DialError> for Failed {
 /// A handshake that ended in a welcome.
 struct Greeted {
     by: Hello,
-    halves: (Reading, Writing),
+    lanes: (Incoming, Outgoing),
     /// Holds what came behind the welcome.
     cut: Cut,
 }
@@ -49,9 +53,9 @@ impl Links {
                 return;
             }
             match greeted {
-                Ok(Greeted { by, halves, cut }) => {
+                Ok(Greeted { by, lanes, cut }) => {
                     let pipe = links.pipe(&by, true);
-                    links.open_control(&pipe, Some(address.clone()), halves, cut);
+                    links.open_control(&pipe, Some(address.clone()), lanes, cut);
                     links.end_dial(&address);
                 }
                 Err(failed) => {
@@ -68,8 +72,8 @@ impl Links {
         let link = pipe.clone();
         let task = self.crew.data().spawn(async move {
             match links.greet(&pipe.peer.address, LinkKind::Data).await {
-                Ok(Greeted { by, halves, cut }) if by.id == pipe.peer.id => {
-                    links.run(&pipe, halves, cut);
+                Ok(Greeted { by, lanes, cut }) if by.id == pipe.peer.id => {
+                    links.run(&pipe, lanes, cut);
                 }
                 // Another incarnation lives there now, or none.
                 Ok(_) | Err(_) => links.on_no_data(&pipe),
@@ -83,6 +87,11 @@ impl Links {
             Failed::Network(DialError { refused, why }) => {
                 self.control.on_input(Input::DialFailed { address, refused, why });
             }
+            Failed::Barred(bar) => {
+                let why = bar.to_string();
+                self.tell_of_refusal(&address, &why);
+                self.control.on_input(Input::DialFailed { address, refused: false, why });
+            }
             Failed::Refused(Refuse { code, why, above }) => {
                 let alarming = matches!(
                     code,
@@ -93,8 +102,7 @@ impl Links {
                         | Reason::Other(_)
                 );
                 if alarming {
-                    let why = format!("this nest was refused: {why}");
-                    self.control.on_event(Event::Refused { peer: address.clone(), why });
+                    self.tell_of_refusal(&address, &why);
                 }
                 self.control.on_input(Input::DialFailed { address, refused: false, why });
                 if code == Reason::Outdated && above > NestId(0) {
@@ -104,6 +112,13 @@ impl Links {
                     self.control.on_name_taken();
                 }
             }
+        }
+    }
+
+    fn tell_of_refusal(&self, address: &str, why: &str) {
+        let why = format!("this nest was refused: {why}");
+        if let Some(why) = self.refusals.tell(self.now(), why) {
+            self.control.on_event(Event::Refused { peer: address.into(), why });
         }
     }
 
@@ -122,22 +137,25 @@ impl Links {
     }
 
     async fn introduce(&self, stream: net::Stream, kind: LinkKind) -> Result<Greeted, Failed> {
-        let (reading, writing) = net::split(stream);
+        let (mut incoming, outgoing) = self.meet_dialled(stream).await?;
         let mut cut = Cut::new(MAX_HELLO);
         let broken = |why: String| DialError::new(why);
         // Tells this nest's hellos apart; nobody needs to be unable to guess it.
         let nonce = self.fresh_number();
         let hello = self.hello(kind, nonce);
         let word = Word::Hello(hello.clone());
-        write_word(&writing, &word).await.map_err(|e| broken(e.to_string()))?;
-        let word = read_word(&reading, &mut cut).await.map_err(|e| broken(e.to_string()))?;
+        write_word(&outgoing, &word).await.map_err(|e| broken(e.to_string()))?;
+        let word = read_word(&mut incoming, &mut cut).await.map_err(|e| match e {
+            NoWord::Unreadable(Unreadable::Barred(bar)) => Failed::Barred(bar),
+            e => broken(e.to_string()).into(),
+        })?;
         match word {
             Word::Refuse(refuse) => Err(Failed::Refused(refuse)),
             Word::Welcome(mut by) if by.nonce == nonce && by.flock == hello.flock => {
                 self.cutter.passable(&by.nest).await;
                 // The sender's own kind is beside the point: this link is what it was dialled for.
                 by.link = kind;
-                Ok(Greeted { by, halves: (reading, writing), cut })
+                Ok(Greeted { by, lanes: (incoming, outgoing), cut })
             }
             Word::Welcome(_) | Word::Hello(_) => {
                 Err(broken("the answer is meant for somebody else".into()).into())

@@ -51,6 +51,7 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
+    /// `limit`: longer frames are an error.
     pub(crate) fn new(limit: usize) -> Self {
         Self { bytes: BytesMut::new(), large: None, limit }
     }
@@ -70,7 +71,7 @@ impl Cut {
                 bytes
             }
             None => {
-                self.bytes.reserve(64 * 1024);
+                self.bytes.reserve((64 * 1024).min(PREFIX + self.limit));
                 &mut self.bytes
             }
         }
@@ -81,6 +82,12 @@ impl Cut {
         let prefix = self.bytes.first_chunk::<PREFIX>();
         let len = prefix.map(|prefix| PREFIX + u32::from_le_bytes(*prefix) as usize);
         self.large.is_none() && len == Some(self.bytes.len())
+    }
+
+    /// Every byte that was read has been handed on.
+    #[cfg(feature = "noise")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.large.is_none()
     }
 
     /// Hands the next whole frame to `take`. `Ok(None)`: more bytes are needed.

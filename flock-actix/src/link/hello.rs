@@ -1,7 +1,7 @@
 //! What two nests say to each other before anything else.
 //!
-//! Whoever dialled says hello; the other answers with a welcome or a refusal. Nothing else is read
-//! before, and no more than 1 KiB.
+//! Whoever dialled says hello; the other answers with a welcome or a refusal, no more than 1 KiB each.
+//! Where the flock has a key these are sealed, and nothing is read before that but what `knock` knows.
 
 use std::io;
 
@@ -10,6 +10,7 @@ use flock_proto::{Hlc, NestId, NestName};
 use serde::{Deserialize, Serialize};
 
 use super::frame::{MAX_HELLO, WIRE};
+use super::knock::{Bar, Knock};
 
 const MAGIC: &str = "flock";
 
@@ -131,6 +132,12 @@ pub(crate) enum Unreadable {
     /// Not a handshake frame at all.
     #[error("no handshake")]
     Foreign,
+    /// The speaker has a key, and this nest has none.
+    #[error("it has a key, and this nest has none")]
+    Locked,
+    /// The speaker says that it can't speak with this nest.
+    #[error("{0}")]
+    Barred(Bar),
     /// A handshake frame with a body that can't be read.
     #[error("{0}")]
     Body(String),
@@ -173,9 +180,19 @@ impl Word {
             [WIRE, HELLO, body @ ..] => hello(body).map(Self::Hello),
             [WIRE, WELCOME, body @ ..] => hello(body).map(Self::Welcome),
             [WIRE, REFUSE, body @ ..] => read(body).map(Self::Refuse),
-            _ => Err(Unreadable::Foreign),
+            _ => Err(match Knock::decode(frame) {
+                Some(Knock::Barred(bar)) => Unreadable::Barred(bar),
+                Some(Knock::Lock(_)) => Unreadable::Locked,
+                Some(Knock::Unlock(_)) | None => Unreadable::Foreign,
+            }),
         }
     }
+}
+
+/// Whether this frame is a word, by its kind alone.
+#[cfg(feature = "noise")]
+pub(crate) const fn is_word(frame: &[u8]) -> bool {
+    matches!(frame, [WIRE, HELLO | WELCOME | REFUSE, ..])
 }
 
 fn hello(body: &[u8]) -> Result<Hello, Unreadable> {

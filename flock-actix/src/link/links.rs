@@ -11,19 +11,25 @@ use bytes::Bytes;
 use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, Time, View};
 use tokio::task::AbortHandle;
 
+use super::alarm::Alarm;
 use super::frame::{Cut, Kind};
 use super::hello::{Hello, Identity, LinkKind};
+use super::lane::{Incoming, Outgoing};
+#[cfg(feature = "noise")]
+use super::noise::Keyring;
 use super::out::{NotTaken, Out, Written};
 use super::pipe::{Pipe, ReadEnd};
 use super::{ControlSink, Counts, Cutter, count, lock};
 use crate::data_link::{self, DataLink, DataSink, LinkId};
-use crate::net::{Reading, Writing};
 use crate::rt::Crew;
 use crate::wall::Wall;
 
 /// Knobs of the links.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// Whoever has none of these stays out.
+    #[cfg(feature = "noise")]
+    pub(crate) keys: Option<Keyring>,
     /// Dial nobody beyond this machine.
     pub(crate) loopback_only: bool,
     /// How long a handshake may take.
@@ -36,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) data_limit: usize,
     /// Strangers that may stand in the door at one time.
     pub(crate) half_open: usize,
+    /// Those of them that come from one address, other than this machine's own.
+    pub(crate) half_open_each: usize,
     /// This nest's clock.
     pub(crate) wall: Wall,
     /// A peer whose clock is further off than this is refused: stamps decide which of two records
@@ -46,12 +54,15 @@ pub(crate) struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
+            #[cfg(feature = "noise")]
+            keys: None,
             loopback_only: true,
             handshake: Duration::from_secs(3),
             fresh: Duration::from_millis(1500),
             control_limit: 32 << 20,
             data_limit: 8 << 20,
             half_open: 64,
+            half_open_each: 8,
             wall: Wall::new(),
             max_skew: Duration::from_secs(10),
         }
@@ -86,6 +97,9 @@ pub(crate) struct Links {
     pub(crate) counts: Counts,
     /// What went over data links.
     pub(crate) written: Arc<Written>,
+    /// Who was refused here, and by whom this nest was.
+    pub(super) strangers: Alarm,
+    pub(super) refusals: Alarm,
     next: AtomicU64,
     this: std::sync::Weak<Self>,
 }
@@ -111,6 +125,7 @@ impl Links {
         control: Arc<dyn ControlSink>,
         data: Arc<dyn DataSink>,
     ) -> Arc<Self> {
+        let now = plan.wall.now();
         let nobody = Arc::new(View::new(me.id, Vec::new()));
         Arc::new_cyclic(|this| Self {
             me: Mutex::new(me),
@@ -124,6 +139,8 @@ impl Links {
             open: Mutex::default(),
             counts: Counts::default(),
             written: Arc::default(),
+            strangers: Alarm::new(now),
+            refusals: Alarm::new(now),
             next: AtomicU64::new(1),
             this: this.clone(),
         })
@@ -275,7 +292,7 @@ impl Links {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         self.plan.wall.now()
     }
 
@@ -285,7 +302,7 @@ impl Links {
         &self,
         pipe: &Arc<Pipe>,
         dialled: Option<String>,
-        halves: (Reading, Writing),
+        lanes: (Incoming, Outgoing),
         cut: Cut,
     ) {
         let me = lock(&self.me).id;
@@ -320,41 +337,41 @@ impl Links {
             self.control.on_input(Input::LinkClosed { peer: old.peer.id });
         }
         self.control.on_input(Input::LinkOpened { peer: peer.clone(), dialled });
-        self.run(pipe, halves, cut);
+        self.run(pipe, lanes, cut);
         if let Some(replaced) = replaced {
             self.drain(replaced);
         }
     }
 
     /// Opens a data link that a peer dialled, on the runtime that calls this.
-    pub(super) fn open_incoming(&self, pipe: &Arc<Pipe>, halves: (Reading, Writing), cut: Cut) {
+    pub(super) fn open_incoming(&self, pipe: &Arc<Pipe>, lanes: (Incoming, Outgoing), cut: Cut) {
         let mut open = lock(&self.open);
         if open.closed {
             return;
         }
         open.others.push(pipe.clone());
         drop(open);
-        self.run(pipe, halves, cut);
+        self.run(pipe, lanes, cut);
     }
 
     /// Starts the reader and the writer of an open link on the runtime that calls this.
-    pub(super) fn run(&self, pipe: &Arc<Pipe>, halves: (Reading, Writing), cut: Cut) {
+    pub(super) fn run(&self, pipe: &Arc<Pipe>, lanes: (Incoming, Outgoing), cut: Cut) {
         let Some(links) = self.this() else { return };
-        let (reading, writing) = halves;
+        let (incoming, outgoing) = lanes;
         let (link, of) = (pipe.clone(), links.clone());
         let writer = tokio::spawn(async move {
-            if link.clone().write(writing).await.is_err() {
+            if link.clone().write(outgoing).await.is_err() {
                 of.on_end(&link);
             }
         });
         let link = pipe.clone();
         let reader = tokio::spawn(async move {
             let end = match link.kind {
-                LinkKind::Control => links.read_control(&link, reading, cut).await,
-                LinkKind::Data => links.read_data(&link, reading, cut).await,
+                LinkKind::Control => links.read_control(&link, incoming, cut).await,
+                LinkKind::Data => links.read_data(&link, incoming, cut).await,
             };
-            if let ReadEnd::TooLong(e) = end {
-                links.on_bad(&link, e.to_string());
+            if let ReadEnd::Bad(why) = end {
+                links.on_bad(&link, why);
             } else if link.kind == LinkKind::Data {
                 // The peer sends no more calls; what answers them may still wait to be written.
                 let written = async {
@@ -370,7 +387,7 @@ impl Links {
         pipe.own(reader.abort_handle());
     }
 
-    async fn read_control(&self, link: &Arc<Pipe>, reading: Reading, cut: Cut) -> ReadEnd {
+    async fn read_control(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
         let on_frame = |frame: &[u8]| match Kind::of(frame) {
             Kind::Control => self.control.on_input(Input::Frame {
                 from: link.peer.id,
@@ -384,16 +401,16 @@ impl Links {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        link.read(reading, cut, on_frame, room).await
+        link.read(incoming, cut, on_frame, room).await
     }
 
-    async fn read_data(&self, link: &Arc<Pipe>, reading: Reading, cut: Cut) -> ReadEnd {
+    async fn read_data(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
         let as_data: Arc<dyn DataLink> = link.clone();
         let on_frame = |frame: &[u8]| match Kind::of(frame) {
             Kind::Data => self.data.on_frame(&as_data, frame),
             Kind::Control | Kind::Unknown => count(&self.counts.skipped),
         };
-        link.read(reading, cut, on_frame, || std::future::ready(())).await
+        link.read(incoming, cut, on_frame, || std::future::ready(())).await
     }
 
     fn on_bad(&self, link: &Pipe, why: String) {

@@ -13,8 +13,8 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::sync::Notify;
 
 use super::frame::{PREFIX, boundary};
+use super::lane::Outgoing;
 use super::lock;
-use crate::net::Writing;
 
 /// From here on the appending thread writes by itself.
 const EARLY: usize = 8 * 1024;
@@ -80,7 +80,7 @@ struct State {
     /// The same for what the writer has taken; it puts the rest back when writing fails.
     writing: usize,
     phase: Phase,
-    stream: Option<Arc<Writing>>,
+    stream: Option<Arc<Outgoing>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Out {
     }
 
     /// The link is open; writing may begin.
-    pub(crate) fn open(&self, stream: Arc<Writing>) -> bool {
+    pub(crate) fn open(&self, stream: Arc<Outgoing>) -> bool {
         let mut state = lock(&self.state);
         if state.phase == Phase::Closed {
             return false;
@@ -218,7 +218,7 @@ impl Out {
     /// Writes until the link is finished or fails. `pass` is awaited before each write.
     pub(crate) async fn write_all<F: Future<Output = ()>>(
         &self,
-        stream: Arc<Writing>,
+        stream: Arc<Outgoing>,
         pass: impl Fn() -> F,
     ) -> io::Result<()> {
         let mut batch = BytesMut::new();

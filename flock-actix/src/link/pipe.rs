@@ -13,12 +13,12 @@ use flock_proto::{NestId, Peer, Time};
 use tokio::task::AbortHandle;
 
 use super::Cutter;
-use super::frame::{Cut, MAX_FRAME, TooLong};
+use super::frame::{Cut, MAX_FRAME};
 use super::hello::LinkKind;
+use super::lane::{Incoming, Outgoing};
 use super::lock;
 use super::out::{NotTaken, Out, Write};
 use crate::data_link::{DataLink, LinkError, LinkId};
-use crate::net::{Reading, Writing};
 use crate::wall::Wall;
 
 /// After so many reads without a pause the other tasks of the thread have their turn.
@@ -47,8 +47,8 @@ pub(crate) struct Pipe {
 pub(crate) enum ReadEnd {
     /// The peer said that no more will come, or the network did.
     Over,
-    /// A length prefix that no honest peer sends.
-    TooLong(TooLong),
+    /// Something came that no honest peer sends.
+    Bad(String),
 }
 
 impl Pipe {
@@ -124,23 +124,24 @@ impl Pipe {
     }
 
     /// Writes until the pipe is finished or fails; then the peer is told that no more will come.
-    pub(crate) async fn write(self: Arc<Self>, writing: Writing) -> io::Result<()> {
-        let writing = Arc::new(writing);
-        if !self.out.open(writing.clone()) {
+    pub(crate) async fn write(self: Arc<Self>, outgoing: Outgoing) -> io::Result<()> {
+        let outgoing = Arc::new(outgoing);
+        if !self.out.open(outgoing.clone()) {
             return Ok(());
         }
-        self.out.write_all(writing, || self.cutter.passable(&self.peer.name)).await
+        self.out.write_all(outgoing, || self.cutter.passable(&self.peer.name)).await
     }
 
     /// Hands frame after frame to `on_frame` until there are no more. `on_pause` is awaited after
     /// each batch.
     pub(crate) async fn read<F: Future<Output = ()>>(
         &self,
-        reading: Reading,
+        mut incoming: Incoming,
         mut cut: Cut,
         mut on_frame: impl FnMut(&[u8]),
         on_pause: impl Fn() -> F,
     ) -> ReadEnd {
+        incoming.trust();
         cut.allow(MAX_FRAME);
         let mut in_a_row = 0;
         loop {
@@ -149,12 +150,12 @@ impl Pipe {
                 match cut.next(&mut on_frame) {
                     Ok(Some(())) => {}
                     Ok(None) => break,
-                    Err(e) => return ReadEnd::TooLong(e),
+                    Err(e) => return ReadEnd::Bad(e.to_string()),
                 }
             }
             on_pause().await;
             self.cutter.passable(&self.peer.name).await;
-            match reading.try_read(cut.room()) {
+            match incoming.try_read(cut.room()) {
                 Ok(0) => return ReadEnd::Over,
                 Ok(_) => {
                     self.heard.store(self.wall.now().as_micros(), Ordering::Relaxed);
@@ -166,9 +167,12 @@ impl Pipe {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     in_a_row = 0;
-                    if reading.readable().await.is_err() {
+                    if incoming.readable().await.is_err() {
                         return ReadEnd::Over;
                     }
+                }
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    return ReadEnd::Bad(e.to_string());
                 }
                 Err(_) => return ReadEnd::Over,
             }

@@ -4,3 +4,5 @@ mod data;
 mod doors;
 mod fixture;
 mod handshakes;
+#[cfg(feature = "noise")]
+mod keys;
