@@ -10,7 +10,7 @@
 //! - `hello`: what two nests say of themselves before anything else, and its limits.
 //! - `out`: the buffer that frames are put into, and the task that empties it.
 //! - `pipe`: one open connection, control or data, with its reader and its end.
-//! - `links`: all links of this nest: which of two stays, who is hung up.
+//! - `plan`: the knobs. `links`: all links of this nest: which of two stays, who is hung up.
 //! - `judge`: who may come in.
 //! - `dial`, `accept`: the two ways in which a link comes to be.
 //! - `strangers`, `alarm`: who may stand in the door, and how loud they may be.
@@ -31,6 +31,7 @@ mod meet;
 mod noise;
 mod out;
 mod pipe;
+mod plan;
 #[cfg(feature = "noise")]
 mod record;
 mod strangers;
@@ -44,9 +45,10 @@ use flock_proto::{Event, Input};
 
 pub(crate) use cutter::Cutter;
 pub(crate) use hello::Identity;
-pub(crate) use links::{Links, Plan};
+pub(crate) use links::Links;
 #[cfg(feature = "noise")]
 pub(crate) use noise::Keyring;
+pub(crate) use plan::Plan;
 
 /// What the links tell the control plane.
 pub(crate) trait ControlSink: Send + Sync + 'static {

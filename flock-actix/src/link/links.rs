@@ -15,59 +15,12 @@ use super::alarm::Alarm;
 use super::frame::{Cut, Kind};
 use super::hello::{Hello, Identity, LinkKind};
 use super::lane::{Incoming, Outgoing};
-#[cfg(feature = "noise")]
-use super::noise::Keyring;
 use super::out::{NotTaken, Out, Written};
 use super::pipe::{Pipe, ReadEnd};
+use super::plan::Plan;
 use super::{ControlSink, Counts, Cutter, count, lock};
 use crate::data_link::{self, DataLink, DataSink, LinkId};
 use crate::rt::Crew;
-use crate::wall::Wall;
-
-/// Knobs of the links.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// Whoever has none of these stays out.
-    #[cfg(feature = "noise")]
-    pub(crate) keys: Option<Keyring>,
-    /// Dial nobody beyond this machine.
-    pub(crate) loopback_only: bool,
-    /// How long a handshake may take.
-    pub(crate) handshake: Duration,
-    /// A link that was silent for longer doesn't prove that its nest lives.
-    pub(crate) fresh: Duration,
-    /// Bytes that may wait on a control link. One that is fuller is hung up.
-    pub(crate) control_limit: usize,
-    /// Bytes that may wait on a data link.
-    pub(crate) data_limit: usize,
-    /// Strangers that may stand in the door at one time.
-    pub(crate) half_open: usize,
-    /// Those of them that come from one address, other than this machine's own.
-    pub(crate) half_open_each: usize,
-    /// This nest's clock.
-    pub(crate) wall: Wall,
-    /// A peer whose clock is further off than this is refused: stamps decide which of two records
-    /// wins, and fences grow by them.
-    pub(crate) max_skew: Duration,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            #[cfg(feature = "noise")]
-            keys: None,
-            loopback_only: true,
-            handshake: Duration::from_secs(3),
-            fresh: Duration::from_millis(1500),
-            control_limit: 32 << 20,
-            data_limit: 8 << 20,
-            half_open: 64,
-            half_open_each: 8,
-            wall: Wall::new(),
-            max_skew: Duration::from_secs(10),
-        }
-    }
-}
 
 /// A nest that leaves waits for so many milliseconds without a peer: a link may have been on its
 /// way to it.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::fixture::{Body, body, body_with, control, data, until};
-use crate::data_link::{DataLink as _, LinkError, Links as _};
+use crate::data_link::{LinkError, Links as _};
 use crate::link::frame::MAX_HELLO;
 use crate::link::hello::{LinkKind, Word};
 use crate::link::knock::{Bar, Knock};
