@@ -138,7 +138,7 @@ pub mod __private {
 }
 
 /// The examples of the README, compiled and run as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "noise"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
