@@ -358,7 +358,8 @@ impl Builder {
         let (view, settings) = (nest.view(), self.settings);
         let shared = Shared::new(name.clone(), view, self.species, settings, wall, core.clone());
         shared.set_core(core.clone());
-        let identity = Identity { flock: self.flock, nest: name, id: nest.id(), address: shown };
+        let (flock, id, seats) = (self.flock, nest.id(), crew.seats());
+        let identity = Identity { flock, nest: name, id, address: shown, seats };
         let max_skew = self.config.max_clock_skew;
         let plan = Plan {
             #[cfg(feature = "noise")]

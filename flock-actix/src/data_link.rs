@@ -57,20 +57,21 @@ pub(crate) trait DataLink: Debug + Send + Sync {
 
 /// The data links of this nest.
 pub(crate) trait Links: Send + Sync {
-    /// The link for calls to a neighbour, dialled in the background at first use; until it is open
-    /// it buffers, and when the dial fails it closes. `None`: this nest has no way to dial it, or
-    /// has just failed to; asking again in a moment is right.
-    fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>>;
+    /// The link for calls that the present thread makes to a neighbour: to its bird with this hash,
+    /// or, without one, to be passed on. Dialled in the background at first use; until it is open it
+    /// buffers, and when the dial fails it closes. `None`: this nest has no way to dial it, or has
+    /// just failed to; asking again in a moment is right.
+    fn data(&self, to: NestId, bird: Option<u64>) -> Option<Arc<dyn DataLink>>;
 
-    /// The link for calls to this nest, if there is one already.
+    /// A link for calls to this nest, if there is one already.
     fn dialled_to(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
-        self.data(to)
+        self.data(to, None)
     }
 
-    /// A link that this neighbour dialled for its own calls, if there is one: what is put on it
-    /// reaches the neighbour before it sees that link end.
-    fn dialled_by(&self, _peer: NestId) -> Option<Arc<dyn DataLink>> {
-        None
+    /// The links that this neighbour dialled for its own calls: what is put on one reaches the
+    /// neighbour before it sees that link end.
+    fn dialled_by(&self, _peer: NestId) -> Vec<Arc<dyn DataLink>> {
+        Vec::new()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Addr, AsyncContext, Context};
+use actix_rt::ArbiterHandle;
 use flock_proto::{Answer, BirdName, Input, NameError, ReqId, Time};
 
 use crate::bird::Bird;
@@ -75,6 +76,15 @@ impl Flock {
     /// Where this nest listens; none if it is [local](Builder::local).
     pub fn address(&self) -> Option<SocketAddr> {
         self.core()?.rest()?.address
+    }
+
+    /// The threads that the birds of this nest live on, as [`Builder::workers`] says. Whatever makes
+    /// many calls makes them for less from there: answers come in on the thread that waits for them.
+    /// Birds share these threads, so nothing that blocks belongs on them. Empty once the nest is shut
+    /// down.
+    pub fn arbiters(&self) -> Vec<ArbiterHandle> {
+        let rest = self.core().and_then(|core| core.rest());
+        rest.map(|rest| rest.threads.arbiters()).unwrap_or_default()
     }
 
     /// Starts a bird on the nest that owns the name. Resolves after its first hatch, when two nests

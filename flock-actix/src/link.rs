@@ -34,6 +34,7 @@ mod pipe;
 mod plan;
 #[cfg(feature = "noise")]
 mod record;
+mod seats;
 mod strangers;
 
 #[cfg(test)]

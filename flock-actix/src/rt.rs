@@ -1,7 +1,8 @@
 //! Threads and runtimes: the only place that makes them.
 //!
-//! A nest has a control thread, which carries an actix `System`; a data thread, which reads and
-//! writes the links that carry calls; and one actix `Arbiter` for each worker. A bird that blocks its
+//! A nest has a control thread, which carries an actix `System`; one actix `Arbiter` for each worker;
+//! and a data thread. Links that carry calls are read and written by the worker whose birds they are
+//! for, or who makes the calls, and by the data thread where that is nobody. A bird that blocks its
 //! worker delays neither membership nor calls to the birds of other workers.
 //!
 //! - `threads`: those of this machine.
@@ -13,7 +14,8 @@ mod turmoil;
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Context};
 use actix_rt::ArbiterHandle;
@@ -29,7 +31,17 @@ pub(crate) struct Crew {
     host: Host,
     control: Lane,
     data: Lane,
+    /// Those that links may be read on.
+    workers: Arc<[Lane]>,
+    /// Tells its threads from those of other crews of this process.
+    number: u64,
 }
+
+/// A thread that reads and writes data links: a worker's, by its place, or the data thread.
+pub(crate) type Seat = Option<u8>;
+
+/// With more workers than this their links would be too many, and the data thread has them all.
+const MAX_SEATS: usize = 8;
 
 /// A thread as a place for tasks, which end with it.
 #[derive(Clone, Debug)]
@@ -62,7 +74,14 @@ impl Crew {
     #[cfg(test)]
     pub(crate) fn here() -> Self {
         let lane = Lane::of(Handle::current());
-        Self { host: Host::Machine, control: lane.clone(), data: lane }
+        Self::new(Host::Machine, lane.clone(), lane, Vec::new())
+    }
+
+    fn new(host: Host, control: Lane, data: Lane, workers: Vec<Lane>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let workers = if workers.len() > MAX_SEATS { Vec::new() } else { workers };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { host, control, data, workers: workers.into(), number }
     }
 
     /// What the nest runs on.
@@ -75,10 +94,19 @@ impl Crew {
         &self.control
     }
 
-    /// The data thread. Links on the workers would save a hop between threads, and a bird that
-    /// blocks would hold up the calls of all others whose link is there.
-    pub(crate) const fn data(&self) -> &Lane {
-        &self.data
+    /// The thread at this seat; the data thread, if there is no such worker.
+    pub(crate) fn at(&self, seat: Seat) -> &Lane {
+        seat.and_then(|seat| self.workers.get(usize::from(seat))).unwrap_or(&self.data)
+    }
+
+    /// How many workers have seats of their own.
+    pub(crate) fn seats(&self) -> u8 {
+        self.workers.len() as u8
+    }
+
+    /// Where answers to calls that the present thread makes are read: by itself, if it is a worker.
+    pub(crate) fn seat(&self) -> Seat {
+        SEAT.get().filter(|(crew, _)| *crew == self.number).map(|(_, seat)| seat)
     }
 }
 
@@ -148,6 +176,15 @@ impl Threads {
         }
     }
 
+    /// The workers, for whatever else runs there. None in a simulation, where they are no threads.
+    pub(crate) fn arbiters(&self) -> Vec<ArbiterHandle> {
+        match self {
+            Self::Machine(threads) => threads.workers().to_vec(),
+            #[cfg(feature = "turmoil")]
+            Self::Turmoil(_) => Vec::new(),
+        }
+    }
+
     /// Runs this on the control thread, where actors may be started.
     pub(crate) async fn on_control<T: Send + 'static>(
         &self,
@@ -199,4 +236,6 @@ pub(crate) fn thread_number() -> usize {
 
 thread_local! {
     static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    /// The crew and the seat of this thread, if it is a worker that has one.
+    static SEAT: Cell<Option<(u64, u8)>> = const { Cell::new(None) };
 }

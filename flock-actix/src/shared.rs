@@ -308,8 +308,9 @@ impl Shared {
         Hlc(self.hlc.load(Ordering::Relaxed))
     }
 
-    fn link(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
-        self.links.get()?.data(to)
+    /// The link to a neighbour, for a call of its bird with this hash, or for what it shall pass on.
+    fn link(&self, to: NestId, bird: Option<u64>) -> Option<Arc<dyn DataLink>> {
+        self.links.get()?.data(to, bird)
     }
 
     /// Notes a call, so that its deadline is kept and replies find it. `None`: too many wait.

@@ -111,16 +111,17 @@ impl Links {
                 let pipe = self.pipe(&hello, false);
                 self.open_control(&pipe, None, (incoming, outgoing), cut);
             }
-            LinkKind::Data => self.move_to_data_thread(&hello, incoming, outgoing, cut),
+            LinkKind::Data => self.move_to_its_seat(&hello, incoming, outgoing, cut),
         }
     }
 
-    /// Calls have a thread of their own: the control thread has other things to do.
-    fn move_to_data_thread(&self, hello: &Hello, incoming: Incoming, outgoing: Outgoing, cut: Cut) {
+    /// Calls are read where their birds are, or by a thread of their own: the control thread has other
+    /// things to do.
+    fn move_to_its_seat(&self, hello: &Hello, incoming: Incoming, outgoing: Outgoing, cut: Cut) {
         let Some(links) = self.this() else { return };
         let pipe = self.pipe(hello, false);
         let moving = Moving::from(incoming, outgoing);
-        self.crew.data().spawn(async move {
+        self.crew.at(hello.seat).spawn(async move {
             match moving.and_then(Moving::arrive) {
                 Ok(lanes) => links.open_incoming(&pipe, lanes, cut),
                 Err(e) => tracing::warn!(error = %e, peer = %pipe.peer.name, "lost a data link"),

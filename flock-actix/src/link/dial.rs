@@ -11,7 +11,9 @@ use super::knock::Bar;
 use super::lane::{Incoming, Outgoing};
 use super::links::Links;
 use super::pipe::Pipe;
+use super::seats::Seats;
 use crate::net::{self, DialError};
+use crate::rt::Seat;
 
 /// Why a dial came to nothing.
 pub(super) enum Failed {
@@ -47,7 +49,7 @@ impl Links {
         }
         self.spawn(async move {
             let me = links.id();
-            let greeted = links.greet(&address, LinkKind::Control).await;
+            let greeted = links.greet(&address, LinkKind::Control, None).await;
             if links.id() != me {
                 // Said in the name of a former incarnation; the core has dialled anew.
                 return;
@@ -67,11 +69,11 @@ impl Links {
     }
 
     /// Opens a data link in the background; until then it buffers.
-    pub(super) fn dial_data(&self, pipe: Arc<Pipe>) {
+    pub(super) fn dial_data(&self, pipe: Arc<Pipe>, Seats { here, there }: Seats) {
         let Some(links) = self.this() else { return };
         let link = pipe.clone();
-        let task = self.crew.data().spawn(async move {
-            match links.greet(&pipe.peer.address, LinkKind::Data).await {
+        let task = self.crew.at(here).spawn(async move {
+            match links.greet(&pipe.peer.address, LinkKind::Data, there).await {
                 Ok(Greeted { by, lanes, cut }) if by.id == pipe.peer.id => {
                     links.run(&pipe, lanes, cut);
                 }
@@ -122,7 +124,7 @@ impl Links {
         }
     }
 
-    async fn greet(&self, address: &str, kind: LinkKind) -> Result<Greeted, Failed> {
+    async fn greet(&self, address: &str, kind: LinkKind, seat: Seat) -> Result<Greeted, Failed> {
         let patience = self.plan.handshake;
         if self.cutter.is_address_cut(address) {
             tokio::time::sleep(patience).await;
@@ -130,19 +132,25 @@ impl Links {
         }
         let (host, loopback_only) = (self.crew.host(), self.plan.loopback_only);
         let stream = net::dial(host, address, loopback_only, patience).await?;
-        match tokio::time::timeout(patience, self.introduce(stream, kind)).await {
+        match tokio::time::timeout(patience, self.introduce(stream, kind, seat)).await {
             Ok(greeted) => greeted,
             Err(_) => Err(DialError::new(format!("{address} doesn't say welcome")).into()),
         }
     }
 
-    async fn introduce(&self, stream: net::Stream, kind: LinkKind) -> Result<Greeted, Failed> {
+    async fn introduce(
+        &self,
+        stream: net::Stream,
+        kind: LinkKind,
+        seat: Seat,
+    ) -> Result<Greeted, Failed> {
         let (mut incoming, outgoing) = self.meet_dialled(stream).await?;
         let mut cut = Cut::new(MAX_HELLO);
         let broken = |why: String| DialError::new(why);
         // Tells this nest's hellos apart; nobody needs to be unable to guess it.
         let nonce = self.fresh_number();
-        let hello = self.hello(kind, nonce);
+        let mut hello = self.hello(kind, nonce);
+        hello.seat = seat;
         let word = Word::Hello(hello.clone());
         write_word(&outgoing, &word).await.map_err(|e| broken(e.to_string()))?;
         let word = read_word(&mut incoming, &mut cut).await.map_err(|e| match e {

@@ -39,6 +39,13 @@ pub(crate) struct Hello {
     pub(crate) link: LinkKind,
     /// A welcome repeats the hello's: it answers this hello, not an earlier one.
     pub(crate) nonce: u64,
+    /// Threads of the speaker that read links for the birds on them, numbered from 0. Where there are
+    /// `n`, a name's bird is on the one that its hash modulo `n` says.
+    #[serde(default)]
+    pub(crate) seats: u8,
+    /// On which of them the other shall read this link; one that no bird has, if there is none.
+    #[serde(default)]
+    pub(crate) seat: Option<u8>,
 }
 
 /// Why a nest doesn't want a link.
@@ -222,6 +229,7 @@ pub(crate) struct Identity {
     pub(crate) nest: NestName,
     pub(crate) id: NestId,
     pub(crate) address: String,
+    pub(crate) seats: u8,
 }
 
 impl Identity {
@@ -237,6 +245,8 @@ impl Identity {
             clock,
             link,
             nonce,
+            seats: self.seats,
+            seat: None,
         }
     }
 }
@@ -248,11 +258,8 @@ mod tests {
     fn robin() -> Hello {
         let nest = NestName::new("nest-1").unwrap();
         let address = "127.0.0.1:7101".to_owned();
-        Identity { flock: "canaries".into(), nest, id: NestId(7), address }.hello(
-            LinkKind::Control,
-            Hlc(9),
-            11,
-        )
+        let me = Identity { flock: "canaries".into(), nest, id: NestId(7), address, seats: 2 };
+        me.hello(LinkKind::Control, Hlc(9), 11)
     }
 
     #[test]

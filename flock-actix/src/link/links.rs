@@ -18,6 +18,7 @@ use super::lane::{Incoming, Outgoing};
 use super::out::{NotTaken, Out, Written};
 use super::pipe::{Pipe, ReadEnd};
 use super::plan::Plan;
+use super::seats::{Dialled, seats};
 use super::{ControlSink, Counts, Cutter, count, lock};
 use crate::data_link::{self, DataLink, DataSink, LinkId};
 use crate::rt::Crew;
@@ -45,7 +46,7 @@ pub(crate) struct Links {
     data: Arc<dyn DataSink>,
     view: ArcSwap<View>,
     /// Data links for this nest's own calls. Read with every call, written with every dial.
-    outgoing: ArcSwap<BTreeMap<NestId, Arc<Pipe>>>,
+    outgoing: ArcSwap<Dialled>,
     pub(super) open: Mutex<Open>,
     pub(crate) counts: Counts,
     /// What went over data links.
@@ -114,7 +115,7 @@ impl Links {
         let mut open = lock(&self.open);
         let mut ended: Vec<_> = open.control.remove(&peer).into_iter().collect();
         ended.extend(open.others.extract_if(.., |l| l.peer.id == peer));
-        ended.extend(self.take_outgoing(|id| id == peer));
+        ended.extend(self.take_outgoing(|link| link.peer.id == peer));
         drop(open);
         ended.iter().for_each(|link| self.bury(link));
     }
@@ -124,7 +125,7 @@ impl Links {
     pub(crate) fn release(&self, peer: NestId) {
         let mut open = lock(&self.open);
         let mut parting: Vec<_> = open.control.remove(&peer).into_iter().collect();
-        parting.extend(self.take_outgoing(|id| id == peer));
+        parting.extend(self.take_outgoing(|link| link.peer.id == peer));
         open.others.extend(parting.iter().cloned());
         drop(open);
         for link in parting {
@@ -174,7 +175,7 @@ impl Links {
             return false;
         }
         let outgoing = self.outgoing.load();
-        let mut all = open.control.values().chain(&open.others).chain(outgoing.values());
+        let mut all = open.control.values().chain(&open.others).chain(outgoing.all());
         all.all(|link| link.is_idle())
     }
 
@@ -228,16 +229,16 @@ impl Links {
     /// A pipe to whoever said this hello.
     pub(super) fn pipe(&self, hello: &Hello, dialled: bool) -> Arc<Pipe> {
         let peer = Peer { id: hello.id, name: hello.nest.clone(), address: hello.address.clone() };
-        self.pipe_to(peer, hello.link, dialled)
+        self.pipe_to(peer, hello.link, dialled, hello.seats)
     }
 
-    fn pipe_to(&self, peer: Peer, kind: LinkKind, dialled: bool) -> Arc<Pipe> {
+    fn pipe_to(&self, peer: Peer, kind: LinkKind, dialled: bool, seats: u8) -> Arc<Pipe> {
         let out = match kind {
             LinkKind::Control => Out::new(self.plan.control_limit, Arc::default()),
             LinkKind::Data => Out::new(self.plan.data_limit, self.written.clone()),
         };
         let (id, cutter) = (LinkId(self.fresh_number()), self.cutter.clone());
-        Pipe::new(id, peer, kind, dialled, out, cutter, self.plan.wall)
+        Pipe::new(id, peer, (kind, seats), dialled, out, cutter, self.plan.wall)
     }
 
     /// A number that this nest has not used before.
@@ -380,8 +381,8 @@ impl Links {
             open.control.remove(&id);
         }
         open.others.retain(|other| !Arc::ptr_eq(other, link));
-        if self.outgoing.load().get(&id).is_some_and(|open| Arc::ptr_eq(open, link)) {
-            self.take_outgoing(|of| of == id);
+        if link.kind == LinkKind::Data && link.dialled {
+            self.take_outgoing(|other| Arc::ptr_eq(other, link));
         }
         drop(open);
         self.bury(link);
@@ -419,9 +420,9 @@ impl Links {
     }
 
     /// To be called under the lock of `open`, which orders the writers.
-    fn take_outgoing(&self, which: impl Fn(NestId) -> bool) -> Vec<Arc<Pipe>> {
-        let mut left = BTreeMap::clone(&self.outgoing.load());
-        let taken = left.extract_if(.., |id, _| which(*id)).map(|(_, link)| link).collect();
+    fn take_outgoing(&self, which: impl Fn(&Arc<Pipe>) -> bool) -> Vec<Arc<Pipe>> {
+        let mut left = Dialled::clone(&self.outgoing.load());
+        let taken = left.take(which);
         self.outgoing.store(Arc::new(left));
         taken
     }
@@ -441,41 +442,49 @@ impl Links {
 impl data_link::Links for Links {
     fn dialled_to(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
         let outgoing = self.outgoing.load();
-        let link = outgoing.get(&to)?.clone();
+        let link = outgoing.any(to)?.clone();
         Some(link)
     }
 
-    fn dialled_by(&self, peer: NestId) -> Option<Arc<dyn DataLink>> {
+    fn dialled_by(&self, peer: NestId) -> Vec<Arc<dyn DataLink>> {
         let open = lock(&self.open);
         let theirs = |link: &&Arc<Pipe>| {
             link.kind == LinkKind::Data && !link.dialled && link.peer.id == peer
         };
-        let link = open.others.iter().rfind(theirs)?.clone();
-        Some(link)
+        open.others.iter().filter(theirs).map(|link| link.clone() as Arc<dyn DataLink>).collect()
     }
 
-    fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
-        if let Some(link) = self.outgoing.load().get(&to) {
+    fn data(&self, to: NestId, bird: Option<u64>) -> Option<Arc<dyn DataLink>> {
+        let here = self.crew.seat();
+        if let Ok(link) = self.outgoing.load().pick(to, here, bird) {
             return Some(link.clone());
         }
         let view = self.view.load();
         let member = view.member(to).filter(|_| to != view.me())?;
         let mut open = lock(&self.open);
-        if let Some(link) = self.outgoing.load().get(&to) {
-            return Some(link.clone());
-        }
+        let outgoing = self.outgoing.load();
+        let wanted = match outgoing.pick(to, here, bird) {
+            Ok(link) => return Some(link.clone()),
+            Err(wanted) => wanted,
+        };
         let now = self.now();
         open.failed.retain(|_, at| now.since(*at) < REST);
         if open.closed || open.failed.contains_key(&to) {
             return None;
         }
         let peer = Peer { id: to, name: member.name.clone(), address: member.address.to_string() };
-        let link = self.pipe_to(peer, LinkKind::Data, true);
-        let mut more = BTreeMap::clone(&self.outgoing.load());
-        more.insert(to, link.clone());
+        let workers = open.control.get(&to).map_or(0, |link| link.seats);
+        let seats = wanted.unwrap_or_else(|| seats(workers, here, bird));
+        let shared = outgoing.shared(to).cloned();
+        let fresh = shared.is_none();
+        let link = shared.unwrap_or_else(|| self.pipe_to(peer, LinkKind::Data, true, workers));
+        let mut more = Dialled::clone(&outgoing);
+        more.add(seats, workers, link.clone());
         self.outgoing.store(Arc::new(more));
         drop(open);
-        self.dial_data(link.clone());
+        if fresh {
+            self.dial_data(link.clone(), seats);
+        }
         Some(link)
     }
 }

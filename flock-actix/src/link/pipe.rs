@@ -31,6 +31,8 @@ pub(crate) struct Pipe {
     pub(crate) kind: LinkKind,
     /// This side made the call.
     pub(crate) dialled: bool,
+    /// Workers of the peer that have seats.
+    pub(crate) seats: u8,
     pub(crate) opened: Time,
     /// When the peer was last heard, in microseconds.
     heard: AtomicU64,
@@ -55,7 +57,7 @@ impl Pipe {
     pub(crate) fn new(
         id: LinkId,
         peer: Peer,
-        kind: LinkKind,
+        (kind, seats): (LinkKind, u8),
         dialled: bool,
         out: Out,
         cutter: Arc<Cutter>,
@@ -67,6 +69,7 @@ impl Pipe {
             peer,
             kind,
             dialled,
+            seats,
             opened,
             heard: AtomicU64::new(opened.as_micros()),
             alone: AtomicBool::new(false),

@@ -9,7 +9,7 @@ use actix_rt::ArbiterHandle;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::{Crew, Lane};
+use super::{Crew, Lane, SEAT};
 use crate::host::Host;
 
 /// A thread that hasn't ended so long after it was told to is held to be blocked.
@@ -73,19 +73,30 @@ fn run(workers: usize, ready: oneshot::Sender<Started>) {
     let arbiters: Vec<Arbiter> = (0..workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
     let wire = Arbiter::new();
-    let (give, take) = std::sync::mpsc::channel();
-    wire.spawn_fn(move || {
-        // The receiver waits below.
-        let _ = give.send(Lane::of(Handle::current()));
-    });
     // An arbiter that can't even say where it is has not started: nobody gets a nest then.
-    let Ok(data) = take.recv() else { return };
-    let crew = Crew { host: Host::Machine, control, data };
+    let Some(data) = ask(&wire, || Lane::of(Handle::current())) else { return };
+    let lanes = arbiters.iter().map(|arbiter| ask(arbiter, || Lane::of(Handle::current())));
+    let Some(lanes) = lanes.collect::<Option<Vec<Lane>>>() else { return };
+    let crew = Crew::new(Host::Machine, control, data, lanes);
+    for (arbiter, seat) in arbiters.iter().zip(0..crew.seats()) {
+        let number = crew.number;
+        arbiter.spawn_fn(move || SEAT.set(Some((number, seat))));
+    }
     if ready.send((System::current(), handles, crew)).is_ok() {
         // The exit code is always 0: nobody stops this system with another.
         let _ = runner.run();
     }
     join(arbiters.into_iter().chain([wire]).collect());
+}
+
+/// What a thread has to say.
+fn ask<T: Send + 'static>(of: &Arbiter, what: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (give, take) = std::sync::mpsc::channel();
+    of.spawn_fn(move || {
+        // The receiver waits below.
+        let _ = give.send(what());
+    });
+    take.recv().ok()
 }
 
 /// Waits for threads that were told to end, but not for one that a bird blocks: that may be for ever, and

@@ -48,7 +48,7 @@ impl Threads {
         NUMBER.set(Some(0));
         let tasks = Tasks::default();
         let lane = Lane { runtime: Handle::current(), tasks: Some(tasks.clone()) };
-        let crew = Crew { host, control: lane.clone(), data: lane };
+        let crew = Crew::new(host, lane.clone(), lane, Vec::new());
         let (jobs, mut to_do) = mpsc::unbounded_channel::<Job>();
         let (end, ended) = watch::channel(false);
         tokio::task::spawn_local(async move {

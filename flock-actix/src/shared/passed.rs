@@ -80,9 +80,11 @@ impl Shared {
         let head = ReplyHead { redirected: false, hop: 0, code: step, hlc, id, dest: origin };
         let mut room = [0; send::HEAD];
         let bytes = send::written(&mut room, |out| head.write_passed(to, out));
-        // On the origin's own link, which it sees end when this nest goes: it must hear this first.
-        let own = self.links.get().and_then(|links| links.dialled_by(origin));
-        if own.is_none_or(|link| link.append(bytes, &[]).is_err()) {
+        // On each of the origin's own links, which it sees end when this nest goes: whichever the call
+        // hangs on, it must hear this first.
+        let own = self.links.get().map(|links| links.dialled_by(origin)).unwrap_or_default();
+        let said = own.iter().filter(|link| link.append(bytes, &[]).is_ok()).count();
+        if said == 0 {
             let _ = self.append_toward(back, origin, 0, bytes, &[]);
         }
     }

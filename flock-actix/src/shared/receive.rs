@@ -87,7 +87,7 @@ impl Shared {
     ) {
         let step = pass_on(&self.view.load(), head.dest, head.hop);
         if let Step::Forward { link: next, .. } = step
-            && let Some(next) = self.link(next)
+            && let Some(next) = self.link(next, None)
         {
             let onward = CallHead { hop: head.hop + 1, hlc: self.hlc(), ..*head };
             let mut room = [0; HEAD];

@@ -107,7 +107,9 @@ impl Shared {
                     Err(Push::Moved(back, _) | Push::Grounded(back, _)) => parcel = back,
                     Err(Push::Taken) => return Ok(()),
                 },
-                Step::Forward { dest, link } => return self.forward(name, parcel, dest, link),
+                Step::Forward { dest, link } => {
+                    return self.forward(name, hash, parcel, dest, link);
+                }
                 Step::Deliver | Step::Wait => return self.park(name, parcel),
                 Step::Retry => return self.send_back(parcel, name),
             }
@@ -144,11 +146,13 @@ impl Shared {
     fn forward(
         self: &Arc<Self>,
         name: &BirdName,
+        hash: u64,
         parcel: Parcel,
         dest: NestId,
         link: NestId,
     ) -> Result<(), Refused> {
-        let Some(link) = self.link(link) else { return self.park(name, parcel) };
+        let bird = (link == dest).then_some(hash);
+        let Some(link) = self.link(link, bird) else { return self.park(name, parcel) };
         let note = *parcel.note();
         let own = self.is_me(note.origin);
         if own && link.is_over_high_water() {
@@ -306,7 +310,7 @@ impl Shared {
         }
         match pass_on(&self.view.load(), dest, hop) {
             Step::Forward { link, .. } => {
-                self.link(link).ok_or(LinkError::Closed)?.append(head, body)
+                self.link(link, None).ok_or(LinkError::Closed)?.append(head, body)
             }
             _ => Err(LinkError::Closed),
         }

@@ -294,7 +294,7 @@ impl MemLinks {
 }
 
 impl Links for MemLinks {
-    fn data(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
+    fn data(&self, to: NestId, _bird: Option<u64>) -> Option<Arc<dyn DataLink>> {
         Some(self.to(to.0))
     }
 }

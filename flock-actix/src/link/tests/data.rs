@@ -12,7 +12,7 @@ use crate::link::lock;
 async fn frames_come_in_the_order_they_were_put_even_before_the_link_is_open() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     let frames: Vec<_> = (0..2000).map(|n| data(&n.to_string())).collect();
     for frame in &frames {
         let (head, body) = frame.split_at(2);
@@ -28,7 +28,7 @@ async fn frames_come_in_the_order_they_were_put_even_before_the_link_is_open() {
 async fn replies_go_back_on_the_link_the_call_came_on() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
-    a.links.data(b.id).unwrap().append(&data("call"), &[]).unwrap();
+    a.links.data(b.id, None).unwrap().append(&data("call"), &[]).unwrap();
     until(|| !lock(&b.heard.links).is_empty()).await;
     let back: Arc<dyn DataLink> = lock(&b.heard.links)[0].clone();
     assert_eq!(back.peer(), a.id);
@@ -40,7 +40,7 @@ async fn replies_go_back_on_the_link_the_call_came_on() {
 async fn frames_of_16_kib_and_more_and_of_16_mib_pass() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     for len in [16 * 1024, 16 * 1024 + 1, 1 << 20, (1 << 20) + 7, 16 << 20] {
         let body: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
         while link.append(&data("")[..], &body) == Err(LinkError::Full) {
@@ -57,7 +57,7 @@ async fn frames_of_16_kib_and_more_and_of_16_mib_pass() {
 async fn the_last_frame_for_a_while_is_written_at_once_and_others_are_not() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     link.append(&data("opens the link"), &[]).unwrap();
     until(|| lock(&b.heard.frames).len() == 1 && a.links.written.read()[0] == 1).await;
     link.append(&data("waits"), &[]).unwrap();
@@ -73,7 +73,7 @@ async fn the_last_frame_for_a_while_is_written_at_once_and_others_are_not() {
 async fn a_bounded_buffer_says_full_and_then_drains() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     link.append(&data("first"), &[]).unwrap();
     until(|| lock(&b.heard.frames).len() == 1).await;
     a.links.cutter().cut([b.name.clone()], []);
@@ -95,7 +95,7 @@ async fn a_bounded_buffer_says_full_and_then_drains() {
 async fn a_dial_that_fails_hands_back_every_frame() {
     let (a, b) = (body("a", 1).await, body_of("sparrows", "b", 2).await);
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     link.append(&data("one"), &[]).unwrap();
     link.append(&data("two"), &[]).unwrap();
     until(|| lock(&a.heard.closed).len() == 1).await;
@@ -105,7 +105,7 @@ async fn a_dial_that_fails_hands_back_every_frame() {
     // It rests for a moment, and then there is a new one.
     let mut next = None;
     until(|| {
-        next = a.links.data(b.id);
+        next = a.links.data(b.id, None);
         next.is_some()
     })
     .await;
@@ -117,7 +117,7 @@ async fn an_address_where_another_incarnation_lives_gets_no_frame() {
     let (a, mut b) = (body("a", 1).await, body("b", 2).await);
     b.id = NestId(9);
     a.knows(&[&a, &b]);
-    a.links.data(NestId(9)).unwrap().append(&data("x"), &[]).unwrap();
+    a.links.data(NestId(9), None).unwrap().append(&data("x"), &[]).unwrap();
     until(|| lock(&a.heard.closed).len() == 1).await;
     assert!(lock(&b.heard.frames).is_empty());
 }
@@ -127,8 +127,8 @@ async fn hanging_up_closes_data_links_of_both_directions_once() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
     b.knows(&[&a, &b]);
-    a.links.data(b.id).unwrap().append(&data("x"), &[]).unwrap();
-    b.links.data(a.id).unwrap().append(&data("y"), &[]).unwrap();
+    a.links.data(b.id, None).unwrap().append(&data("x"), &[]).unwrap();
+    b.links.data(a.id, None).unwrap().append(&data("y"), &[]).unwrap();
     until(|| lock(&a.heard.frames).len() == 1 && lock(&b.heard.frames).len() == 1).await;
     a.links.hang_up(b.id);
     until(|| lock(&b.heard.closed).len() == 2).await;
@@ -139,6 +139,6 @@ async fn hanging_up_closes_data_links_of_both_directions_once() {
 async fn nobody_is_dialled_who_is_in_no_view() {
     let a = body("a", 1).await;
     a.knows(&[&a]);
-    assert!(a.links.data(NestId(77)).is_none());
-    assert!(a.links.data(a.id).is_none());
+    assert!(a.links.data(NestId(77), None).is_none());
+    assert!(a.links.data(a.id, None).is_none());
 }

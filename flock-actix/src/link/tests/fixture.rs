@@ -80,7 +80,13 @@ pub(super) async fn body_with(flock: &str, name: &str, id: u64, plan: Plan) -> B
     let door = Door::open(&Host::Machine, &["127.0.0.1:0".parse().unwrap()]).await.unwrap();
     let (id, name) = (NestId(id), NestName::new(name).unwrap());
     let address = door.address().unwrap().to_string();
-    let me = Identity { flock: flock.into(), nest: name.clone(), id, address: address.clone() };
+    let me = Identity {
+        flock: flock.into(),
+        nest: name.clone(),
+        id,
+        address: address.clone(),
+        seats: 0,
+    };
     let heard = Arc::new(Heard::default());
     let links = Links::new(me, plan, Crew::here(), heard.clone(), heard.clone());
     links.accept(door);

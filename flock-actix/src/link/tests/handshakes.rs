@@ -35,7 +35,7 @@ async fn refusal(address: &str, word: &Word) -> Option<Reason> {
 fn stranger(name: &str, id: u64) -> crate::link::hello::Hello {
     let nest = NestName::new(name).unwrap();
     let address = "127.0.0.1:1".to_owned();
-    Identity { flock: "canaries".into(), nest, id: NestId(id), address }.hello(
+    Identity { flock: "canaries".into(), nest, id: NestId(id), address, seats: 0 }.hello(
         LinkKind::Control,
         Hlc::at(Wall::new().now()),
         1,

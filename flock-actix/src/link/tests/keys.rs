@@ -94,7 +94,7 @@ async fn nests_with_one_key_link_and_frames_of_all_sizes_pass_both_ways() {
     b.links.send(a.id, &control("to a"));
     until(|| b.frames() == [large.clone()] && a.frames() == [control("to a")]).await;
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     for len in [1, 1000, 16 * 1024 + 1, 65_519 - 6, 65_520 - 6, 1 << 20, 16 << 20] {
         let body: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
         while link.append(&data("")[..], &body) == Err(LinkError::Full) {
@@ -112,7 +112,7 @@ async fn nests_with_one_key_link_and_frames_of_all_sizes_pass_both_ways() {
 async fn frames_keep_their_order_whoever_writes_them() {
     let (a, b) = (locked("a", 1, &[1]).await, locked("b", 2, &[1]).await);
     a.knows(&[&a, &b]);
-    let link = a.links.data(b.id).unwrap();
+    let link = a.links.data(b.id, None).unwrap();
     let frames: Vec<_> = (0..2000).map(|n| data(&n.to_string().repeat(n % 90))).collect();
     for frame in &frames {
         while link.append(frame, &[]) == Err(LinkError::Full) {

@@ -41,7 +41,7 @@ impl Tally {
 }
 
 /// How long, and at whose expense, something is measured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meter {
     warm: Duration,
     span: Duration,
