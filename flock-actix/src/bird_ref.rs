@@ -64,8 +64,11 @@ impl<B> BirdRef<B> {
         B: Hears<M>,
     {
         let Some(shared) = &self.home else { return };
-        let deadline = shared.now() + shared.settings.call_deadline;
-        let note = self.note::<M>(shared, None, deadline);
+        let within = shared.settings.call_deadline;
+        let note = self.note::<M>(shared, None, shared.now() + within);
+        if shared.send_off(&self.name, self.hash, &note, within, &message).is_some() {
+            return;
+        }
         let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
         if let Err(refused) = shared.dispatch(&self.name, self.hash, parcel) {
             shared.lose(refused.into_parcel());
@@ -104,13 +107,23 @@ impl<B> BirdRef<B> {
         B: Hears<M>,
     {
         let Some(shared) = &self.home else { return Reply(State::Failed(CallError::Unbound)) };
-        let deadline = shared.now() + within.unwrap_or(shared.settings.call_deadline);
+        let within = within.unwrap_or(shared.settings.call_deadline);
+        let deadline = shared.now() + within;
         let slot = Arc::new(Slot::new());
         let Some(call) = shared.expect(deadline, slot.clone()) else {
             return Reply(State::Failed(CallError::Overloaded));
         };
         let id = call.id;
         let note = self.note::<M>(shared, Some(call), deadline);
+        let ticket = |slot| Ticket { shared: shared.clone(), slot, id, over: false };
+        match shared.send_off(&self.name, self.hash, &note, within, &message) {
+            Some(Ok(())) => return Reply(State::Waiting(ticket(slot), None)),
+            Some(Err(error)) => {
+                shared.forget(id);
+                return Reply(State::Failed(error));
+            }
+            None => {}
+        }
         let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, Some(slot.clone()))));
         let mut room = None;
         match shared.dispatch(&self.name, self.hash, parcel) {
@@ -121,7 +134,7 @@ impl<B> BirdRef<B> {
             }
             Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
         }
-        Reply(State::Waiting(Ticket { shared: shared.clone(), slot, id, over: false }, room))
+        Reply(State::Waiting(ticket(slot), room))
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use flock_proto::{Event, Input, NestId};
+use flock_proto::{Event, Input, NestId, Time};
 
 /// Names one link of a nest; never used twice by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,11 @@ pub(crate) trait DataLink: Debug + Send + Sync {
     /// The frame that is being handed over came without others. Only for the thread that reads.
     fn came_alone(&self) -> bool {
         false
+    }
+
+    /// When what is being handed over was read, if the link knows. Only for the thread that reads.
+    fn heard_at(&self) -> Option<Time> {
+        None
     }
 
     /// More waits to be written than should: well-behaved senders pause.

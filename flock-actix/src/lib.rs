@@ -89,6 +89,7 @@ mod many;
 mod nest_actor;
 mod net;
 mod parcel;
+mod payload;
 mod pump;
 mod quorum;
 mod request;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use actix::Context;
 use actix::dev::MessageResponse;
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use flock_proto::{CallId, CallKind, MessageId, NestId, SpeciesId, Time};
@@ -20,6 +19,7 @@ use crate::bird::{Bird, Hears, Plumage, Wire};
 use crate::call::CallError;
 use crate::codec;
 use crate::data_link::DataLink;
+use crate::payload::Payload;
 use crate::pump::Pulse;
 use crate::shared::Shared;
 use crate::slot::{Origin, Slot};
@@ -223,7 +223,7 @@ where
 /// A call or cast that came as bytes.
 pub(crate) struct EncodedCall {
     pub(crate) note: Note,
-    pub(crate) body: Bytes,
+    pub(crate) body: Payload,
     pub(crate) reply: ReplyTo,
 }
 

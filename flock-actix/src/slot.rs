@@ -97,8 +97,7 @@ impl<R: DeserializeOwned + Send> Settle for Slot<R> {
     }
 
     fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]) {
-        if self.is_waiting() {
-            self.settle(codec::decode(shared, bytes), Origin::Table);
-        }
+        // Whoever has gone has taken itself out of the table, where this one was found just now.
+        self.settle(codec::decode(shared, bytes), Origin::Table);
     }
 }

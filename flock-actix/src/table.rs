@@ -249,8 +249,8 @@ impl Table {
         self.0.get((hash >> 32) as usize % SHARDS)
     }
 
-    pub(crate) fn find(&self, name: &BirdName, hash: u64) -> Option<Arc<Entry>> {
-        let key = (hash, name.as_str());
+    pub(crate) fn find(&self, name: &str, hash: u64) -> Option<Arc<Entry>> {
+        let key = (hash, name);
         lock(self.shard(hash)?).get(&key as &dyn Sought).cloned()
     }
 

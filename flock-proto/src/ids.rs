@@ -83,6 +83,11 @@ pub(crate) mod shared_text {
     }
 }
 
+/// What [`BirdName::hash64`] and [`NestName::hash64`] are for a text that is one, without making one.
+pub fn hash64(name: &str) -> u64 {
+    xxh3_64(name.as_bytes())
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -104,7 +109,7 @@ macro_rules! name {
             /// xxh3 (64 bits, seed 0) of the text: the place on the ring, and the hash of every
             /// table.
             pub fn hash64(&self) -> u64 {
-                xxh3_64(self.0.as_bytes())
+                hash64(&self.0)
             }
         }
 

@@ -62,6 +62,7 @@ pub use door::{Answer, Effect, EndWhy, Input, Peer, Route, Unheld, Why};
 pub use event::{Cause, Event};
 pub use ids::{
     BirdName, Dot, Fence, Fingerprint, MessageId, NameError, NestId, NestName, ReqId, SpeciesId,
+    hash64,
 };
 pub use nest::{
     BirdInfo, Counters, Forecast, Moves, Nest, Plan, Policy, Share, Sizes, WhatIf, WhatIfError,

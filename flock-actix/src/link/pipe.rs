@@ -204,6 +204,10 @@ impl DataLink for Pipe {
         self.alone.load(Ordering::Relaxed)
     }
 
+    fn heard_at(&self) -> Option<Time> {
+        Some(Time::from_micros(self.heard.load(Ordering::Relaxed)))
+    }
+
     fn is_over_high_water(&self) -> bool {
         self.out.is_high()
     }

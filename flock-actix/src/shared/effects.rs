@@ -72,7 +72,7 @@ impl Shared {
 
     /// `Effect::End`. `Ended` follows in any case, for a life that isn't there at once.
     pub(crate) fn end(self: &Arc<Self>, name: &BirdName, fence: Fence, why: EndWhy) {
-        let entry = self.table.find(name, name.hash64());
+        let entry = self.table.find(name.as_str(), name.hash64());
         let told = entry.as_ref().is_some_and(|entry| {
             entry.with(|state| match &state.life {
                 Some(life) if life.fence() == fence => life.commands.tell(Command::End(why)),
@@ -92,7 +92,7 @@ impl Shared {
 
     /// `Effect::Depart`. A life that isn't there has told its end already.
     pub(crate) fn depart(&self, name: &BirdName, fence: Fence) {
-        if let Some(entry) = self.table.find(name, name.hash64()) {
+        if let Some(entry) = self.table.find(name.as_str(), name.hash64()) {
             entry.with(|state| {
                 if let Some(life) = &state.life
                     && life.fence() == fence
@@ -106,7 +106,7 @@ impl Shared {
     /// `Effect::Merge`. A life that isn't there has told its end already, and what it was to take in
     /// is lost with it.
     pub(crate) fn merge(&self, name: &BirdName, fence: Fence, merged: Bytes) {
-        if let Some(entry) = self.table.find(name, name.hash64()) {
+        if let Some(entry) = self.table.find(name.as_str(), name.hash64()) {
             entry.with(|state| {
                 if let Some(life) = &state.life
                     && life.fence() == fence
@@ -145,7 +145,7 @@ impl Shared {
     /// Of the life with this fence, if there is one.
     #[allow(clippy::option_option, reason = "no life, or one of a species without copies")]
     fn desk_of(&self, name: &BirdName, fence: Fence) -> Option<Option<Arc<Desk>>> {
-        let entry = self.table.find(name, name.hash64())?;
+        let entry = self.table.find(name.as_str(), name.hash64())?;
         entry.with(|state| {
             let life = state.life.as_ref().filter(|life| life.fence() == fence);
             life.map(|life| life.desk.clone())
@@ -154,7 +154,7 @@ impl Shared {
 
     /// `Effect::SetFence`.
     pub(crate) fn set_fence(&self, name: &BirdName, old: Fence, new: Fence) {
-        if let Some(entry) = self.table.find(name, name.hash64()) {
+        if let Some(entry) = self.table.find(name.as_str(), name.hash64()) {
             entry.with(|state| {
                 if let Some(life) = &state.life {
                     let _ = life.fence.compare_exchange(
@@ -170,7 +170,7 @@ impl Shared {
 
     /// `Effect::Route`. Says nothing to a name whose bird lives here.
     pub(crate) fn route(self: &Arc<Self>, name: &BirdName, route: Route) {
-        let Some(entry) = self.table.find(name, name.hash64()) else { return };
+        let Some(entry) = self.table.find(name.as_str(), name.hash64()) else { return };
         let now = self.now();
         let error = match route {
             // Where the view says who owns the name, the view is all that is needed; and it changes

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use flock_proto::{
-    BirdName, CallHead, CallId, CallKind, DataFrame, NestId, ReplyHead, Step, pass_on,
+    BirdName, CallHead, CallId, CallKind, DataFrame, NestId, ReplyHead, Step, hash64, pass_on,
 };
 
 use super::Shared;
@@ -13,6 +12,7 @@ use super::send::{HEAD, written};
 use crate::call::CallError;
 use crate::data_link::{DataLink, DataSink, LinkId};
 use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
+use crate::table::{Entry, Push};
 
 impl DataSink for Arc<Shared> {
     fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]) {
@@ -72,8 +72,29 @@ impl Shared {
         if !self.is_me(head.dest) {
             return self.on_transit(link, head, body);
         }
-        if let Some((name, parcel)) = self.parcel(link, head, body) {
-            self.dispatch_or_fail(&name, parcel);
+        let hash = hash64(head.name);
+        match self.table.find(head.name, hash) {
+            // As nearly always. There is a bird of this name, so it is a name.
+            Some(entry) if !self.closed.load(Ordering::Acquire) => {
+                self.into_inbox(&entry, self.encoded(link, head, body));
+            }
+            _ => {
+                if let Some((name, parcel)) = self.parcel(link, head, body) {
+                    self.dispatch_or_fail(&name, parcel);
+                }
+            }
+        }
+    }
+
+    /// A call that came, for a bird that lives or lived here.
+    fn into_inbox(self: &Arc<Self>, entry: &Arc<Entry>, parcel: Parcel) {
+        match entry.push(parcel, self.settings.inbox, || self.now()) {
+            Push::Taken => {}
+            Push::Full(parcel) => self.lose(parcel),
+            Push::Grounded(parcel, reason) => parcel.fail(CallError::Grounded { reason }),
+            Push::Moved(parcel, _) | Push::Stale(parcel) => {
+                self.dispatch_or_fail(&entry.name, parcel);
+            }
         }
     }
 
@@ -166,6 +187,21 @@ impl Shared {
         head: &CallHead<'_>,
         body: &[u8],
     ) -> Option<(BirdName, Parcel)> {
+        let parcel = self.encoded(link, head, body);
+        if let Ok(name) = BirdName::new(head.name) {
+            return Some((name, parcel));
+        }
+        self.bad_frames.fetch_add(1, Ordering::Relaxed);
+        parcel.fail(CallError::NoSuchBird);
+        None
+    }
+
+    fn encoded(
+        self: &Arc<Self>,
+        link: Option<&Arc<dyn DataLink>>,
+        head: &CallHead<'_>,
+        body: &[u8],
+    ) -> Parcel {
         let is_call = head.kind == CallKind::Call;
         let reply = ReplyTo {
             shared: self.clone(),
@@ -176,14 +212,10 @@ impl Shared {
             alone: link.is_some_and(|link| link.came_alone()),
             armed: is_call,
         };
-        let Ok(name) = BirdName::new(head.name) else {
-            self.bad_frames.fetch_add(1, Ordering::Relaxed);
-            reply.send(Err(CallError::NoSuchBird));
-            return None;
-        };
+        let now = link.and_then(|link| link.heard_at()).unwrap_or_else(|| self.now());
         let note = Note {
             id: head.id,
-            deadline: self.now() + head.remaining,
+            deadline: now + head.remaining,
             species: head.species,
             message: head.message,
             origin: head.origin,
@@ -192,8 +224,7 @@ impl Shared {
             redirected: head.redirected,
             alone: false,
         };
-        let call = EncodedCall { note, body: Bytes::copy_from_slice(body), reply };
-        Some((name, Parcel::Encoded(Box::new(call))))
+        Parcel::Encoded(Box::new(EncodedCall { note, body: body.into(), reply }))
     }
 
     /// Calls that went over a link now lost end as `OutcomeUnknown`, but for these.

@@ -9,9 +9,12 @@ use flock_proto::{
 };
 
 use super::{MAX_WAITING, Parked, Shared};
+use serde::Serialize;
+
 use crate::call::CallError;
+use crate::codec;
 use crate::data_link::{DataLink, LinkError};
-use crate::parcel::{EncodedCall, Parcel, ReplyTo};
+use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
 use crate::slot::lock;
 use crate::table::{Entry, Phase, Push};
 
@@ -71,7 +74,7 @@ impl Shared {
         }
         loop {
             let mut local = Local::Unknown;
-            if let Some(entry) = self.table.find(name, hash) {
+            if let Some(entry) = self.table.find(name.as_str(), hash) {
                 match entry.push(parcel, self.settings.inbox, || self.now()) {
                     Push::Taken => return Ok(()),
                     Push::Full(parcel) => return Err(Refused::Inbox(parcel, entry)),
@@ -113,6 +116,64 @@ impl Shared {
                 Step::Deliver | Step::Wait => return self.park(name, parcel),
                 Step::Retry => return self.send_back(parcel, name),
             }
+        }
+    }
+
+    /// Puts a message of this nest's own right on the link to the nest that has the bird, where all is as
+    /// nearly always: it lives elsewhere, and there is room on the way. `None` if anything is otherwise,
+    /// and nothing has been done; then it becomes a parcel. The error is that of its own encoding.
+    pub(crate) fn send_off<M: Serialize>(
+        &self,
+        name: &BirdName,
+        hash: u64,
+        note: &Note,
+        remaining: Duration,
+        message: &M,
+    ) -> Option<Result<(), CallError>> {
+        if self.closed.load(Ordering::Acquire) || self.table.find(name.as_str(), hash).is_some() {
+            return None;
+        }
+        let view = self.view.load();
+        let Step::Forward { dest, link } = route(&view, Local::Unknown, hash, 0) else {
+            return None;
+        };
+        let link = self.link(link, (link == dest).then_some(hash))?;
+        if link.is_over_high_water() {
+            return None;
+        }
+        let head = CallHead {
+            kind: note.kind(),
+            redirected: false,
+            hop: 0,
+            fingerprint: view.fingerprint(),
+            hlc: self.hlc(),
+            id: note.id,
+            origin: note.origin,
+            dest,
+            remaining,
+            species: note.species,
+            message: note.message,
+            name: name.as_str(),
+        };
+        drop(view);
+        if note.is_call {
+            // Before the frame is on its way: it may break with the link at once.
+            self.sent_over(note.id, Some(link.id()));
+        }
+        let mut room = [0; HEAD];
+        let bytes = written(&mut room, |out| head.write(out));
+        let sent = codec::with_encoded(message, |body| {
+            if note.alone { link.append_last(bytes, body) } else { link.append(bytes, body) }
+        });
+        match sent {
+            Ok(Ok(())) => Some(Ok(())),
+            Ok(Err(_)) => {
+                if note.is_call {
+                    self.sent_over(note.id, None);
+                }
+                None
+            }
+            Err(error) => Some(Err(error)),
         }
     }
 

@@ -79,6 +79,7 @@ const FULL: &[Scene] = &[
     Scene { key: "1024", in_flight: 1024, ..ONE },
     Scene { key: "64 of 1 KiB", in_flight: 64, bytes: 1024, ..ONE },
     Scene { key: "64 of 64 KiB", in_flight: 64, bytes: 64 << 10, ..ONE },
+    Scene { key: "256 from outside", face: Face::Outside, ..MAIN },
     Scene { key: "256 by the router", face: Face::Router, ..MAIN },
     Scene { key: "256 to one bird", birds: 1, ..MAIN },
     Scene { key: "256 to 65536 birds", birds: 65_536, ..MAIN },

@@ -1,11 +1,13 @@
 //! The same asked of birds, by a nest that has none itself.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use flock_actix::{BirdRef, Call, CallError, Flock, Router};
+use tokio::sync::oneshot;
 
 use super::echo::{Echo, FLOCK, Heard, Note, Ping, Pong};
 use super::meter::{Measured, Meter, SAMPLE, Tally};
@@ -13,8 +15,10 @@ use super::meter::{Measured, Meter, SAMPLE, Tally};
 /// How calls are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Face {
-    /// `bird.send(…)`.
+    /// `bird.send(…)`, on a thread of the nest, as birds call birds.
     Ref,
+    /// The same from a thread that the nest knows nothing of.
+    Outside,
     /// A message to the [`Router`].
     Router,
 }
@@ -61,52 +65,30 @@ impl Caller {
         birds: usize,
         face: Face,
     ) -> anyhow::Result<Measured> {
-        if std::env::var("HERE").is_err() && face == Face::Ref {
-            let birds_of: Vec<_> = self.birds.iter().take(birds).cloned().collect();
-            let meter = meter.clone();
-            let (tell, told) = tokio::sync::oneshot::channel();
-            let arb = self.flock.arbiters().into_iter().next().expect("one");
-            arb.spawn_fn(move || {
-                actix::spawn(async move {
-                    let tally = Rc::<Tally>::default();
-                    let birds: Rc<[BirdRef<Echo>]> = birds_of.into();
-                    let callers: Vec<_> = (0..in_flight)
-                        .map(|first| {
-                            let (birds, tally) = (birds.clone(), tally.clone());
-                            tokio::task::spawn_local(async move {
-                                call_on(&birds, first, bytes, &tally, &Way::Ref, in_flight == 1)
-                                    .await;
-                            })
-                        })
-                        .collect();
-                    let measured = meter.measure(&tally).await;
-                    for caller in callers {
-                        let _ = caller.await;
-                    }
-                    let _ = tell.send(measured);
-                });
-            });
-            return told.await?;
-        }
-        let tally = Rc::<Tally>::default();
         let way = match face {
             Face::Router => Way::Router(self.flock.router()),
-            Face::Ref if bytes > LARGE => Way::Patient,
-            Face::Ref => Way::Ref,
+            _ if bytes > LARGE => Way::Patient,
+            Face::Ref | Face::Outside => Way::Ref,
         };
-        let caller = |first| {
-            let (birds_of, tally, way) = (self.birds.clone(), tally.clone(), way.clone());
-            tokio::task::spawn_local(async move {
-                let Some(birds) = birds_of.get(..birds) else { return };
-                call_on(birds, first, bytes, &tally, &way, in_flight == 1).await;
-            })
+        let birds = self.birds.get(..birds).context("so many were started")?.to_vec();
+        let meter = meter.clone();
+        let run = move || async move {
+            let tally = Rc::<Tally>::default();
+            let birds: Rc<[BirdRef<Echo>]> = birds.into();
+            let caller = |first| {
+                let (birds, tally, way) = (birds.clone(), tally.clone(), way.clone());
+                tokio::task::spawn_local(async move {
+                    call_on(&birds, first, bytes, &tally, &way, in_flight == 1).await;
+                })
+            };
+            let callers: Vec<_> = (0..in_flight).map(caller).collect();
+            let measured = meter.measure(&tally).await?;
+            for caller in callers {
+                caller.await?;
+            }
+            Ok(measured)
         };
-        let callers: Vec<_> = (0..in_flight).map(caller).collect();
-        let measured = meter.measure(&tally).await?;
-        for caller in callers {
-            caller.await?;
-        }
-        Ok(measured)
+        if face == Face::Outside { run().await } else { self.on_a_worker(run).await }
     }
 
     /// So many who cast, each a burst to one bird after the other. What counts is what the birds
@@ -122,20 +104,39 @@ impl Caller {
             birds.is_multiple_of(in_flight),
             "each has birds of its own, to count what they heard"
         );
-        let tally = Rc::<Tally>::default();
-        let caster = |first| {
-            let (birds_of, tally) = (self.birds.clone(), tally.clone());
+        let birds = self.birds.get(..birds).context("so many were started")?.to_vec();
+        let meter = meter.clone();
+        self.on_a_worker(move || async move {
+            let tally = Rc::<Tally>::default();
+            let caster = |first| {
+                let own: Vec<_> = birds.iter().skip(first).step_by(in_flight).cloned().collect();
+                let tally = tally.clone();
+                tokio::task::spawn_local(async move { cast_on(&own, bytes, &tally).await })
+            };
+            let casters: Vec<_> = (0..in_flight).map(caster).collect();
+            let measured = meter.measure(&tally).await?;
+            for caster in casters {
+                caster.await??;
+            }
+            Ok(measured)
+        })
+        .await
+    }
+
+    /// Where birds run that call others.
+    async fn on_a_worker<F: Future<Output = anyhow::Result<Measured>> + 'static>(
+        &self,
+        run: impl FnOnce() -> F + Send + 'static,
+    ) -> anyhow::Result<Measured> {
+        let worker = self.flock.arbiters().into_iter().next().context("a nest has a worker")?;
+        let (tell, told) = oneshot::channel();
+        worker.spawn_fn(move || {
             tokio::task::spawn_local(async move {
-                let own = birds_of.iter().take(birds).skip(first).step_by(in_flight);
-                cast_on(&own.cloned().collect::<Vec<_>>(), bytes, &tally).await
-            })
-        };
-        let casters: Vec<_> = (0..in_flight).map(caster).collect();
-        let measured = meter.measure(&tally).await?;
-        for caster in casters {
-            caster.await??;
-        }
-        Ok(measured)
+                // Whoever asked has gone, if it fails.
+                let _ = tell.send(run().await);
+            });
+        });
+        told.await.context("the worker has ended")?
     }
 }
 
