@@ -6,9 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::{ArcSwapOption, Guard};
 use flock_proto::{BirdName, CallId, SpeciesId, Time};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -16,8 +18,9 @@ use crate::bird::{Hears, Wire};
 use crate::call::CallError;
 use crate::codec;
 use crate::parcel::{Note, Parcel, Typed};
-use crate::shared::{Expected, Refused, Shared};
+use crate::shared::{Expected, Refused, Shared, Way};
 use crate::slot::{Origin, Slot};
+use crate::table::{Entry, Push};
 
 /// A bird's name with its type: what `Addr` is to an actor, wherever the bird lives.
 ///
@@ -25,25 +28,69 @@ use crate::slot::{Origin, Slot};
 /// arguments is bound to the flock that brought it; decoded elsewhere, its calls fail as
 /// [`CallError::Unbound`] until it is bound.
 pub struct BirdRef<B> {
+    to: Arc<To>,
+    bird: PhantomData<fn() -> B>,
+}
+
+/// What all clones of a reference have in common.
+struct To {
     name: BirdName,
     hash: u64,
     home: Option<Arc<Shared>>,
-    bird: PhantomData<fn() -> B>,
+    /// What stood behind the name in this process the last time. It says itself when it no longer does.
+    entry: ArcSwapOption<Entry>,
+    /// It was called before: whoever does so once doesn't keep anything for the next time.
+    called: AtomicBool,
+}
+
+impl To {
+    /// What stands behind the name in this process.
+    fn entry(&self, shared: &Shared) -> Option<Guard<Option<Arc<Entry>>>> {
+        let kept = self.entry.load();
+        if kept.is_some() {
+            return Some(kept);
+        }
+        let found = shared.entry(self.name.as_str(), self.hash)?;
+        if self.called.load(Ordering::Relaxed) {
+            self.entry.store(Some(found.clone()));
+        } else {
+            self.called.store(true, Ordering::Relaxed);
+        }
+        Some(Guard::from_inner(Some(found)))
+    }
+
+    /// Puts a parcel into the inbox, if there is one in this process and all is as nearly always; else it
+    /// comes back.
+    fn push(&self, shared: &Shared, entry: &Arc<Entry>, parcel: Parcel) -> Result<(), Parcel> {
+        if shared.is_closed() {
+            return Err(parcel);
+        }
+        match entry.push(parcel, shared.settings.inbox, || shared.now()) {
+            Push::Taken => Ok(()),
+            Push::Full(parcel) => Err(parcel),
+            Push::Moved(parcel, _) | Push::Grounded(parcel, _) | Push::Stale(parcel) => {
+                self.entry.store(None);
+                Err(parcel)
+            }
+        }
+    }
 }
 
 impl<B> BirdRef<B> {
     pub(crate) fn new(name: BirdName, home: Option<Arc<Shared>>) -> Self {
-        Self { hash: name.hash64(), name, home, bird: PhantomData }
+        let (entry, called) = (ArcSwapOption::empty(), AtomicBool::new(false));
+        let to = To { hash: name.hash64(), name, home, entry, called };
+        Self { to: Arc::new(to), bird: PhantomData }
     }
 
     /// The bird's name.
-    pub const fn name(&self) -> &BirdName {
-        &self.name
+    pub fn name(&self) -> &BirdName {
+        &self.to.name
     }
 
     /// Whether calls through it have a flock to go through.
-    pub const fn is_bound(&self) -> bool {
-        self.home.is_some()
+    pub fn is_bound(&self) -> bool {
+        self.to.home.is_some()
     }
 
     /// Sends a message and waits for the answer, as `Addr::send` does. The message is on its way
@@ -63,14 +110,25 @@ impl<B> BirdRef<B> {
     where
         B: Hears<M>,
     {
-        let Some(shared) = &self.home else { return };
+        let to = &*self.to;
+        let Some(shared) = &to.home else { return };
         let within = shared.settings.call_deadline;
         let note = self.note::<M>(shared, None, shared.now() + within);
-        if shared.send_off(&self.name, self.hash, &note, within, &message).is_some() {
+        let entry = to.entry(shared);
+        if entry.is_none()
+            && let Some(way) = shared.way(to.hash)
+            && shared.send_off(&way, &to.name, &note, within, &message).is_some()
+        {
             return;
         }
-        let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
-        if let Err(refused) = shared.dispatch(&self.name, self.hash, parcel) {
+        let mut parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
+        if let Some(entry) = entry.as_deref().and_then(Option::as_ref) {
+            match to.push(shared, entry, parcel) {
+                Ok(()) => return,
+                Err(back) => parcel = back,
+            }
+        }
+        if let Err(refused) = shared.dispatch(&to.name, to.hash, parcel) {
             shared.lose(refused.into_parcel());
         }
     }
@@ -106,30 +164,43 @@ impl<B> BirdRef<B> {
     where
         B: Hears<M>,
     {
-        let Some(shared) = &self.home else { return Reply(State::Failed(CallError::Unbound)) };
+        let to = &*self.to;
+        let Some(shared) = &to.home else { return Reply(State::Failed(CallError::Unbound)) };
         let within = within.unwrap_or(shared.settings.call_deadline);
         let deadline = shared.now() + within;
         let slot = Arc::new(Slot::new());
-        let Some(call) = shared.expect(deadline, slot.clone()) else {
+        let entry = to.entry(shared);
+        let way = if entry.is_none() { shared.way(to.hash) } else { None };
+        let link = way.as_ref().map(Way::link);
+        let Some(call) = shared.expect(deadline, slot.clone(), link) else {
             return Reply(State::Failed(CallError::Overloaded));
         };
         let id = call.id;
         let note = self.note::<M>(shared, Some(call), deadline);
         let ticket = |slot| Ticket { shared: shared.clone(), slot, id, over: false };
-        match shared.send_off(&self.name, self.hash, &note, within, &message) {
-            Some(Ok(())) => return Reply(State::Waiting(ticket(slot), None)),
-            Some(Err(error)) => {
-                shared.forget(id);
-                return Reply(State::Failed(error));
+        if let Some(way) = way {
+            match shared.send_off(&way, &to.name, &note, within, &message) {
+                Some(Ok(())) => return Reply(State::Waiting(ticket(slot), None)),
+                Some(Err(error)) => {
+                    shared.forget(id);
+                    return Reply(State::Failed(error));
+                }
+                None => {}
             }
-            None => {}
         }
-        let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, Some(slot.clone()))));
+        let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
+        let mut parcel = Parcel::Typed(Box::new(typed));
+        if let Some(entry) = entry.as_deref().and_then(Option::as_ref) {
+            match to.push(shared, entry, parcel) {
+                Ok(()) => return Reply(State::Waiting(ticket(slot), None)),
+                Err(back) => parcel = back,
+            }
+        }
         let mut room = None;
-        match shared.dispatch(&self.name, self.hash, parcel) {
+        match shared.dispatch(&to.name, to.hash, parcel) {
             Ok(()) => {}
             Err(refused) if wait => {
-                let waiting = wait_for_room(shared.clone(), self.name.clone(), refused);
+                let waiting = wait_for_room(shared.clone(), to.name.clone(), refused);
                 room = Some(Box::pin(waiting) as Pin<Box<dyn Future<Output = ()> + Send>>);
             }
             Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
@@ -140,24 +211,19 @@ impl<B> BirdRef<B> {
 
 impl<B> Clone for BirdRef<B> {
     fn clone(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            hash: self.hash,
-            home: self.home.clone(),
-            bird: PhantomData,
-        }
+        Self { to: self.to.clone(), bird: PhantomData }
     }
 }
 
 impl<B> fmt::Debug for BirdRef<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BirdRef({:?})", self.name.as_str())
+        write!(f, "BirdRef({:?})", self.name().as_str())
     }
 }
 
 impl<B> PartialEq for BirdRef<B> {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.name() == other.name()
     }
 }
 
@@ -165,13 +231,13 @@ impl<B> Eq for BirdRef<B> {}
 
 impl<B> Hash for BirdRef<B> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        self.name().hash(state);
     }
 }
 
 impl<B> Serialize for BirdRef<B> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name.as_str())
+        serializer.serialize_str(self.name().as_str())
     }
 }
 
@@ -323,7 +389,7 @@ trait Listen<M: Wire>: Send + Sync {
 
 impl<B: Hears<M>, M: Wire> Listen<M> for BirdRef<B> {
     fn name(&self) -> &BirdName {
-        &self.name
+        &self.to.name
     }
 
     fn call(&self, message: M) -> Reply<M::Result> {

@@ -128,7 +128,7 @@ impl Lives {
                 }
                 Over::NotHatched(reason) | Over::Crashed(reason) => reason,
             };
-            if let Some(end) = self.crashed(reason).await {
+            if let Some(end) = Box::pin(self.crashed(reason)).await {
                 return end;
             }
             self.attempt += 1;
@@ -163,22 +163,29 @@ impl Lives {
         }
     }
 
-    async fn one_life<B: Bird>(&mut self) -> Over {
-        let bird = {
-            let state = self.order.snapshot.take();
-            let hatch = hatch::<B>(self.shared.clone(), &self.order, state, self.hatching());
-            let limit = self.shared.settings.hatch_timeout;
-            tokio::select! {
-                biased;
-                wind = told_to_end(&mut self.commands, &mut self.merges) => {
-                    return Over::Commanded(wind, None);
-                }
-                hatched = tokio::time::timeout(limit, hatch) => match hatched {
-                    Ok(Ok(bird)) => bird,
-                    Ok(Err(reason)) => return Over::NotHatched(reason),
-                    Err(_) => return Over::NotHatched(format!("no hatch within {limit:?}")),
-                },
+    /// The bird; else how it comes that there is none.
+    async fn hatched<B: Bird>(&mut self) -> Result<B, Over> {
+        let state = self.order.snapshot.take();
+        let hatch = hatch::<B>(self.shared.clone(), &self.order, state, self.hatching());
+        let limit = self.shared.settings.hatch_timeout;
+        tokio::select! {
+            biased;
+            wind = told_to_end(&mut self.commands, &mut self.merges) => {
+                Err(Over::Commanded(wind, None))
             }
+            hatched = tokio::time::timeout(limit, hatch) => match hatched {
+                Ok(hatched) => hatched.map_err(Over::NotHatched),
+                Err(_) => Err(Over::NotHatched(format!("no hatch within {limit:?}"))),
+            },
+        }
+    }
+
+    // What hardly ever goes on is boxed here and above: this future is kept for as long as the bird lives,
+    // and is as large as the largest of its parts.
+    async fn one_life<B: Bird>(&mut self) -> Over {
+        let bird = match Box::pin(self.hatched::<B>()).await {
+            Ok(bird) => bird,
+            Err(over) => return over,
         };
         let copies = Copies::new(&self.desk, &self.fence);
         let mut body = Body::new(bird, self.shared.clone(), self.entry.clone(), copies);
@@ -221,7 +228,7 @@ impl Lives {
         self.entry.with(|state| state.phase = Phase::Ending);
         let goes_on = !matches!(wind, Wind::End(EndWhy::Stopped));
         let patience = self.shared.settings.drain_timeout;
-        let (stopped, state) = body.wind_down(patience, goes_on).await;
+        let (stopped, state) = Box::pin(body.wind_down(patience, goes_on)).await;
         if let Stopped::Crashed(reason) = stopped {
             self.crashes.note(self.shared.now());
             let bird = self.name().clone();

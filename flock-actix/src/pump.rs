@@ -1,7 +1,6 @@
 //! The pump: takes jobs from the inbox into the bird, from within the bird's own context.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,15 +81,15 @@ impl Pump {
     /// Takes in what other lives left; takes the state of this one, if it is wanted.
     fn see_to_states<B: Bird>(&self, bird: &mut B) {
         let Some(migration) = &B::MIGRATION else { return };
-        while let Some(state) = self.pulse.merges.borrow_mut().pop_front() {
+        for state in self.pulse.merges.take() {
             if let Err(why) = migration.merge(&self.shared, bird, state) {
                 let bird = self.entry.name.clone();
                 self.shared.nest.event(Event::StateLost { bird, why });
             }
         }
         if self.pulse.wanted.replace(false) {
-            self.pulse.taken.set(Some(migration.take(bird)));
-            self.pulse.was_taken.notify_one();
+            self.pulse.taken.set(Some(Box::new(migration.take(bird))));
+            self.pulse.news.notify_one();
         }
     }
 }
@@ -100,7 +99,8 @@ pub(crate) struct Pulse {
     /// No job is begun any more.
     pub(crate) paused: Cell<bool>,
     in_flight: Cell<usize>,
-    idle: Notify,
+    /// An answer was given, or the state was taken: to the one who winds the life down.
+    news: Notify,
     /// The life ended otherwise than by a crash.
     gentle: Cell<bool>,
     cut: Cell<bool>,
@@ -110,11 +110,10 @@ pub(crate) struct Pulse {
     /// Who wants to know of that.
     pub(crate) on_answer: RefCell<Option<Waker>>,
     /// States of other lives, to be taken in before the next job.
-    pub(crate) merges: RefCell<VecDeque<Bytes>>,
+    pub(crate) merges: RefCell<Vec<Bytes>>,
     /// The state of this life is wanted; and here it is.
     pub(crate) wanted: Cell<bool>,
-    pub(crate) taken: Cell<Option<Result<Bytes, String>>>,
-    pub(crate) was_taken: Notify,
+    pub(crate) taken: Cell<Option<Box<Result<Bytes, String>>>>,
 }
 
 impl std::fmt::Debug for Pulse {
@@ -128,7 +127,7 @@ impl Pulse {
         Rc::new(Self {
             paused: Cell::new(false),
             in_flight: Cell::new(0),
-            idle: Notify::new(),
+            news: Notify::new(),
             gentle: Cell::new(false),
             cut: Cell::new(false),
             cut_short: Notify::new(),
@@ -137,7 +136,6 @@ impl Pulse {
             merges: RefCell::default(),
             wanted: Cell::new(false),
             taken: Cell::new(None),
-            was_taken: Notify::new(),
         })
     }
 
@@ -168,7 +166,14 @@ impl Pulse {
     /// Ready when no answer is in flight.
     pub(crate) async fn idle(&self) {
         while self.in_flight.get() > 0 {
-            self.idle.notified().await;
+            self.news.notified().await;
+        }
+    }
+
+    /// Ready when the state that was wanted has been taken.
+    pub(crate) async fn was_taken(&self) {
+        while self.wanted.get() {
+            self.news.notified().await;
         }
     }
 
@@ -202,7 +207,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
-        self.0.idle.notify_one();
+        self.0.news.notify_one();
         self.0.touched.set(true);
         if let Some(pump) = self.0.on_answer.take() {
             pump.wake();

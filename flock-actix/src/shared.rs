@@ -39,7 +39,7 @@ use crate::supervisor::BirdSupervisor;
 use crate::table::{Entry, Phase, Table};
 use crate::wall::Wall;
 
-pub(crate) use send::Refused;
+pub(crate) use send::{Refused, Way};
 
 /// Knobs of the data plane.
 #[derive(Clone, Debug)]
@@ -235,6 +235,16 @@ impl Shared {
         self.wall.now()
     }
 
+    /// The nest is shut down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// What stands behind a name in this process.
+    pub(crate) fn entry(&self, name: &str, hash: u64) -> Option<Arc<Entry>> {
+        self.table.find(name, hash)
+    }
+
     /// This nest's incarnation.
     pub(crate) fn me(&self) -> NestId {
         NestId(self.me.load(Ordering::Acquire))
@@ -313,15 +323,21 @@ impl Shared {
         self.links.get()?.data(to, bird)
     }
 
-    /// Notes a call, so that its deadline is kept and replies find it. `None`: too many wait.
-    pub(crate) fn expect(&self, deadline: Time, slot: Arc<dyn Settle>) -> Option<Expected> {
+    /// Notes a call, so that its deadline is kept and replies find it, and the link that it is about to go
+    /// over: it may break at once. `None`: too many wait.
+    pub(crate) fn expect(
+        &self,
+        deadline: Time,
+        slot: Arc<dyn Settle>,
+        link: Option<LinkId>,
+    ) -> Option<Expected> {
         // One for each thread, as far as it goes.
         let shard = rt::thread_number() as u32 % SHARDS;
         let mut table = lock(self.pending.get(shard as usize)?);
         if table.len() >= MAX_PENDING {
             return None;
         }
-        let id = table.insert(deadline, PendingCall { slot, link: None, step: 0, word_by: None });
+        let id = table.insert(deadline, PendingCall { slot, link, step: 0, word_by: None });
         let alone = table.len() == 1;
         Some(Expected { id: CallId { slot: id.slot * SHARDS + shard, ..id }, alone })
     }

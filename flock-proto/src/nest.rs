@@ -139,7 +139,8 @@ pub struct Nest {
     responses: BTreeMap<NestId, Vec<Response>>,
     timers: Timers,
     ask_times: BTreeSet<(Time, ReqId)>,
-    birds: BTreeMap<BirdName, Bird>,
+    // Boxed: half of a tree's room is empty.
+    birds: BTreeMap<BirdName, Box<Bird>>,
     snaps: BTreeMap<BirdName, Snap>,
     /// Snaps that wait until their new owner, by which they are listed, has taken in what is under way.
     held_back: BTreeMap<NestId, BTreeSet<BirdName>>,

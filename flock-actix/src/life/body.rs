@@ -98,7 +98,7 @@ impl<B: Bird> Body<B> {
                 ended = self.take_state(deadline).await;
             }
             let late = || Err(format!("its snapshot could not be taken within {patience:?}"));
-            state = Some(pulse.taken.take().unwrap_or_else(late));
+            state = Some(pulse.taken.take().map_or_else(late, |taken| *taken));
         }
         let ended = match ended {
             Some(ended) => Some(ended),
@@ -130,7 +130,7 @@ impl<B: Bird> Body<B> {
         tokio::select! {
             biased;
             ended = self.run() => Some(ended),
-            () = pulse.was_taken.notified() => None,
+            () = pulse.was_taken() => None,
             () = tokio::time::sleep_until(deadline) => None,
         }
     }

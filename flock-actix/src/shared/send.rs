@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flock_proto::{
-    BirdName, CallHead, CallKind, Input, Local, NestId, ReplyHead, Step, Via, pass_on, route,
+    BirdName, CallHead, CallKind, Fingerprint, Input, Local, NestId, ReplyHead, Step, Via, pass_on,
+    route,
 };
 
 use super::{MAX_WAITING, Parked, Shared};
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::call::CallError;
 use crate::codec;
-use crate::data_link::{DataLink, LinkError};
+use crate::data_link::{DataLink, LinkError, LinkId};
 use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
 use crate::slot::lock;
 use crate::table::{Entry, Phase, Push};
@@ -43,6 +44,20 @@ pub(crate) enum Refused {
     Link(Parcel, Arc<dyn DataLink>),
     /// Too many names, or too many parcels, wait for an answer of the core.
     Crowd(Parcel),
+}
+
+/// Where a call goes, and how.
+pub(crate) struct Way {
+    dest: NestId,
+    link: Arc<dyn DataLink>,
+    /// Of the view by which this was decided.
+    fingerprint: Fingerprint,
+}
+
+impl Way {
+    pub(crate) fn link(&self) -> LinkId {
+        self.link.id()
+    }
 }
 
 impl Refused {
@@ -119,18 +134,10 @@ impl Shared {
         }
     }
 
-    /// Puts a message of this nest's own right on the link to the nest that has the bird, where all is as
-    /// nearly always: it lives elsewhere, and there is room on the way. `None` if anything is otherwise,
-    /// and nothing has been done; then it becomes a parcel. The error is that of its own encoding.
-    pub(crate) fn send_off<M: Serialize>(
-        &self,
-        name: &BirdName,
-        hash: u64,
-        note: &Note,
-        remaining: Duration,
-        message: &M,
-    ) -> Option<Result<(), CallError>> {
-        if self.closed.load(Ordering::Acquire) || self.table.find(name.as_str(), hash).is_some() {
+    /// The way to a bird of which nothing is known here, where all is as nearly always: it lives
+    /// elsewhere, and there is room on the link.
+    pub(crate) fn way(&self, hash: u64) -> Option<Way> {
+        if self.is_closed() {
             return None;
         }
         let view = self.view.load();
@@ -138,28 +145,34 @@ impl Shared {
             return None;
         };
         let link = self.link(link, (link == dest).then_some(hash))?;
-        if link.is_over_high_water() {
-            return None;
-        }
+        let fingerprint = view.fingerprint();
+        (!link.is_over_high_water()).then_some(Way { dest, link, fingerprint })
+    }
+
+    /// Puts a message of this nest's own right on the link. `None` if there is no room, and nothing has
+    /// been done; then it becomes a parcel. The error is that of its own encoding.
+    pub(crate) fn send_off<M: Serialize>(
+        &self,
+        Way { dest, link, fingerprint }: &Way,
+        name: &BirdName,
+        note: &Note,
+        remaining: Duration,
+        message: &M,
+    ) -> Option<Result<(), CallError>> {
         let head = CallHead {
             kind: note.kind(),
             redirected: false,
             hop: 0,
-            fingerprint: view.fingerprint(),
+            fingerprint: *fingerprint,
             hlc: self.hlc(),
             id: note.id,
             origin: note.origin,
-            dest,
+            dest: *dest,
             remaining,
             species: note.species,
             message: note.message,
             name: name.as_str(),
         };
-        drop(view);
-        if note.is_call {
-            // Before the frame is on its way: it may break with the link at once.
-            self.sent_over(note.id, Some(link.id()));
-        }
         let mut room = [0; HEAD];
         let bytes = written(&mut room, |out| head.write(out));
         let sent = codec::with_encoded(message, |body| {

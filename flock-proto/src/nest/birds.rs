@@ -226,7 +226,7 @@ impl Nest {
         });
         self.tell(Event::Hatching { bird: name.clone(), why });
         let bird = Bird { record, fence, first_fence: fence, phase: Phase::Hatching, lineage };
-        self.birds.insert(name, bird);
+        self.birds.insert(name, Box::new(bird));
     }
 
     fn end(&mut self, name: &BirdName, why: EndWhy) {
@@ -244,7 +244,7 @@ impl Nest {
         }
         let bird = self.birds.remove(name)?;
         self.note_fence(name, bird.fence);
-        Some(bird)
+        Some(*bird)
     }
 
     pub(super) fn on_hatched(&mut self, name: BirdName, fence: Fence) {

@@ -30,7 +30,7 @@ pub(super) struct Lineage {
     /// Which states of others are in it.
     past: Vec<Moment>,
     /// What it is to go on from, as long as it hasn't hatched: it may have to move on before.
-    pub(super) unborn: Option<Carried>,
+    pub(super) unborn: Option<Box<Carried>>,
     /// Its bird was stopped, or ended: whoever has the name since is another.
     pub(super) ends_here: bool,
 }
@@ -85,7 +85,7 @@ impl Nest {
     pub(super) fn carried_by(&mut self, bird: &mut Bird, state: Option<Bytes>) -> Carried {
         let mut carried = match bird.lineage.unborn.take() {
             // It never hatched here.
-            Some(unborn) if !planted(Bug::ForgottenUnborn) => unborn,
+            Some(unborn) if !planted(Bug::ForgottenUnborn) => *unborn,
             _ if planted(Bug::ForgottenStates) => Carried::default(),
             _ => Carried { snapshot: snapshot_of(bird, None, state), ..Carried::default() },
         };
@@ -150,7 +150,7 @@ impl Nest {
         });
         let snapshot = carried.snapshot.as_ref().map(|snapshot| snapshot.state.clone());
         let merges = carried.others.iter().map(|other| other.state.clone()).collect();
-        lineage.unborn = Some(carried);
+        lineage.unborn = Some(Box::new(carried));
         (lineage, snapshot, merges)
     }
 
@@ -199,8 +199,10 @@ impl Nest {
         &self,
         dead: Option<crate::NestId>,
     ) -> Vec<(crate::Dot, Bytes)> {
-        let unborn = |bird: &Bird| Some((bird.record.birth, bird.lineage.unborn.clone()?));
-        let birds = self.birds.values().filter_map(unborn);
+        let birds = self.birds.values().filter_map(|bird| {
+            let unborn = bird.lineage.unborn.as_deref()?;
+            Some((bird.record.birth, unborn.clone()))
+        });
         let kept = self.snaps.values().filter(move |snap| dead.is_none() || !snap.is_sent_to(dead));
         let snaps = kept.map(|snap| (snap.birth, snap.carried.clone()));
         let offers = self.offers.values().flat_map(BTreeMap::values);
