@@ -155,7 +155,8 @@ fn busy() -> anyhow::Result<Duration> {
 pub(crate) fn cpu_of(pid: u32) -> anyhow::Result<Duration> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let stat = fs::read_to_string(thread?.path().join("schedstat"))?;
+        // One that has ended meanwhile has taken what it used along.
+        let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
         let ran = stat.split_whitespace().next().context("an empty schedstat")?;
         nanos += ran.parse::<u64>()?;
     }
