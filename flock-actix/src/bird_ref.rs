@@ -160,7 +160,7 @@ impl<B> BirdRef<B> {
         }
     }
 
-    fn call<M: Wire>(&self, message: M, within: Option<Duration>, wait: bool) -> Reply<M::Result>
+    fn call<M: Wire>(self, message: M, within: Option<Duration>, wait: bool) -> Reply<M::Result>
     where
         B: Hears<M>,
     {
@@ -177,10 +177,9 @@ impl<B> BirdRef<B> {
         };
         let id = call.id;
         let note = self.note::<M>(shared, Some(call), deadline);
-        let ticket = |slot| Ticket { shared: shared.clone(), slot, id, over: false };
         if let Some(way) = way {
             match shared.send_off(&way, &to.name, &note, within, &message) {
-                Some(Ok(())) => return Reply(State::Waiting(ticket(slot), None)),
+                Some(Ok(())) => return Reply::new(self.to, slot, id, None),
                 Some(Err(error)) => {
                     shared.forget(id);
                     return Reply(State::Failed(error));
@@ -192,7 +191,7 @@ impl<B> BirdRef<B> {
         let mut parcel = Parcel::Typed(Box::new(typed));
         if let Some(entry) = entry.as_deref().and_then(Option::as_ref) {
             match to.push(shared, entry, parcel) {
-                Ok(()) => return Reply(State::Waiting(ticket(slot), None)),
+                Ok(()) => return Reply::new(self.to, slot, id, None),
                 Err(back) => parcel = back,
             }
         }
@@ -201,11 +200,11 @@ impl<B> BirdRef<B> {
             Ok(()) => {}
             Err(refused) if wait => {
                 let waiting = wait_for_room(shared.clone(), to.name.clone(), refused);
-                room = Some(Box::pin(waiting) as Pin<Box<dyn Future<Output = ()> + Send>>);
+                room = Some(Box::pin(waiting) as Room);
             }
             Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
         }
-        Reply(State::Waiting(ticket(slot), room))
+        Reply::new(self.to, slot, id, room)
     }
 }
 
@@ -287,12 +286,21 @@ impl<B: Hears<M>, M: Wire> IntoFuture for Outgoing<B, M> {
 pub struct Reply<R>(State<R>);
 
 enum State<R> {
-    Waiting(Ticket<R>, Option<Pin<Box<dyn Future<Output = ()> + Send>>>),
+    Waiting(Ticket<R>, Option<Room>),
     Failed(CallError),
 }
 
+/// Waits for room, and sends the message then.
+type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl<R> Reply<R> {
+    const fn new(to: Arc<To>, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
+        Self(State::Waiting(Ticket { to, slot, id, over: false }, room))
+    }
+}
+
 struct Ticket<R> {
-    shared: Arc<Shared>,
+    to: Arc<To>,
     slot: Arc<Slot<R>>,
     id: CallId,
     /// The outcome was taken, and nothing is left to be given up.
@@ -300,10 +308,16 @@ struct Ticket<R> {
 }
 
 impl<R> Ticket<R> {
+    fn forget(&self) {
+        if let Some(shared) = &self.to.home {
+            shared.forget(self.id);
+        }
+    }
+
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
         let (outcome, origin) = std::task::ready!(self.slot.poll(cx));
         if origin == Origin::Bird {
-            self.shared.forget(self.id);
+            self.forget();
         }
         self.over = true;
         Poll::Ready(outcome)
@@ -314,7 +328,7 @@ impl<R> Drop for Ticket<R> {
     fn drop(&mut self) {
         if !self.over {
             self.slot.abandon();
-            self.shared.forget(self.id);
+            self.forget();
         }
     }
 }

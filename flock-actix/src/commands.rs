@@ -5,7 +5,8 @@
 //! an idle bird.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -26,11 +27,22 @@ pub(crate) enum Command {
 
 /// Where commands are given. Dropped, it says that no more will come.
 #[derive(Debug)]
-pub(crate) struct Teller(Arc<Mutex<State>>);
+pub(crate) struct Teller(Arc<Queue>);
 
 /// Where the life hears them.
 #[derive(Debug)]
-pub(crate) struct Commands(Arc<Mutex<State>>);
+pub(crate) struct Commands {
+    queue: Arc<Queue>,
+    /// Who is woken by the next word: then there is nothing to be looked at before.
+    waiting: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Something was said since the life last looked.
+    news: AtomicBool,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -42,28 +54,28 @@ struct State {
 
 /// The two ends of a queue.
 pub(crate) fn commands() -> (Teller, Commands) {
-    let state = Arc::default();
-    (Teller(Arc::clone(&state)), Commands(state))
+    let queue = Arc::default();
+    (Teller(Arc::clone(&queue)), Commands { queue, waiting: None })
 }
 
 impl Teller {
     /// Gives a command. False: nobody hears it any more.
     pub(crate) fn tell(&self, command: Command) -> bool {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.0.state);
         if state.over {
             return false;
         }
         state.commands.push_back(command);
-        wake(state);
+        self.0.wake(state);
         true
     }
 }
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.0.state);
         state.over = true;
-        wake(state);
+        self.0.wake(state);
     }
 }
 
@@ -73,23 +85,28 @@ impl Commands {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Command>> {
-        let mut state = lock(&self.0);
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Command>> {
+        let waits = self.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if waits && !self.queue.news.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let mut state = lock(&self.queue.state);
+        self.queue.news.store(false, Ordering::Relaxed);
+        self.waiting = None;
         if let Some(command) = state.commands.pop_front() {
             return Poll::Ready(Some(command));
         }
         if state.over {
             return Poll::Ready(None);
         }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
-        }
+        state.waker = Some(cx.waker().clone());
+        self.waiting = Some(cx.waker().clone());
         Poll::Pending
     }
 
     /// The end that was asked for, if it was, among commands not yet obeyed. The others are dropped.
     pub(crate) fn pending_end(&mut self) -> Option<EndWhy> {
-        let commands = std::mem::take(&mut lock(&self.0).commands);
+        let commands = std::mem::take(&mut lock(&self.queue.state).commands);
         commands.into_iter().find_map(|command| match command {
             Command::End(why) => Some(why),
             Command::Depart | Command::Merge(_) => None,
@@ -99,7 +116,7 @@ impl Commands {
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.queue.state);
         state.over = true;
         let unheard = std::mem::take(&mut state.commands);
         drop(state);
@@ -107,12 +124,15 @@ impl Drop for Commands {
     }
 }
 
-/// Wakes whoever waits, and not under the lock.
-fn wake(mut state: std::sync::MutexGuard<'_, State>) {
-    let waker = state.waker.take();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
+impl Queue {
+    /// Wakes whoever waits, and not under the lock.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        self.news.store(true, Ordering::Release);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod guard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
@@ -45,13 +46,12 @@ pub(crate) enum End {
     /// The very first hatch failed.
     HatchFailed(String),
     /// The bird is to go on elsewhere.
-    Departed(Vec<std::time::Duration>, Option<Bytes>),
+    Departed(Vec<Duration>, Option<Bytes>),
     /// It crashed too often.
     Grounded { reason: String, crashes: u32 },
 }
 
 /// All lives of a bird of species `B`.
-#[expect(clippy::boxed_local, reason = "it came in a message, and is handed on as it came")]
 pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
     // Out here: within the future the emptied box would be kept for as long as the bird lives.
     let mut lives = Lives::new(*order);
@@ -83,11 +83,15 @@ enum Wind {
 struct Lives {
     shared: Arc<Shared>,
     entry: Arc<Entry>,
-    order: HatchOrder,
+    args: Bytes,
+    why: Why,
     fence: Arc<AtomicU64>,
     desk: Option<Arc<Desk>>,
     commands: Commands,
-    crashes: CrashLog,
+    /// Most birds never crash.
+    crashes: Option<Box<CrashLog>>,
+    /// The state that the first life is to go on from.
+    snapshot: Option<Box<Bytes>>,
     /// States of other lives that are to be merged into the next one here.
     merges: Vec<Bytes>,
     /// The core knows that the bird hatched.
@@ -97,25 +101,35 @@ struct Lives {
 
 impl Lives {
     fn new(order: LifeOrder) -> Self {
-        let LifeOrder { shared, entry, mut order, fence, desk, commands } = order;
-        let merges = std::mem::take(&mut order.merges);
-        let crashes = CrashLog::new(
-            shared.settings.restarts,
-            shared.settings.restart_window,
-            shared.now(),
-            &order.crashes,
-            entry.hash,
-        );
-        let (told, attempt) = (false, 1);
-        Self { shared, entry, order, fence, desk, commands, crashes, merges, told, attempt }
+        let LifeOrder { shared, entry, order, fence, desk, commands } = order;
+        let HatchOrder { args, why, crashes, snapshot, merges, .. } = order;
+        let log = || Box::new(crash_log(&shared, &entry, &crashes));
+        Self {
+            crashes: (!crashes.is_empty()).then(log),
+            snapshot: snapshot.map(Box::new),
+            shared,
+            entry,
+            args,
+            why,
+            fence,
+            desk,
+            commands,
+            merges,
+            told: false,
+            attempt: 1,
+        }
+    }
+
+    fn crashes(&mut self) -> &mut CrashLog {
+        self.crashes.get_or_insert_with(|| Box::new(crash_log(&self.shared, &self.entry, &[])))
     }
 
     fn fence(&self) -> Fence {
         Fence(self.fence.load(Ordering::Acquire))
     }
 
-    const fn name(&self) -> &BirdName {
-        &self.order.name
+    fn name(&self) -> &BirdName {
+        &self.entry.name
     }
 
     async fn run<B: Bird>(&mut self) -> End {
@@ -123,7 +137,7 @@ impl Lives {
             let reason = match self.one_life::<B>().await {
                 Over::Itself => return End::Itself,
                 Over::Commanded(wind, state) => return self.obeyed(wind, state),
-                Over::NotHatched(reason) if !self.told && self.order.why == Why::Start => {
+                Over::NotHatched(reason) if !self.told && self.why == Why::Start => {
                     return End::HatchFailed(reason);
                 }
                 Over::NotHatched(reason) | Over::Crashed(reason) => reason,
@@ -140,7 +154,11 @@ impl Lives {
         let wind = self.commands.pending_end().map_or(wind, Wind::End);
         match wind {
             Wind::End(why) => End::Wanted(why, state),
-            Wind::Depart => End::Departed(self.crashes.ages(self.shared.now()), state),
+            Wind::Depart => {
+                let now = self.shared.now();
+                let ages = self.crashes.as_ref().map(|log| log.ages(now)).unwrap_or_default();
+                End::Departed(ages, state)
+            }
         }
     }
 
@@ -150,23 +168,26 @@ impl Lives {
         self.entry.with(|state| state.phase = Phase::Hatching);
         let bird = self.name().clone();
         self.shared.nest.event(Event::Crashed { bird, reason: reason.clone() });
-        if !self.crashes.survives(now) {
-            let crashes = self.crashes.count();
+        if !self.crashes().survives(now) {
+            let crashes = self.crashes().count();
             return Some(End::Grounded { reason, crashes });
         }
+        let first = self.shared.settings.backoff;
+        let backoff = self.crashes().backoff(first);
         tokio::select! {
             biased;
             wind = told_to_end(&mut self.commands, &mut self.merges) => {
                 Some(self.obeyed(wind, None))
             }
-            () = tokio::time::sleep(self.crashes.backoff(self.shared.settings.backoff)) => None,
+            () = tokio::time::sleep(backoff) => None,
         }
     }
 
     /// The bird; else how it comes that there is none.
     async fn hatched<B: Bird>(&mut self) -> Result<B, Over> {
-        let state = self.order.snapshot.take();
-        let hatch = hatch::<B>(self.shared.clone(), &self.order, state, self.hatching());
+        let state = self.snapshot.take().map(|state| *state);
+        let (shared, args) = (self.shared.clone(), self.args.clone());
+        let hatch = hatch::<B>(shared, args, state, self.hatching());
         let limit = self.shared.settings.hatch_timeout;
         tokio::select! {
             biased;
@@ -230,7 +251,8 @@ impl Lives {
         let patience = self.shared.settings.drain_timeout;
         let (stopped, state) = Box::pin(body.wind_down(patience, goes_on)).await;
         if let Stopped::Crashed(reason) = stopped {
-            self.crashes.note(self.shared.now());
+            let now = self.shared.now();
+            self.crashes().note(now);
             let bird = self.name().clone();
             self.shared.nest.event(Event::Crashed { bird, reason });
         }
@@ -254,9 +276,9 @@ impl Lives {
     }
 
     fn hatching(&self) -> Hatching {
-        let why = if self.attempt > 1 { HatchWhy::Crash } else { self.order.why.into() };
+        let why = if self.attempt > 1 { HatchWhy::Crash } else { self.why.into() };
         Hatching {
-            name: self.order.name.clone(),
+            name: self.name().clone(),
             nest: self.shared.name.clone(),
             why,
             attempt: self.attempt,
@@ -265,6 +287,11 @@ impl Lives {
             shared: self.shared.clone(),
         }
     }
+}
+
+fn crash_log(shared: &Shared, entry: &Entry, ages: &[Duration]) -> CrashLog {
+    let (limit, window) = (shared.settings.restarts, shared.settings.restart_window);
+    CrashLog::new(limit, window, shared.now(), ages, entry.hash)
 }
 
 /// The commands' other end is dropped only when the nest shuts down.
@@ -295,23 +322,22 @@ async fn told_to_end(commands: &mut Commands, merges: &mut Vec<Bytes>) -> Wind {
 /// wrong in it is a text.
 async fn hatch<B: Bird>(
     shared: Arc<Shared>,
-    order: &HatchOrder,
+    args: Bytes,
     state: Option<Bytes>,
     hatching: Hatching,
 ) -> Result<B, String> {
     if let Some(state) = state {
         let restored = match &B::MIGRATION {
-            Some(migration) => migration.restore(&shared, &order.args, state, &hatching),
+            Some(migration) => migration.restore(&shared, &args, state, &hatching),
             None => Err("this build's species doesn't take its state along".to_owned()),
         };
         match restored {
             Ok(bird) => return Ok(bird),
             Err(why) => {
-                shared.nest.event(Event::StateLost { bird: order.name.clone(), why });
+                shared.nest.event(Event::StateLost { bird: hatching.name.clone(), why });
             }
         }
     }
-    let args = order.args.clone();
     let hatched = Guarded::new(async move {
         let args = codec::decode::<B::Args>(&shared, &args)
             .map_err(|error| format!("its arguments are {error}"))?;

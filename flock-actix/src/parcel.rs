@@ -78,6 +78,15 @@ impl Parcel {
             }
     }
 
+    /// The same, without a look at the clock where none is needed: a call of this process is cancelled
+    /// soon after its deadline.
+    pub(crate) fn is_likely_over(&self, now: impl FnOnce() -> Time) -> bool {
+        match self {
+            Self::Typed(parcel) if parcel.note().is_call => parcel.is_cancelled(),
+            Self::Typed(_) | Self::Encoded(_) => self.is_over(now()),
+        }
+    }
+
     /// Ends it with an error. Drops the user's message, which may panic.
     pub(crate) fn fail(self, error: CallError) {
         let _ = catch_unwind(AssertUnwindSafe(|| match self {

@@ -57,7 +57,7 @@ impl<B: Bird> ActorFuture<B> for Pump {
 
 impl Pump {
     fn run_jobs<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>, task: &mut TaskContext<'_>) {
-        let now = self.shared.now();
+        let mut now = None;
         for _ in 0..JOBS_PER_POLL {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
             // still answer `Running::Continue`. The context polls us again after either, so no
@@ -65,14 +65,16 @@ impl Pump {
             if self.pulse.paused.get() || ctx.waiting() {
                 return;
             }
-            let Some(parcel) = self.entry.pop(task.waker(), self.shared.settings.inbox) else {
-                return;
-            };
-            if parcel.is_over(now) {
+            let (parcel, more) = self.entry.pop(task.waker(), self.shared.settings.inbox);
+            let Some(parcel) = parcel else { return };
+            if parcel.is_likely_over(|| *now.get_or_insert_with(|| self.shared.now())) {
                 parcel.fail(CallError::TimedOut);
             } else {
                 self.pulse.touched.set(true);
                 parcel::run(parcel, bird, ctx, &self.pulse);
+            }
+            if !more {
+                return;
             }
         }
         task.waker().wake_by_ref();

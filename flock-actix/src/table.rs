@@ -80,6 +80,8 @@ pub(crate) struct State {
     /// A hatch that must wait for the end of the present life. Boxed, for it is large and hardly ever there.
     pub(crate) next: Option<Box<HatchOrder>>,
     waker: Option<Waker>,
+    /// The pump has found nothing and waits to be woken.
+    asleep: bool,
 }
 
 impl Entry {
@@ -93,6 +95,7 @@ impl Entry {
                 life: None,
                 next: None,
                 waker: None,
+                asleep: false,
             }),
             room: Notify::new(),
         })
@@ -109,6 +112,7 @@ impl Entry {
                 None
             } else {
                 self.room.notify_waiters();
+                state.asleep = false;
                 state.waker.take()
             };
             (result, waker)
@@ -135,24 +139,31 @@ impl Entry {
             return Push::Full(parcel);
         }
         state.parcels.push_back(parcel);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if std::mem::take(&mut state.asleep)
+            && let Some(waker) = &state.waker
+        {
+            // Under the lock: it is a task's, and nothing foreign runs in it. It stays for the next time.
+            waker.wake_by_ref();
         }
         Push::Taken
     }
 
-    /// Takes the next parcel for a running life; else leaves the pump's waker.
-    pub(crate) fn pop(&self, waker: &Waker, room: usize) -> Option<Parcel> {
+    /// Takes the next parcel for a running life, and says whether another waits behind it. If none does,
+    /// the pump is woken by the next one.
+    pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
         let mut state = lock(&self.state);
         let parcel = if state.phase == Phase::Running { state.parcels.pop_front() } else { None };
-        if parcel.is_none() {
-            state.waker = Some(waker.clone());
-        } else if state.parcels.len() == room / 2 {
+        let more = parcel.is_some() && !state.parcels.is_empty();
+        if parcel.is_some() && state.parcels.len() == room / 2 {
             self.room.notify_waiters();
         }
-        parcel
+        if !more {
+            state.asleep = true;
+            if !state.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+                state.waker = Some(waker.clone());
+            }
+        }
+        (parcel, more)
     }
 
     /// The phase at this moment.
