@@ -395,6 +395,10 @@ impl Builder {
 struct ToShared(Weak<Shared>);
 
 impl DataSink for ToShared {
+    fn hold(&self) -> Option<Arc<dyn DataSink>> {
+        self.0.upgrade().map(|shared| Arc::new(shared) as Arc<dyn DataSink>)
+    }
+
     fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]) {
         if let Some(shared) = self.0.upgrade() {
             shared.on_frame(link, frame);

@@ -82,6 +82,12 @@ pub(crate) trait Links: Send + Sync {
 
 /// What the links tell the data plane.
 pub(crate) trait DataSink: Send + Sync {
+    /// The sink itself, to be held for as long as a few frames are handed to it; else each looks whether it
+    /// is still there. `None` if it isn't.
+    fn hold(&self) -> Option<Arc<dyn DataSink>> {
+        None
+    }
+
     /// A frame of kind 100 to 199 came, without its length prefix. Called in order for each link,
     /// from the thread that reads it; returns soon and never panics.
     fn on_frame(&self, link: &Arc<dyn DataLink>, frame: &[u8]);

@@ -71,19 +71,14 @@ impl Parcel {
 
     /// Nobody waits for it any more: it must not be begun.
     pub(crate) fn is_over(&self, now: Time) -> bool {
-        self.note().deadline <= now
-            || match self {
-                Self::Typed(parcel) => parcel.is_cancelled(),
-                Self::Encoded(_) => false,
-            }
+        self.note().deadline <= now || self.is_cancelled()
     }
 
-    /// The same, without a look at the clock where none is needed: a call of this process is cancelled
-    /// soon after its deadline.
-    pub(crate) fn is_likely_over(&self, now: impl FnOnce() -> Time) -> bool {
+    /// The caller, in this process, has gone or has its outcome. It has one soon after its deadline.
+    pub(crate) fn is_cancelled(&self) -> bool {
         match self {
-            Self::Typed(parcel) if parcel.note().is_call => parcel.is_cancelled(),
-            Self::Typed(_) | Self::Encoded(_) => self.is_over(now()),
+            Self::Typed(parcel) => parcel.is_cancelled(),
+            Self::Encoded(_) => false,
         }
     }
 
@@ -242,19 +237,25 @@ impl std::fmt::Debug for EncodedCall {
     }
 }
 
+#[expect(
+    clippy::boxed_local,
+    reason = "it comes from an inbox, and to move it costs more than to look"
+)]
 /// Decodes and handles a call: the code behind one [`Ear`](crate::bird::Ear).
 pub(crate) fn deliver<B, M>(
     bird: &mut B,
     ctx: &mut Context<B>,
     pulse: &Rc<Pulse>,
-    call: EncodedCall,
+    call: Box<EncodedCall>,
 ) where
     B: Hears<M>,
     M: Wire,
 {
-    match codec::decode::<M>(&call.reply.shared, &call.body) {
-        Ok(message) => handle(bird, ctx, pulse, message, call.reply),
-        Err(error) => call.reply.send(Err(error)),
+    let decoded = codec::decode::<M>(&call.reply.shared, &call.body);
+    let EncodedCall { reply, .. } = *call;
+    match decoded {
+        Ok(message) => handle(bird, ctx, pulse, message, reply),
+        Err(error) => reply.send(Err(error)),
     }
 }
 
@@ -273,7 +274,7 @@ pub(crate) fn run<B: Bird>(parcel: Parcel, bird: &mut B, ctx: &mut Context<B>, p
                 return call.reply.send(Err(wrong_species::<B>()));
             }
             match B::EARS.iter().find(|ear| ear.id() == call.note.message) {
-                Some(ear) => ear.hear(bird, ctx, pulse, *call),
+                Some(ear) => ear.hear(bird, ctx, pulse, call),
                 None => call.reply.send(Err(CallError::NotHeard)),
             }
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 /// What is no longer than this needs no memory beside the call's own.
-const SMALL: usize = 112;
+const SMALL: usize = 96;
 
 /// The bytes of a call's message.
 pub(crate) enum Payload {

@@ -31,6 +31,8 @@ pub(crate) struct Pump {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pulse: Rc<Pulse>,
     pub(crate) copies: Option<Copies>,
+    /// What is in the inbox may have waited there.
+    pub(crate) behind: Cell<bool>,
 }
 
 impl<B: Bird> ActorFuture<B> for Pump {
@@ -46,7 +48,7 @@ impl<B: Bird> ActorFuture<B> for Pump {
             self.see_to_states(bird);
         }
         self.run_jobs(bird, ctx, task);
-        let Self { entry, shared, pulse, copies } = &mut *self;
+        let Self { entry, shared, pulse, copies, .. } = &mut *self;
         if let Some(copies) = copies {
             // Also where a job has just begun to wait: it shall find what it asked for.
             copies.see_to(bird, entry, shared, pulse, task);
@@ -57,6 +59,9 @@ impl<B: Bird> ActorFuture<B> for Pump {
 
 impl Pump {
     fn run_jobs<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>, task: &mut TaskContext<'_>) {
+        // One that comes while the pump waits for it is begun at once. The clock costs as much as all else
+        // that is done about a job here.
+        let mut behind = self.behind.replace(true);
         let mut now = None;
         for _ in 0..JOBS_PER_POLL {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
@@ -66,14 +71,21 @@ impl Pump {
                 return;
             }
             let (parcel, more) = self.entry.pop(task.waker(), self.shared.settings.inbox);
-            let Some(parcel) = parcel else { return };
-            if parcel.is_likely_over(|| *now.get_or_insert_with(|| self.shared.now())) {
+            let Some(parcel) = parcel else {
+                self.behind.set(false);
+                return;
+            };
+            behind |= more;
+            let over = behind && parcel.is_over(*now.get_or_insert_with(|| self.shared.now()));
+            if over || parcel.is_cancelled() {
                 parcel.fail(CallError::TimedOut);
             } else {
                 self.pulse.touched.set(true);
                 parcel::run(parcel, bird, ctx, &self.pulse);
             }
             if !more {
+                // Unless the job has the bird for itself, or the bird is to stop: others may come meanwhile.
+                self.behind.set(self.pulse.paused.get() || ctx.waiting());
                 return;
             }
         }

@@ -35,7 +35,7 @@ pub trait Plumage: Actor<Context = Context<Self>> {
 pub struct Ear<B: Actor<Context = Context<B>>> {
     name: &'static str,
     id: MessageId,
-    deliver: fn(&mut B, &mut Context<B>, &Rc<Pulse>, EncodedCall),
+    deliver: fn(&mut B, &mut Context<B>, &Rc<Pulse>, Box<EncodedCall>),
 }
 
 impl<B: Actor<Context = Context<B>>> Ear<B> {
@@ -62,7 +62,7 @@ impl<B: Actor<Context = Context<B>>> Ear<B> {
         bird: &mut B,
         ctx: &mut Context<B>,
         pulse: &Rc<Pulse>,
-        call: EncodedCall,
+        call: Box<EncodedCall>,
     ) {
         (self.deliver)(bird, ctx, pulse, call);
     }

@@ -4,6 +4,7 @@
 //! if one of those panics too, the process aborts. So after a panic the context is terminated
 //! before it is dropped: no hook runs on the broken actor.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -45,9 +46,9 @@ impl<B: Bird> Body<B> {
         entry: Arc<Entry>,
         copies: Option<Copies>,
     ) -> Self {
-        let pulse = Pulse::new();
         let mut ctx = Context::new();
-        ctx.spawn(Pump { entry, shared, pulse: pulse.clone(), copies });
+        let (pulse, behind) = (Pulse::new(), Cell::new(true));
+        ctx.spawn(Pump { entry, shared, pulse: pulse.clone(), copies, behind });
         Self { context: Some(Box::pin(ctx.into_future(bird))), pulse }
     }
 

@@ -342,7 +342,7 @@ impl Links {
     }
 
     async fn read_control(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
-        let on_frame = |frame: &[u8]| match Kind::of(frame) {
+        let on_frame = |(): &mut (), frame: &[u8]| match Kind::of(frame) {
             Kind::Control => self.control.on_input(Input::Frame {
                 from: link.peer.id,
                 // A copy, lest a small frame that the core keeps holds on to the whole buffer.
@@ -350,21 +350,30 @@ impl Links {
             }),
             Kind::Data | Kind::Unknown => count(&self.counts.skipped),
         };
-        let room = || async {
+        let room = |(): &mut ()| async {
             while self.control.is_full() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        link.read(incoming, cut, on_frame, room).await
+        link.read(incoming, cut, &mut (), on_frame, room).await
     }
 
     async fn read_data(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
         let as_data: Arc<dyn DataLink> = link.clone();
-        let on_frame = |frame: &[u8]| match Kind::of(frame) {
-            Kind::Data => self.data.on_frame(&as_data, frame),
+        // Held from one read to the next: the links don't keep the data plane alive.
+        let mut held: Option<Arc<dyn DataSink>> = None;
+        let on_frame = |held: &mut Option<Arc<dyn DataSink>>, frame: &[u8]| match Kind::of(frame) {
+            Kind::Data => {
+                let hold = || self.data.hold().unwrap_or_else(|| self.data.clone());
+                held.get_or_insert_with(hold).on_frame(&as_data, frame);
+            }
             Kind::Control | Kind::Unknown => count(&self.counts.skipped),
         };
-        link.read(incoming, cut, on_frame, || std::future::ready(())).await
+        let let_go = |held: &mut Option<_>| {
+            *held = None;
+            std::future::ready(())
+        };
+        link.read(incoming, cut, &mut held, on_frame, let_go).await
     }
 
     fn on_bad(&self, link: &Pipe, why: String) {

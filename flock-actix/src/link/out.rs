@@ -2,7 +2,7 @@
 //!
 //! A frame is laid down under the buffer's lock and leaves with whatever else has gathered: in one
 //! write for many frames when there is much to do, and early, from the appending thread itself,
-//! once 8 KiB wait and nobody is writing. Flushing only when the senders have run dry makes both
+//! once 12 KiB wait and nobody is writing. Flushing only when the senders have run dry makes both
 //! ends run in lockstep.
 
 use std::io;
@@ -17,7 +17,7 @@ use super::lane::Outgoing;
 use super::lock;
 
 /// From here on the appending thread writes by itself.
-const EARLY: usize = 8 * 1024;
+const EARLY: usize = 12 * 1024;
 
 /// Why a frame was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

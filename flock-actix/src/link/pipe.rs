@@ -136,13 +136,14 @@ impl Pipe {
     }
 
     /// Hands frame after frame to `on_frame` until there are no more. `on_pause` is awaited after
-    /// each batch.
-    pub(crate) async fn read<F: Future<Output = ()>>(
+    /// each batch. Both get what they have in common.
+    pub(crate) async fn read<S, F: Future<Output = ()>>(
         &self,
         mut incoming: Incoming,
         mut cut: Cut,
-        mut on_frame: impl FnMut(&[u8]),
-        on_pause: impl Fn() -> F,
+        common: &mut S,
+        on_frame: impl Fn(&mut S, &[u8]),
+        on_pause: impl Fn(&mut S) -> F,
     ) -> ReadEnd {
         incoming.trust();
         cut.allow(MAX_FRAME);
@@ -150,13 +151,13 @@ impl Pipe {
         loop {
             self.alone.store(cut.holds_one(), Ordering::Relaxed);
             loop {
-                match cut.next(&mut on_frame) {
+                match cut.next(|frame| on_frame(common, frame)) {
                     Ok(Some(())) => {}
                     Ok(None) => break,
                     Err(e) => return ReadEnd::Bad(e.to_string()),
                 }
             }
-            on_pause().await;
+            on_pause(common).await;
             self.cutter.passable(&self.peer.name).await;
             match incoming.try_read(cut.room()) {
                 Ok(0) => return ReadEnd::Over,
