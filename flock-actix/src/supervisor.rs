@@ -35,11 +35,8 @@ impl Handler<Raise> for BirdSupervisor {
 
     fn handle(&mut self, Raise(order): Raise, _: &mut Context<Self>) {
         let species = order.order.species;
-        match self.shared.species.live(species, order) {
-            Ok(lives) => {
-                actix_rt::spawn(lives);
-            }
-            Err(order) => self.shared.cannot_live(*order),
+        if let Err(order) = self.shared.species.live(species, order) {
+            self.shared.cannot_live(*order);
         }
     }
 }
