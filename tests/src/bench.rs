@@ -6,6 +6,7 @@
 //! - `options`: the command line.
 //! - `report`: the table, the JSON, and whether the figures are as promised.
 //! - `progress`: what is being done while it is done.
+//! - `talk`: processes that are told things by lines.
 //!
 //! The benches themselves:
 //!
@@ -20,6 +21,8 @@
 //! - `moves`: real processes join one that has all birds, whose states move with them.
 //! - `split`: a network of real processes is cut in two, and heals.
 //! - `calls`: calls and casts between two processes, beside plain connections.
+//! - `peers`: the same calls, beside other libraries.
+//! - `soak`: calls for minutes on end.
 //! - `local`: calls within a thread, beside actix's own.
 //! - `idle`: birds that do nothing, and how fast they are started.
 
@@ -32,12 +35,15 @@ mod membership;
 mod model;
 mod moves;
 mod options;
+mod peers;
 mod progress;
 mod registry;
 mod report;
 mod rolling;
 mod simulate;
+mod soak;
 mod split;
+mod talk;
 mod turmoil;
 
 use std::process::ExitCode;
@@ -76,6 +82,8 @@ const BENCHES: &[Bench] = &[
     rolling::BENCH,
     split::BENCH,
     calls::BENCH,
+    peers::BENCH,
+    soak::BENCH,
     local::BENCH,
     idle::BENCH,
 ];
@@ -85,7 +93,7 @@ pub const AS_NEST: &str = "nest-under-test";
 
 /// Plays a part in one of its own benches, if this word is the name of one.
 pub fn play(word: &str) -> Option<anyhow::Result<()>> {
-    calls::play(word)
+    calls::play(word).or_else(|| soak::play(word))
 }
 
 /// So many nests on the loopback, each this very program in a process of its own, once each sees

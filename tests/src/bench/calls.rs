@@ -8,7 +8,7 @@
 //! - `echo`: the bird that is called, and the process that it lives in.
 //! - `meter`: rates, latencies, CPU time and memory.
 
-mod birds;
+pub(super) mod birds;
 pub(super) mod echo;
 pub(super) mod meter;
 mod raw;
@@ -33,19 +33,19 @@ pub(super) const BENCH: Bench = Bench {
 };
 
 /// The word behind which this program is the nest that is called.
-const AS_CALLEE: &str = "callee-under-test";
+pub(super) const AS_CALLEE: &str = "callee-under-test";
 
 /// The word behind which this program sends back whatever frames come.
 const AS_ECHO: &str = "echo-under-test";
 
 /// Runs before what is measured: both ends settle on how much they do at a time.
-const WARM: Duration = Duration::from_millis(100);
+pub(super) const WARM: Duration = Duration::from_millis(100);
 
 /// Below this part of the loop, the other reference hadn't its share of the machine.
 const STARVED: f64 = 0.40;
 
 /// So many birds are called in turn, unless something else is said.
-const BIRDS: usize = 1024;
+pub(super) const BIRDS: usize = 1024;
 
 /// What is promised, at 256 in flight.
 const OF_CHAN: f64 = 0.60;

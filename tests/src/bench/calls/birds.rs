@@ -14,7 +14,7 @@ use super::meter::{Measured, Meter, SAMPLE, Tally};
 
 /// How calls are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Face {
+pub(crate) enum Face {
     /// `bird.send(…)`, on a thread of the nest, as birds call birds.
     Ref,
     /// The same from a thread that the nest knows nothing of.
@@ -34,14 +34,14 @@ const LARGE: usize = 4096;
 
 /// A nest without birds of its own, and all birds of the other.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     flock: Flock,
     birds: Rc<[BirdRef<Echo>]>,
 }
 
 impl Caller {
     /// Joins the nest that listens there, and has so many birds started on it.
-    pub(super) async fn join(at: &str, birds: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn join(at: &str, birds: usize) -> anyhow::Result<Self> {
         let flock = Flock::builder(FLOCK)
             .name("caller")
             .seeds([at])
@@ -57,7 +57,7 @@ impl Caller {
     }
 
     /// So many callers, each of which calls one bird after the other.
-    pub(super) async fn calls(
+    pub(crate) async fn calls(
         &self,
         meter: &Meter,
         in_flight: usize,
@@ -93,7 +93,7 @@ impl Caller {
 
     /// So many who cast, each a burst to one bird after the other. What counts is what the birds
     /// have heard.
-    pub(super) async fn casts(
+    pub(crate) async fn casts(
         &self,
         meter: &Meter,
         in_flight: usize,

@@ -28,15 +28,15 @@ pub(crate) struct Pong {
 /// Count this.
 #[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-pub(super) struct Note {
+pub(crate) struct Note {
     #[serde(with = "serde_bytes")]
-    pub(super) data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// How many notes came since the last time?
 #[derive(Clone, Copy, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
-pub(super) struct Heard;
+pub(crate) struct Heard;
 
 /// Sends back what it is sent.
 #[derive(Debug, Default)]
@@ -84,10 +84,10 @@ impl Handler<Heard> for Echo {
 flock_actix::bird!(Echo as "echo" { Ping, Note, Heard });
 
 /// Of all nests of this bench.
-pub(super) const FLOCK: &str = "flock-bench";
+pub(crate) const FLOCK: &str = "flock-bench";
 
 /// A nest with such birds, for as long as this process lives.
-pub(super) fn serve() -> anyhow::Result<()> {
+pub(crate) fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let flock = Flock::builder(FLOCK).name("callee").species::<Echo>().join().await?;
@@ -99,14 +99,14 @@ pub(super) fn serve() -> anyhow::Result<()> {
 
 /// This very program in another role. It ends when this is dropped, or its parent has ended.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     process: Process,
     /// Its first line: where it listens.
-    pub(super) says: String,
+    pub(crate) says: String,
 }
 
 impl Child {
-    pub(super) fn start(role: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(role: &str) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("which program is this?")?;
         let mut process = Command::new(program)
             .arg(role)
@@ -123,7 +123,7 @@ impl Child {
         Ok(child)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 }
@@ -136,7 +136,7 @@ impl Drop for Child {
 }
 
 /// Ends this process once its parent is gone: its standard input ends with it.
-pub(super) fn end_with_the_parent() -> anyhow::Result<()> {
+pub(crate) fn end_with_the_parent() -> anyhow::Result<()> {
     let wait = || {
         for _ in std::io::stdin().lock().lines().map_while(Result::ok) {}
         std::process::exit(0);

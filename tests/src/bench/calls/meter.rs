@@ -9,11 +9,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 /// One of so many latencies is kept where there are many.
-pub(super) const SAMPLE: u64 = 16;
+pub(crate) const SAMPLE: u64 = 16;
 
 /// What those who are measured have done so far. All on one thread.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     done: Cell<u64>,
     failed: Cell<u64>,
     nanos: RefCell<Vec<u32>>,
@@ -21,28 +21,28 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&self, done: u64) {
+    pub(crate) fn add(&self, done: u64) {
         self.done.set(self.done.get() + done);
     }
 
-    pub(super) fn fail(&self, failed: u64) {
+    pub(crate) fn fail(&self, failed: u64) {
         self.failed.set(self.failed.get() + failed);
     }
 
-    pub(super) fn took(&self, since: Instant) {
+    pub(crate) fn took(&self, since: Instant) {
         let nanos = u32::try_from(since.elapsed().as_nanos()).unwrap_or(u32::MAX);
         self.nanos.borrow_mut().push(nanos);
     }
 
     /// Those who are measured shall come to an end.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 }
 
 /// How long, and at whose expense, something is measured.
 #[derive(Clone, Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     warm: Duration,
     span: Duration,
     /// The process at the other end.
@@ -50,12 +50,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) const fn new(warm: Duration, span: Duration, other: u32) -> Self {
+    pub(crate) const fn new(warm: Duration, span: Duration, other: u32) -> Self {
         Self { warm, span, other }
     }
 
     /// Lets what runs beside this run on for a while, and tells it to end.
-    pub(super) async fn measure(&self, tally: &Rc<Tally>) -> anyhow::Result<Measured> {
+    pub(crate) async fn measure(&self, tally: &Rc<Tally>) -> anyhow::Result<Measured> {
         tokio::time::sleep(self.warm).await;
         tally.nanos.borrow_mut().clear();
         let (done, cpu, begun) = (tally.done.get(), self.cpu()?, Instant::now());
@@ -79,22 +79,22 @@ impl Meter {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Measured {
+pub(crate) struct Measured {
     /// Per second.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
     /// Of both processes, for one of what was done.
-    pub(super) cpu_us: f64,
-    pub(super) us: Latencies,
+    pub(crate) cpu_us: f64,
+    pub(crate) us: Latencies,
     /// In all, before and after the span, too.
-    pub(super) failed: u64,
+    pub(crate) failed: u64,
 }
 
 /// In microseconds. Exact: nothing is put into classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Latencies {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) p999: f64,
+pub(crate) struct Latencies {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
 }
 
 impl Latencies {
@@ -109,7 +109,7 @@ impl Latencies {
     }
 
     /// The median of each.
-    pub(super) fn median(rounds: impl Iterator<Item = Self> + Clone) -> Self {
+    pub(crate) fn median(rounds: impl Iterator<Item = Self> + Clone) -> Self {
         Self {
             p50: median(rounds.clone().map(|it| it.p50)),
             p99: median(rounds.clone().map(|it| it.p99)),
@@ -133,9 +133,13 @@ impl Machine {
     /// The part of the machine's time since then that others used than these processes, which were
     /// begun since, or did nothing before that counts.
     pub(crate) fn others(&self, own: &[u32]) -> anyhow::Result<f64> {
+        self.others_but(own.iter().map(|&pid| cpu_of(pid)).sum::<anyhow::Result<Duration>>()?)
+    }
+
+    /// The same, where so much was used since then by those who are measured.
+    pub(crate) fn others_but(&self, own: Duration) -> anyhow::Result<f64> {
         let passed = self.at.elapsed().as_secs_f64();
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let own = own.iter().map(|&pid| cpu_of(pid)).sum::<anyhow::Result<Duration>>()?;
         let busy = busy()?.saturating_sub(self.busy).saturating_sub(own);
         Ok(busy.as_secs_f64() / (passed * cores))
     }
@@ -164,7 +168,7 @@ pub(crate) fn cpu_of(pid: u32) -> anyhow::Result<Duration> {
 }
 
 /// The most memory that a process has had at one time.
-pub(super) fn peak_mb(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn peak_mb(pid: u32) -> anyhow::Result<f64> {
     Ok(status_kb(pid, "VmHWM:")? as f64 / 1024.0)
 }
 
