@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use peer::Role;
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
@@ -13,12 +13,8 @@ use serde::{Deserialize, Serialize};
 /// By which the two nodes know that they belong together.
 const COOKIE: &str = "peers";
 
-/// Of the actors that are called.
+/// Of the actor that is called.
 const GROUP: &str = "echo";
-
-/// As many actors as are called in turn: each has a proxy at the caller's node, which looks through
-/// the calls that wait whenever it is called.
-const ACTORS: usize = 64;
 
 #[derive(Serialize, Deserialize)]
 struct Body {
@@ -69,12 +65,11 @@ impl Actor for Echo {
 }
 
 #[derive(Clone)]
-struct Way(std::sync::Arc<[ActorRef<Message>]>);
+struct Way(ActorRef<Message>);
 
 impl peer::Call for Way {
     async fn call(&self, n: u64, data: Vec<u8>) -> anyhow::Result<(u64, Vec<u8>)> {
-        let to = self.0.get(n as usize % self.0.len()).context("nobody to call")?;
-        let answer = to.call(|reply| Message::Ping(Body { n, data }, reply), None).await;
+        let answer = self.0.call(|reply| Message::Ping(Body { n, data }, reply), None).await;
         match answer.map_err(|e| anyhow!("{e}"))? {
             CallResult::Success(Body { n, data }) => Ok((n, data)),
             CallResult::Timeout => bail!("no answer in time"),
@@ -97,9 +92,7 @@ fn main() -> anyhow::Result<()> {
         match peer::role()? {
             Role::Callee => {
                 let _node = node("callee", own.port()).await?;
-                for _ in 0..ACTORS {
-                    Actor::spawn(None, Echo, ()).await.map_err(|e| anyhow!("{e}"))?;
-                }
+                Actor::spawn(None, Echo, ()).await.map_err(|e| anyhow!("{e}"))?;
                 peer::serving(&own.to_string())?;
                 std::future::pending().await
             }
@@ -107,12 +100,14 @@ fn main() -> anyhow::Result<()> {
                 let node = node("caller", own.port()).await?;
                 let met = ractor_cluster::client_connect(&node, address).await;
                 met.map_err(|e| anyhow!("{e}"))?;
-                let mut there = pg::get_members(&GROUP.into());
-                while there.len() < ACTORS {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    there = pg::get_members(&GROUP.into());
-                }
-                let way = Way(there.into_iter().map(ActorRef::from).collect());
+                let echo = loop {
+                    match pg::get_members(&GROUP.into()).pop() {
+                        Some(echo) => break echo,
+                        // Not connected yet.
+                        None => tokio::time::sleep(Duration::from_millis(10)).await,
+                    }
+                };
+                let way = Way(ActorRef::from(echo));
                 peer::calling(way, |task| drop(tokio::spawn(task))).await
             }
         }
