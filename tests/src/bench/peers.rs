@@ -18,7 +18,7 @@ use super::calls::birds::{Caller, Face};
 use super::calls::echo::Child;
 use super::calls::meter::{Latencies, Machine, Measured, Meter, median, round};
 use super::calls::{AS_CALLEE, BIRDS, WARM};
-use super::{Bench, Options, Progress, Report, thousands};
+use super::{Bench, Misuse, Options, Progress, Report, thousands};
 use program::{PEERS, Pair, Peer};
 
 pub(super) const BENCH: Bench = Bench {
@@ -105,6 +105,19 @@ fn run(options: &Options, progress: &Progress) -> anyhow::Result<Report> {
     Ok(report(&all))
 }
 
+/// `all`, or names parted by commas.
+fn wanted(names: &str) -> Result<Vec<Peer>, Misuse> {
+    if names == "all" {
+        return Ok(PEERS.to_vec());
+    }
+    let find = |name: &str| PEERS.iter().find(|peer| peer.0 == name).copied();
+    let known = || PEERS.iter().map(|peer| peer.0).collect::<Vec<_>>().join(", ");
+    let all = names.split(',').map(|name| {
+        find(name).ok_or_else(|| Misuse(format!("--only {name}: there are {}", known())))
+    });
+    all.collect()
+}
+
 /// A peer that takes part, until something goes wrong.
 struct Guest {
     contender: Contender,
@@ -162,10 +175,9 @@ impl Guest {
 async fn measure(options: &Options, progress: &Progress) -> anyhow::Result<All> {
     let rounds = options.get::<usize>("--rounds")?.max(1);
     let span = Duration::try_from_secs_f64(options.get("--span")?)?;
-    let only = options.text("--only");
-    let wanted =
-        PEERS.iter().filter(|peer| only == "all" || only.split(',').any(|it| it == peer.0));
-    let mut guests: Vec<Guest> = wanted.map(|peer| Guest::invite(*peer, progress)).collect();
+    let wanted = wanted(options.text("--only"))?;
+    let mut guests: Vec<Guest> =
+        wanted.into_iter().map(|peer| Guest::invite(peer, progress)).collect();
 
     let nest = Child::start(AS_CALLEE)?;
     let caller = Caller::join(&nest.says, BIRDS).await?;
@@ -261,7 +273,8 @@ fn report(all: &All) -> Report {
     for it in &all.contenders {
         let called = format!("{} {}", it.name, it.version);
         if let Some(why) = &it.missing {
-            report.promise(called, format!("not measured: {why}"), "measured", false);
+            report.note(format!("{called}: {why}"));
+            report.promise(called, "not measured", "measured", false);
             continue;
         }
         for (key, _) in SCENES {

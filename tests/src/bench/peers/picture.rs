@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::super::thousands;
-use super::{All, Contender, FLOCK, Figures, MANY, ONE};
+use super::{All, CROWDED, Contender, FLOCK, Figures, MANY, ONE};
 
 const COMMAND: &str =
     "cargo run --release -p flock-tests --bin bench -- peers --svg docs/peers.svg";
@@ -15,7 +15,7 @@ const MARGIN: f64 = 28.0;
 /// Where bars begin, and where the longest one ends.
 const LEFT: f64 = 190.0;
 const RIGHT: f64 = 640.0;
-const HEAD: f64 = 92.0;
+const HEAD: f64 = 104.0;
 const ROW: f64 = 28.0;
 const BAR: f64 = 17.0;
 /// The title of a panel above its bars, and its scale below them.
@@ -95,6 +95,11 @@ pub(super) fn draw(all: &All) -> String {
         all.cores, all.bytes, all.rounds, all.span_s
     );
     svg.text("faint", MARGIN, 62.0, &how);
+    if all.others > CROWDED {
+        let part = all.others * 100.0;
+        let how = format!("Other programs used {part:.0} % of the machine meanwhile: preliminary.");
+        svg.text("faint", MARGIN, 80.0, &how);
+    }
     let mut top = HEAD;
     for it in &PANELS {
         draw_panel(&mut svg, it, top, &all.contenders);
@@ -234,6 +239,14 @@ mod tests {
             width.expect("a bar").parse().expect("a number")
         };
         assert!((width("flock") / width("bar") - 6.0).abs() < 0.01, "{svg}");
+    }
+
+    #[test]
+    fn a_crowded_machine_is_owned_up_to() {
+        let mut all = all("peer", false);
+        assert!(!draw(&all).contains("preliminary"));
+        all.others = 0.42;
+        assert!(draw(&all).contains("Other programs used 42 % of the machine"));
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn a_call_of_flock_that_failed_breaks_a_promise_and_one_of_another_does_not() {
 #[test]
 fn ratios_are_those_of_each_round_and_not_of_the_medians() {
     // The machine was three times as fast in one of the rounds, for both.
-    let it = contender("it", &[20.0, 60.0, 20.0], &[100.0, 300.0, 80.0]);
+    let it = contender("it", &[20.0, 60.0, 20.0], &[80.0, 300.0, 120.0]);
     let found = it.calls.get(MANY).expect("of many at a time");
     assert_eq!((found.per_second, found.flock_ratio), (20.0, 5.0));
 }
@@ -64,4 +64,13 @@ fn figures_that_were_printed_can_be_read_again() {
     let text = serde_json::to_string(&all).expect("plain data");
     let read: All = serde_json::from_str(&text).expect("what was just written");
     assert_eq!(read.contenders, all.contenders);
+}
+
+#[test]
+fn names_of_nobody_are_misused() {
+    let names =
+        |only| wanted(only).map(|peers| peers.iter().map(|peer| peer.0).collect::<Vec<_>>());
+    assert_eq!(names("all").map(|all| all.len()), Ok(PEERS.len()));
+    assert_eq!(names("kameo,tonic"), Ok(vec!["kameo", "tonic"]));
+    assert!(names("kameo,nobody").is_err());
 }
