@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
 
-use crate::bird::{Bird, Desk, FenceHandle, HatchWhy, Hatching};
+use crate::bird::{Bird, Desk, FenceHandle, HatchWhy, Hatching, LifeFuture};
 use crate::codec;
 use crate::commands::{Command, Commands};
 use crate::copies::Copies;
@@ -51,16 +51,16 @@ pub(crate) enum End {
     Grounded { reason: String, crashes: u32 },
 }
 
-/// All lives of a bird of species `B`, as a task of this thread.
-pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) {
+/// All lives of a bird of species `B`.
+pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
     // Out here: within the future the emptied box would be kept for as long as the bird lives.
     let mut lives = Lives::new(*order);
-    actix_rt::spawn(async move {
+    Box::pin(async move {
         let end = lives.run::<B>().await;
         lives.desk.iter().for_each(|desk| desk.close());
         let (shared, fence) = (lives.shared.clone(), lives.fence());
         shared.life_over(&lives.entry, fence, end, &mut lives.commands);
-    });
+    })
 }
 
 /// How one life ended.

@@ -35,8 +35,11 @@ impl Handler<Raise> for BirdSupervisor {
 
     fn handle(&mut self, Raise(order): Raise, _: &mut Context<Self>) {
         let species = order.order.species;
-        if let Err(order) = self.shared.species.live(species, order) {
-            self.shared.cannot_live(*order);
+        match self.shared.species.live(species, order) {
+            Ok(lives) => {
+                actix_rt::spawn(lives);
+            }
+            Err(order) => self.shared.cannot_live(*order),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use actix::{Actor, Context};
@@ -72,11 +74,14 @@ impl<B: Actor<Context = Context<B>>> fmt::Debug for Ear<B> {
     }
 }
 
+/// All lives of one bird on one nest, from the first hatch to the last end.
+pub(crate) type LifeFuture = Pin<Box<dyn Future<Output = ()>>>;
+
 #[derive(Clone, Copy)]
 struct Species {
     name: &'static str,
     fenced: bool,
-    live: fn(Box<LifeOrder>),
+    live: fn(Box<LifeOrder>) -> LifeFuture,
     stands_by: bool,
 }
 
@@ -118,13 +123,14 @@ impl SpeciesTable {
         self.0.iter().filter(|(_, species)| species.fenced).map(|(id, _)| *id)
     }
 
-    /// Has a bird of this species live, as a task of this thread.
-    pub(crate) fn live(&self, id: SpeciesId, order: Box<LifeOrder>) -> Result<(), Box<LifeOrder>> {
+    /// The life of a bird of this species.
+    pub(crate) fn live(
+        &self,
+        id: SpeciesId,
+        order: Box<LifeOrder>,
+    ) -> Result<LifeFuture, Box<LifeOrder>> {
         match self.0.get(&id) {
-            Some(species) => {
-                (species.live)(order);
-                Ok(())
-            }
+            Some(species) => Ok((species.live)(order)),
             None => Err(order),
         }
     }
