@@ -27,6 +27,8 @@ use crate::net::Door;
 use crate::router::Router;
 use crate::rt::{Crew, Threads, Worker};
 use crate::shared::{Settings, Shared};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::wall::Wall;
 
 /// With its own state and those of some lives that it has yet to merge, a bird fits into one frame.
@@ -48,6 +50,8 @@ pub struct Builder {
     insecure: bool,
     #[cfg(feature = "noise")]
     keys: Option<Vec<ClusterKey>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     config: Config,
     settings: Settings,
     clock_ahead: Duration,
@@ -70,6 +74,8 @@ impl Builder {
             insecure: false,
             #[cfg(feature = "noise")]
             keys: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             config: Config::default(),
             settings: Settings::default(),
             clock_ahead: Duration::ZERO,
@@ -267,8 +273,9 @@ impl Builder {
         self.start(false).await
     }
 
-    async fn start(self, networked: bool) -> Result<Flock, StartError> {
+    async fn start(mut self, networked: bool) -> Result<Flock, StartError> {
         self.check_keys()?;
+        self.check_certificate()?;
         if let Some(name) = self.twice {
             return Err(StartError::DuplicateSpecies(name));
         }
@@ -339,7 +346,7 @@ impl Builder {
         shown: String,
         joining: oneshot::Sender<bool>,
     ) -> (Arc<Shared>, Arc<Core>, Arc<Links>, actix::Addr<Router>) {
-        let loopback_only = !self.insecure && !self.has_key();
+        let loopback_only = !self.insecure && !self.keeps_strangers_out();
         let wall = Wall::ahead_by(&self.host, self.clock_ahead);
         let me = Me {
             name: name.clone(),
@@ -364,6 +371,8 @@ impl Builder {
         let plan = Plan {
             #[cfg(feature = "noise")]
             keys: self.keys.clone().and_then(Keyring::new),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
             loopback_only,
             wall,
             max_skew,

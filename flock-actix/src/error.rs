@@ -34,6 +34,23 @@ pub enum StartError {
     #[cfg(feature = "noise")]
     #[error("a keyring holds one to eight keys, not {0}")]
     BadKeyring(usize),
+    /// There is a key, and there are certificates: which of the two should keep strangers out?
+    #[cfg(all(feature = "noise", feature = "tls"))]
+    #[error("give the flock a key or certificates, not both")]
+    KeyAndCertificate,
+    /// The nest's name isn't in its certificate, so the others would refuse it.
+    #[cfg(feature = "tls")]
+    #[error(
+        "the certificate is for {}, and the nest {}",
+        names.join(", "),
+        name.as_ref().map_or("has no name: say `.name(…)`".into(), |name| format!("is named {name}"))
+    )]
+    NotCertified {
+        /// The nest's name, if it was given one.
+        name: Option<String>,
+        /// Those of its certificate.
+        names: Vec<String>,
+    },
     /// The nest listens everywhere, so it can't tell where peers should dial.
     #[error("{address} stands for every address: say `.advertise(\"host:port\")` to be found")]
     Unspecified {

@@ -1,13 +1,14 @@
 //! The key of a flock: whoever has it may join.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
+
+use crate::secret::{self, Unread};
 
 const BYTES: usize = 32;
 
@@ -43,17 +44,17 @@ impl ClusterKey {
         Self::from_text(&Zeroizing::new(text))
     }
 
-    /// The key in a file, which holds nothing else.
+    /// The key in a file, which holds nothing else, and which nobody but its owner can read or write (if
+    /// that is root, it may be readable by a group, too). Only on Unix is that looked at.
     ///
     /// # Errors
-    /// The file can't be read, or is no key.
+    /// The file can't be read, is open to others, or is no key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
-        let unreadable = |source| KeyError::File { path: path.into(), source };
-        // Room for all of it from the start: a buffer that grows leaves copies behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_TEXT as usize + 2));
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_TEXT + 1).read_to_end(&mut text).map_err(unreadable)?;
+        let text = secret::read(path, MAX_TEXT).map_err(|e| match e {
+            Unread::Io(source) => KeyError::File { path: path.into(), source },
+            Unread::Open { mode } => KeyError::OpenToOthers { path: path.into(), mode },
+        })?;
         Self::from_text(&text)
     }
 
@@ -134,6 +135,17 @@ pub enum KeyError {
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
+    },
+    /// The file can be read or written by others than its owner.
+    #[error(
+        "{path} holds a secret and is open to others (mode {mode:o}): `chmod 600` it",
+        path = path.display()
+    )]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// The text is neither hex nor base64.
     #[error(

@@ -61,7 +61,7 @@
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
 //! - `core`, `nest_actor`: the way to the core, and its driver.
 //! - `data_link`: what the data plane asks of the links between nests.
-//! - `link`: those links. `key` (feature `noise`): who may join.
+//! - `link`: those links. `key` (feature `noise`), `tls` (feature), `secret`: who may join.
 //! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
 //! - `testing` (feature): several nests in one process. `turmoil` (feature): nests in a simulation.
 
@@ -95,10 +95,14 @@ mod quorum;
 mod request;
 mod router;
 mod rt;
+#[cfg(any(feature = "noise", feature = "tls"))]
+mod secret;
 mod shared;
 mod slot;
 mod supervisor;
 mod table;
+#[cfg(feature = "tls")]
+mod tls;
 mod wall;
 
 #[cfg(feature = "testing")]
@@ -130,6 +134,8 @@ pub use look::{BirdInfo, Counters, NestInfo, Whereabouts};
 pub use many::{Outcomes, SomeFailed, StartMany, StopMany};
 pub use request::{Request, Start, StartOrGet};
 pub use router::Router;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 
 /// What [`bird!`] writes; not for use by hand.
 #[doc(hidden)]

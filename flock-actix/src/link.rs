@@ -5,6 +5,7 @@
 //!
 //! - `frame`: the length prefix and the kinds.
 //! - `knock`, `noise`: what is said before the hello where the flock has a key, and what is in it.
+//! - `tls`: the same by certificates.
 //! - `record`, `lane`: sealed bytes; the two directions of a connection, sealed or not.
 //! - `meet`: from a connection to two lanes.
 //! - `hello`: what two nests say of themselves before anything else, and its limits.
@@ -36,6 +37,8 @@ mod plan;
 mod record;
 mod seats;
 mod strangers;
+#[cfg(feature = "tls")]
+mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -234,6 +234,7 @@ fn a_key_is_read_from_a_file_and_a_bad_one_is_told_without_showing_it() {
     let key = new_key();
     for (text, good) in [(format!("{}\n", key.reveal()), true), ("hunter2hunter2".into(), false)] {
         std::fs::write(&path, text).expect("it is written");
+        set_mode(&path, 0o600);
         match ClusterKey::from_file(&path) {
             Ok(read) => assert!(good && read.reveal() == key.reveal()),
             Err(e) => assert!(!good && !format!("{e} {e:?}").contains("hunter"), "{e}"),
@@ -241,6 +242,33 @@ fn a_key_is_read_from_a_file_and_a_bad_one_is_told_without_showing_it() {
     }
     std::fs::remove_file(&path).expect("it was there");
     assert!(matches!(ClusterKey::from_file(&path), Err(KeyError::File { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_in_a_file_that_others_can_read_is_refused_with_what_to_do() {
+    let path = std::env::temp_dir().join(format!("flock-open-key-{}", std::process::id()));
+    std::fs::write(&path, new_key().reveal()).expect("it is written");
+    for (mode, good) in [(0o400, true), (0o600, true), (0o644, false), (0o660, false)] {
+        set_mode(&path, mode);
+        match ClusterKey::from_file(&path) {
+            Ok(_) => assert!(good, "{mode:o}"),
+            Err(e) => {
+                assert!(!good && matches!(e, KeyError::OpenToOthers { .. }), "{mode:o}: {e}");
+                assert!(e.to_string().contains(&format!("{mode:o}): `chmod 600`")), "{e}");
+            }
+        }
+    }
+    std::fs::remove_file(&path).expect("it was there");
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(path, permissions).expect("its mode is set");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use crate::key::ClusterKey;
 use crate::link::Keyring;
 use crate::net::{self, Door};
 use crate::rt::Crew;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 impl Builder {
     /// The flock's key: whoever hasn't got it stays out, and all that nests say to each other is sealed
@@ -27,8 +29,18 @@ impl Builder {
         self
     }
 
+    /// Certificates instead of a key: whoever has none of the flock's authority stays out, and each nest
+    /// bears a name of its own certificate; if that has only one, it is the [name](Self::name) of a nest
+    /// that is given no other. All is sealed by TLS 1.3. A nest with a certificate and one without refuse
+    /// each other, and to have both a certificate and a key is an error at the start.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, certificates: Tls) -> Self {
+        self.tls = Some(certificates);
+        self
+    }
+
     /// Talk to other machines though nothing keeps strangers out: only for a network that is
-    /// closed to them. Every start warns of it. Beside a [key](Self::key) it changes nothing.
+    /// closed to them. Every start warns of it. Beside a key or certificates it changes nothing.
     pub const fn insecure(mut self) -> Self {
         self.insecure = true;
         self
@@ -44,6 +56,27 @@ impl Builder {
         Ok(())
     }
 
+    /// A nest goes by a name of its certificate, or the others would refuse it: without a name of its
+    /// own by the only one.
+    pub(super) fn check_certificate(&mut self) -> Result<(), StartError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            #[cfg(feature = "noise")]
+            if self.keys.is_some() {
+                return Err(StartError::KeyAndCertificate);
+            }
+            let names = tls.names();
+            match (&self.name, names.as_slice()) {
+                (Some(name), names) if names.contains(name) => {}
+                (None, [name]) => self.name = Some(name.clone()),
+                (name, _) => {
+                    return Err(StartError::NotCertified { name: name.clone(), names });
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn open_door(&self, crew: &Crew) -> Result<Door, StartError> {
         let (host, bind) = (self.host.clone(), self.bind.clone());
         // On the control thread's runtime: the socket will live there, and the caller's own runtime
@@ -52,14 +85,14 @@ impl Builder {
         let found = found.map_err(|_| StartError::Closed)?;
         let found = found.map_err(|source| self.cant_bind(source))?;
         for &address in &found {
-            if !address.ip().is_loopback() && !self.insecure && !self.has_key() {
+            if !address.ip().is_loopback() && !self.insecure && !self.keeps_strangers_out() {
                 return Err(StartError::NotLoopback { address });
             }
             if address.ip().is_unspecified() && self.advertise.is_none() {
                 return Err(StartError::Unspecified { address });
             }
         }
-        if self.insecure && !self.has_key() {
+        if self.insecure && !self.keeps_strangers_out() {
             tracing::warn!(bind = %self.bind, "insecure: whoever reaches this address may join");
         }
         let host = self.host.clone();
@@ -68,10 +101,15 @@ impl Builder {
     }
 
     /// Strangers stay out.
-    pub(super) const fn has_key(&self) -> bool {
+    pub(super) const fn keeps_strangers_out(&self) -> bool {
         #[cfg(feature = "noise")]
-        return self.keys.is_some();
-        #[cfg(not(feature = "noise"))]
+        if self.keys.is_some() {
+            return true;
+        }
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return true;
+        }
         false
     }
 

@@ -66,7 +66,10 @@ impl Links {
         let (mut incoming, outgoing) = match self.meet_dialler(stream).await {
             Ok(lanes) => lanes,
             Err(e) => {
-                if let NotMet::NoWord(NoWord::Unreadable(_)) = e {
+                if let NotMet::NoWord(NoWord::Unreadable(
+                    Unreadable::TooLong(_) | Unreadable::Foreign,
+                )) = e
+                {
                     count(&self.counts.bad);
                 }
                 return self.refused(from.to_string(), e.to_string());
@@ -81,12 +84,18 @@ impl Links {
             Err(e) => {
                 if let NoWord::Unreadable(e) = &e {
                     // Whoever sends garbage may not read the answer either.
-                    let _ = if *e == Unreadable::Locked {
-                        write_knock(&outgoing, Knock::Barred(Bar::NoKey)).await
-                    } else {
-                        count(&self.counts.bad);
-                        let refuse = Refuse::new(Reason::Unreadable, e.to_string());
-                        write_word(&outgoing, &Word::Refuse(refuse)).await
+                    let _ = match e {
+                        Unreadable::Locked => {
+                            write_knock(&outgoing, Knock::Barred(Bar::NoKey)).await
+                        }
+                        Unreadable::Tls => {
+                            write_knock(&outgoing, Knock::Barred(Bar::NoCertificate)).await
+                        }
+                        e => {
+                            count(&self.counts.bad);
+                            let refuse = Refuse::new(Reason::Unreadable, e.to_string());
+                            write_word(&outgoing, &Word::Refuse(refuse)).await
+                        }
                     };
                 }
                 return self.refused(from.to_string(), e.to_string());
@@ -95,7 +104,9 @@ impl Links {
         if self.cutter.is_cut(&hello.nest) {
             return;
         }
-        if let Err(refuse) = self.judge(&hello) {
+        let vouched = incoming.vouches_for(&hello.nest);
+        let vouched = vouched.map_err(|why| Refuse::new(Reason::OtherName, why));
+        if let Err(refuse) = vouched.and_then(|()| self.judge(&hello)) {
             self.tell_refused(&hello, &refuse);
             // If it doesn't hear this, it will find out by dialling again.
             let _ = write_word(&outgoing, &Word::Refuse(refuse)).await;
@@ -146,7 +157,7 @@ impl Links {
         }
     }
 
-    fn refused(&self, peer: String, why: String) {
+    pub(super) fn refused(&self, peer: String, why: String) {
         count(&self.counts.refused);
         if let Some(why) = self.strangers.tell(self.now(), why) {
             self.control.on_event(Event::Refused { peer, why });
@@ -173,7 +184,7 @@ pub(super) async fn read_frame<T>(
         match cut.next(&decode) {
             Ok(Some(word)) => return Ok(word?),
             Ok(None) => {}
-            Err(e) => return Err(Unreadable::TooLong(e.0).into()),
+            Err(e) => return Err(Unreadable::from(e).into()),
         }
         incoming.readable().await?;
         match incoming.try_read(cut.room()) {

@@ -7,7 +7,6 @@ use flock_proto::{Event, Input, NestId};
 use super::accept::{NoWord, read_word, write_word};
 use super::frame::{Cut, MAX_HELLO};
 use super::hello::{Hello, LinkKind, Reason, Refuse, Unreadable, Word};
-use super::knock::Bar;
 use super::lane::{Incoming, Outgoing};
 use super::links::Links;
 use super::pipe::Pipe;
@@ -21,8 +20,10 @@ pub(super) enum Failed {
     Network(DialError),
     /// A nest said no.
     Refused(Refuse),
-    /// One of the two has a key that the other lacks.
-    Barred(Bar),
+    /// One of the two has a key, or a certificate, that the other lacks or doesn't accept.
+    Barred(String),
+    /// Somebody answered who isn't to be trusted.
+    Distrusted(String),
 }
 
 impl From<DialError> for Failed {
@@ -89,9 +90,12 @@ impl Links {
             Failed::Network(DialError { refused, why }) => {
                 self.control.on_input(Input::DialFailed { address, refused, why });
             }
-            Failed::Barred(bar) => {
-                let why = bar.to_string();
+            Failed::Barred(why) => {
                 self.tell_of_refusal(&address, &why);
+                self.control.on_input(Input::DialFailed { address, refused: false, why });
+            }
+            Failed::Distrusted(why) => {
+                self.refused(address.clone(), why.clone());
                 self.control.on_input(Input::DialFailed { address, refused: false, why });
             }
             Failed::Refused(Refuse { code, why, above }) => {
@@ -101,6 +105,7 @@ impl Links {
                         | Reason::Version
                         | Reason::Unreadable
                         | Reason::Clock
+                        | Reason::OtherName
                         | Reason::Other(_)
                 );
                 if alarming {
@@ -154,12 +159,17 @@ impl Links {
         let word = Word::Hello(hello.clone());
         write_word(&outgoing, &word).await.map_err(|e| broken(e.to_string()))?;
         let word = read_word(&mut incoming, &mut cut).await.map_err(|e| match e {
-            NoWord::Unreadable(Unreadable::Barred(bar)) => Failed::Barred(bar),
+            NoWord::Unreadable(Unreadable::Barred(bar)) => Failed::Barred(bar.to_string()),
+            #[cfg(feature = "tls")]
+            NoWord::Lost(e) if let Some(refused) = super::tls::refused(&e) => {
+                Failed::Barred(refused.to_string())
+            }
             e => broken(e.to_string()).into(),
         })?;
         match word {
             Word::Refuse(refuse) => Err(Failed::Refused(refuse)),
             Word::Welcome(mut by) if by.nonce == nonce && by.flock == hello.flock => {
+                incoming.vouches_for(&by.nest).map_err(Failed::Distrusted)?;
                 self.cutter.passable(&by.nest).await;
                 // The sender's own kind is beside the point: this link is what it was dialled for.
                 by.link = kind;

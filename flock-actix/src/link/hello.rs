@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 use flock_proto::{Hlc, NestId, NestName};
 use serde::{Deserialize, Serialize};
 
-use super::frame::{MAX_HELLO, WIRE};
+use super::frame::{MAX_HELLO, TooLong, WIRE};
 use super::knock::{Bar, Knock};
 
 const MAGIC: &str = "flock";
@@ -68,6 +68,8 @@ pub(crate) enum Reason {
     Unreadable,
     /// The clocks of the two are too far apart.
     Clock,
+    /// Its certificate is for another name.
+    OtherName,
     /// A reason of a later version.
     Other(u8),
 }
@@ -83,6 +85,7 @@ impl From<u8> for Reason {
             6 => Self::Busy,
             7 => Self::Unreadable,
             8 => Self::Clock,
+            9 => Self::OtherName,
             other => Self::Other(other),
         }
     }
@@ -99,6 +102,7 @@ impl From<Reason> for u8 {
             Reason::Busy => 6,
             Reason::Unreadable => 7,
             Reason::Clock => 8,
+            Reason::OtherName => 9,
             Reason::Other(code) => code,
         }
     }
@@ -142,6 +146,9 @@ pub(crate) enum Unreadable {
     /// The speaker has a key, and this nest has none.
     #[error("it has a key, and this nest has none")]
     Locked,
+    /// The speaker has a certificate, and this nest has none.
+    #[error("it has a certificate, and this nest has none")]
+    Tls,
     /// The speaker says that it can't speak with this nest.
     #[error("{0}")]
     Barred(Bar),
@@ -192,6 +199,16 @@ impl Word {
                 Some(Knock::Lock(_)) => Unreadable::Locked,
                 Some(Knock::Unlock(_)) | None => Unreadable::Foreign,
             }),
+        }
+    }
+}
+
+impl From<TooLong> for Unreadable {
+    fn from(TooLong(length): TooLong) -> Self {
+        // The first bytes of TLS, a handshake and its version, read as a length.
+        match (length as u32).to_le_bytes() {
+            [0x16, 3, 1 | 3, _] => Self::Tls,
+            _ => Self::TooLong(length),
         }
     }
 }

@@ -35,6 +35,12 @@ pub(crate) enum Bar {
     /// The speaker has a key, and what it heard was made with another.
     #[error("it has another key, or is of another flock or version")]
     OtherKey,
+    /// The speaker has a certificate, and heard somebody who shows none.
+    #[error("it has a certificate, and this nest has none")]
+    CertificateNeeded,
+    /// The speaker has no certificate, and heard somebody with one.
+    #[error("it has no certificate, and this nest has one")]
+    NoCertificate,
     /// A reason of a later version.
     #[error("it gave the unknown reason {0}")]
     Other(u8),
@@ -46,6 +52,8 @@ impl From<u8> for Bar {
             1 => Self::KeyNeeded,
             2 => Self::NoKey,
             3 => Self::OtherKey,
+            4 => Self::CertificateNeeded,
+            5 => Self::NoCertificate,
             other => Self::Other(other),
         }
     }
@@ -57,6 +65,8 @@ impl From<Bar> for u8 {
             Bar::KeyNeeded => 1,
             Bar::NoKey => 2,
             Bar::OtherKey => 3,
+            Bar::CertificateNeeded => 4,
+            Bar::NoCertificate => 5,
             Bar::Other(code) => code,
         }
     }

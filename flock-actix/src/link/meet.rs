@@ -9,7 +9,9 @@ use super::accept::{NoWord, write_all};
 use super::dial::Failed;
 #[cfg(feature = "noise")]
 use super::frame::{Cut, MAX_HELLO};
-#[cfg(feature = "noise")]
+#[cfg(any(feature = "noise", feature = "tls"))]
+use super::hello::Unreadable;
+#[cfg(any(feature = "noise", feature = "tls"))]
 use super::knock::Bar;
 use super::knock::Knock;
 use super::lane::{self, Incoming, Outgoing};
@@ -18,7 +20,11 @@ use super::links::Links;
 use super::lock;
 #[cfg(feature = "noise")]
 use super::noise::{Broken, Keyring};
+#[cfg(feature = "tls")]
+use super::tls;
 use crate::net::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// Why nobody was let in.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +33,7 @@ pub(super) enum NotMet {
     #[error("{0}")]
     NoWord(#[from] NoWord),
     /// It may not come in.
-    #[cfg(feature = "noise")]
+    #[cfg(any(feature = "noise", feature = "tls"))]
     #[error("{0}")]
     Barred(String),
 }
@@ -44,6 +50,10 @@ impl Links {
         if let Some(keys) = &self.plan.keys {
             return self.answer_with(keys, lanes).await;
         }
+        #[cfg(feature = "tls")]
+        if let Some(certificates) = &self.plan.tls {
+            return answer_by(certificates, lanes).await;
+        }
         Ok(lanes)
     }
 
@@ -56,6 +66,10 @@ impl Links {
         #[cfg(feature = "noise")]
         if let Some(keys) = &self.plan.keys {
             return self.call_with(keys, lanes).await;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(certificates) = &self.plan.tls {
+            return call_by(certificates, lanes).await;
         }
         Ok(lanes)
     }
@@ -71,9 +85,13 @@ impl Links {
         let first = read_frame(&mut incoming, &mut cut, |frame| match Knock::decode(frame) {
             Some(Knock::Lock(message)) => Ok(Some(message.to_vec())),
             _ if super::hello::is_word(frame) => Ok(None),
-            _ => Err(super::hello::Unreadable::Foreign),
+            _ => Err(Unreadable::Foreign),
         });
-        let Some(first) = first.await? else {
+        let first = first.await;
+        if let Err(NoWord::Unreadable(Unreadable::Tls)) = &first {
+            let _ = write_knock(&outgoing, Knock::Barred(Bar::NoCertificate)).await;
+        }
+        let Some(first) = first? else {
             // If it doesn't hear this, it will wonder.
             let _ = write_knock(&outgoing, Knock::Barred(Bar::KeyNeeded)).await;
             return Err(NotMet::Barred("it has no key, and this nest has one".into()));
@@ -113,16 +131,68 @@ impl Links {
         let second = read_frame(&mut incoming, &mut cut, |frame| match Knock::decode(frame) {
             Some(Knock::Unlock(message)) => Ok(Ok(message.to_vec())),
             Some(Knock::Barred(bar)) => Ok(Err(bar)),
-            _ => Err(super::hello::Unreadable::Foreign),
+            _ => Err(Unreadable::Foreign),
         });
-        let second = second.await.map_err(|e| broken(e.to_string()))?.map_err(Failed::Barred)?;
+        let second = second
+            .await
+            .map_err(|e| broken(e.to_string()))?
+            .map_err(|bar| Failed::Barred(bar.to_string()))?;
         if !cut.is_empty() {
             return Err(broken("it spoke before it was asked".into()));
         }
-        let session = call.finish(&second).map_err(|_| Failed::Barred(Bar::OtherKey))?;
+        let session =
+            call.finish(&second).map_err(|_| Failed::Barred(Bar::OtherKey.to_string()))?;
         lane::seal(&mut incoming, &mut outgoing, session);
         Ok((incoming, outgoing))
     }
+}
+
+/// Whoever dialled shows a certificate, and sees this nest's.
+#[cfg(feature = "tls")]
+async fn answer_by(
+    certificates: &Tls,
+    (mut incoming, mut outgoing): (Incoming, Outgoing),
+) -> Result<(Incoming, Outgoing), NotMet> {
+    let tls = certificates.dialled().map_err(|e| NotMet::Barred(e.to_string()))?;
+    let e = match tls::shake(tls.into(), &mut incoming, &outgoing).await {
+        Ok(session) => {
+            lane::seal_tls(&mut incoming, &mut outgoing, session);
+            return Ok((incoming, outgoing));
+        }
+        Err(e) => e,
+    };
+    Err(match e {
+        tls::Broken::Lost(e) => NoWord::Lost(e).into(),
+        tls::Broken::Foreign => NoWord::Unreadable(Unreadable::Foreign).into(),
+        e => {
+            if let tls::Broken::Frame(_) = &e {
+                let _ = write_knock(&outgoing, Knock::Barred(Bar::CertificateNeeded)).await;
+            }
+            tls::hear_out(incoming, outgoing).await;
+            NotMet::Barred(e.to_string())
+        }
+    })
+}
+
+#[cfg(feature = "tls")]
+async fn call_by(
+    certificates: &Tls,
+    (mut incoming, mut outgoing): (Incoming, Outgoing),
+) -> Result<(Incoming, Outgoing), Failed> {
+    let broken = |why: String| Failed::Network(crate::net::DialError::new(why));
+    let tls = certificates.dialler().map_err(|e| broken(e.to_string()))?;
+    let session = tls::shake(tls.into(), &mut incoming, &outgoing).await;
+    let session = session.map_err(|e| match e {
+        tls::Broken::Frame(frame) => match tls::barred(&frame) {
+            Some(bar) => Failed::Barred(bar.to_string()),
+            None => broken(Unreadable::Foreign.to_string()),
+        },
+        e @ tls::Broken::Refused(_) => Failed::Barred(e.to_string()),
+        e @ tls::Broken::Distrusted(_) => Failed::Distrusted(e.to_string()),
+        e => broken(e.to_string()),
+    })?;
+    lane::seal_tls(&mut incoming, &mut outgoing, session);
+    Ok((incoming, outgoing))
 }
 
 pub(super) async fn write_knock(outgoing: &Outgoing, knock: Knock<'_>) -> io::Result<()> {

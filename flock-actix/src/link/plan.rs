@@ -4,6 +4,8 @@ use std::time::Duration;
 
 #[cfg(feature = "noise")]
 use super::noise::Keyring;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::wall::Wall;
 
 /// Knobs of the links.
@@ -12,6 +14,9 @@ pub(crate) struct Plan {
     /// Whoever has none of these stays out.
     #[cfg(feature = "noise")]
     pub(crate) keys: Option<Keyring>,
+    /// Whoever has no certificate of this authority stays out.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
     /// Dial nobody beyond this machine.
     pub(crate) loopback_only: bool,
     /// How long a handshake may take.
@@ -38,6 +43,8 @@ impl Default for Plan {
         Self {
             #[cfg(feature = "noise")]
             keys: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             loopback_only: true,
             handshake: Duration::from_secs(3),
             fresh: Duration::from_millis(1500),

@@ -6,3 +6,5 @@ mod fixture;
 mod handshakes;
 #[cfg(feature = "noise")]
 mod keys;
+#[cfg(feature = "tls")]
+mod tls;
