@@ -26,6 +26,17 @@ impl Flock {
         links.cutter().cut(names, addresses);
     }
 
+    /// Makes a link for data to the nest that listens there, and lets go of it: to see what a handshake takes.
+    ///
+    /// # Errors
+    /// There is no such nest, or it doesn't let this one in. In words.
+    pub async fn handshake(&self, address: &str) -> Result<(), String> {
+        match self.core().and_then(|c| c.rest()).and_then(|r| r.links.upgrade()) {
+            Some(links) => links.handshake(address.into()).await,
+            None => Err("the nest has ended".into()),
+        }
+    }
+
     /// Undoes every [cut](Flock::cut) of this nest.
     pub fn heal(&self) {
         if let Some(links) = self.core().and_then(|c| c.rest()).and_then(|r| r.links.upgrade()) {

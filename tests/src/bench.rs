@@ -23,6 +23,7 @@
 //! - `calls`: calls and casts between two processes, beside plain connections.
 //! - `peers`: the same calls, beside other libraries.
 //! - `soak`: calls for minutes on end.
+//! - `calls::keyed`: the same by nests with a key, and without.
 //! - `local`: calls within a thread, beside actix's own.
 //! - `idle`: birds that do nothing, and how fast they are started.
 
@@ -84,6 +85,7 @@ const BENCHES: &[Bench] = &[
     calls::BENCH,
     peers::BENCH,
     soak::BENCH,
+    calls::keyed::BENCH,
     local::BENCH,
     idle::BENCH,
 ];

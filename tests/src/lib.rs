@@ -2,7 +2,6 @@
 //!
 //! - `tally`: a bird that counts, and takes its count along. `diary`: one whose builds disagree.
 //! - `tallies`: what a nest does with them when it is told to.
-//! - `tally`: a bird that counts, and takes its count along.
 //! - `keeper`: one that keeps what it is given, whatever becomes of its nest.
 //! - `protocol`: what a test and a nest say to each other.
 //! - `nest`: one nest, a child process of the test.
@@ -17,6 +16,8 @@
 //! - `bench`: figures, each from one command.
 //!
 //! The child itself is `src/bin/nest-under-test.rs`. The tests are in `tests/`.
+
+use flock_actix::{Builder, ClusterKey, Flock, KeyError};
 
 mod accounts;
 pub mod bench;
@@ -34,6 +35,19 @@ pub mod tallies;
 pub mod tally;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
+
+/// The variable that holds the key of all nests that these tests and benches start, if there is one.
+pub const KEY: &str = "FLOCK_KEY";
+
+/// A nest of this flock. Where the environment has a [key](KEY), whoever hasn't got it stays out.
+pub fn builder(flock: &str) -> Result<Builder, KeyError> {
+    let nest = Flock::builder(flock);
+    match ClusterKey::from_env(KEY) {
+        Ok(key) => Ok(nest.key(key)),
+        Err(KeyError::NotSet(_)) => Ok(nest),
+        Err(e) => Err(e),
+    }
+}
 
 pub use accounts::Accounts;
 pub use detour::Detour;

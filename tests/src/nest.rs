@@ -43,12 +43,22 @@ impl Nest {
     /// If it doesn't come up.
     #[track_caller]
     pub fn start(program: &[&str], orders: &Orders) -> Self {
+        Self::start_with(program, orders, None)
+    }
+
+    /// The same, with this key of its flock in the environment, if there is one.
+    ///
+    /// # Panics
+    /// If it doesn't come up.
+    #[track_caller]
+    pub fn start_with(program: &[&str], orders: &Orders, key: Option<&str>) -> Self {
         let (name, advertise) = (orders.name.clone(), orders.advertise.clone());
         let orders = serde_json::to_string(orders).expect("orders are JSON");
         let (first, rest) = program.split_first().expect("a program");
         let mut process = Process::new(first)
             .args(rest)
             .arg(orders)
+            .envs(key.map(|key| (crate::KEY, key)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use flock_actix::ClusterKey;
 
 use crate::detour::Detour;
 use crate::nest::Nest;
@@ -26,6 +27,8 @@ pub fn names(birds: usize) -> Vec<String> {
 pub struct Nests {
     program: &'static str,
     nests: BTreeMap<String, Nest>,
+    /// What their environment holds; if nothing, that of this process counts.
+    key: Option<String>,
 }
 
 impl Nests {
@@ -41,9 +44,21 @@ impl Nests {
         all
     }
 
+    /// The same, and whoever hasn't got their key, which is made for them, stays out.
+    #[track_caller]
+    pub fn keyed(program: &'static str, nests: usize) -> Self {
+        let key = ClusterKey::generate().expect("the system has randomness");
+        let mut all = Self { key: Some(key.reveal()), ..Self::none(program) };
+        for n in 0..nests {
+            all.join(&format!("nest-{n}"));
+        }
+        all.agree();
+        all
+    }
+
     /// None yet.
     pub const fn none(program: &'static str) -> Self {
-        Self { program, nests: BTreeMap::new() }
+        Self { program, nests: BTreeMap::new(), key: None }
     }
 
     /// One more nest on the loopback, which is told where all the others are.
@@ -63,7 +78,7 @@ impl Nests {
     pub fn join_as(&mut self, name: &str, more: impl FnOnce(Orders) -> Orders) {
         let seeds = self.nests.values().map(|nest| nest.address().into()).collect();
         let orders = more(Orders::on_loopback(name, seeds));
-        self.add(Nest::start(&[self.program], &orders));
+        self.add(Nest::start_with(&[self.program], &orders, self.key.as_deref()));
     }
 
     /// One more nest on the loopback, which is told where all the others are, and to which all of

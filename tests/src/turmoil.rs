@@ -29,7 +29,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use serde::Serialize;
 
-pub use teller::tell;
+pub use teller::{tell, tell_keyed};
 
 macro_rules! deeds {
     ($($(#[$what:meta])* $deed:ident,)*) => {
@@ -115,6 +115,11 @@ impl fmt::Display for Broken {
 /// The command that tells a story again, with its trace.
 pub fn replay(seed: u64) -> String {
     format!("cargo run --release -p flock-tests --features turmoil --bin story -- {seed}")
+}
+
+/// The same of a story of nests with a key.
+pub fn replay_keyed(seed: u64) -> String {
+    format!("{} --keyed", replay(seed))
 }
 
 /// A story that was told.

@@ -1,7 +1,8 @@
 //! Nests that die without a word.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,10 @@ const RECOVERY: Duration = Duration::from_secs(3);
 #[test]
 fn after_kill_9_of_one_nest_of_three_all_birds_answer_again_and_a_restart_takes_only_its_share() {
     let birds = names(400);
-    let mut nests = Nests::of(NEST, 3);
+    // With a key, as nests are run; the other tests run them without.
+    let mut nests = Nests::keyed(NEST, 3);
+    let nest = nests.nest("nest-1").address().to_owned();
+    assert_eq!(hello_without_a_key(&nest), [3, 0, 0, 0, 1, 6, 1], "barred, for want of a key");
     nests.start("nest-0", &birds);
     let homes = nests.one_life_each(&birds, Duration::from_secs(5));
     let before = nests.all_answer(&birds, RECOVERY);
@@ -40,6 +44,15 @@ fn after_kill_9_of_one_nest_of_three_all_birds_answer_again_and_a_restart_takes_
     assert_eq!(nests.one_life_each(&birds, Duration::from_secs(10)), homes);
     let again = nests.all_answer(&birds, RECOVERY);
     assert!(stayed.iter().all(|(bird, voice)| again[*bird] == **voice), "a life was disturbed");
+}
+
+/// What a nest answers to somebody who speaks as nests without a key do.
+fn hello_without_a_key(nest: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(nest).expect("it listens");
+    stream.write_all(&[2, 0, 0, 0, 1, 1]).expect("it reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
 }
 
 #[test]

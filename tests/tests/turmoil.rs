@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use flock_tests::turmoil::{Broken, Deeds, Told, replay, tell};
+use flock_tests::turmoil::{Broken, Deeds, Told, replay, replay_keyed, tell, tell_keyed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
@@ -46,6 +46,27 @@ fn every_story_comes_to_a_good_end() {
         panic!("seed {seed}: {broken}\nreplay it:\n  {}", replay(*seed));
     }
     assert_eq!(did.missing(), [] as [&str; 0], "the stories never did one of these");
+}
+
+/// Sealed links meet the same weather: what is torn, held up and lost is records.
+#[test]
+fn stories_of_nests_with_a_key_come_to_a_good_end_and_one_seed_is_one_trace() {
+    let seeds = number("FLOCK_TURMOIL_SEEDS").unwrap_or(3);
+    let mut all = Deeds::default();
+    for seed in 1..=seeds {
+        let Told { did, broken, .. } = tell_keyed(seed);
+        if let Some(broken) = broken {
+            panic!("seed {seed}: {broken}\nreplay it:\n  {}", replay_keyed(seed));
+        }
+        all.add(&did);
+    }
+    assert!(all.calls > 0 && all.moves > 0 && all.recoveries > 0 && all.partitions > 0, "{all:?}");
+    let (one, again) = (tell_keyed(2).trace, tell_keyed(2).trace);
+    assert!(one == again, "{}", first_difference(&one, &again));
+    let plain = tell(2).trace;
+    let sent =
+        |trace: &str| trace.lines().rev().find(|line| line.contains("sent ")).map(str::to_owned);
+    assert_ne!(sent(&one), sent(&plain), "they aren't sealed");
 }
 
 #[test]

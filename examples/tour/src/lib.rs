@@ -11,6 +11,8 @@
 //! - `figures`: what was measured, and whether it is as promised; `progress`: what the onlooker sees.
 //! - `tour`: the main job, from the command line to the exit status.
 
+use flock_actix::{Builder, ClusterKey, Flock, KeyError};
+
 pub mod acts;
 pub mod calls;
 pub mod census;
@@ -26,3 +28,13 @@ pub mod tour;
 
 /// The flock that all three programs belong to, so that `birds` and `nest` can visit the tour's.
 pub const FLOCK: &str = "tickers";
+
+/// A nest of that flock. Where the environment has a `FLOCK_KEY`, whoever hasn't got it stays out.
+pub fn builder() -> Result<Builder, KeyError> {
+    let nest = Flock::builder(FLOCK);
+    match ClusterKey::from_env("FLOCK_KEY") {
+        Ok(key) => Ok(nest.key(key)),
+        Err(KeyError::NotSet(_)) => Ok(nest),
+        Err(e) => Err(e),
+    }
+}

@@ -10,7 +10,6 @@ use flock_actix::{Flock, NestState};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::FLOCK;
 use crate::calls;
 use crate::options::{Misuse, Words};
 use crate::protocol::{Answer, Command, Hello, NestSeen, Question, Reply};
@@ -85,7 +84,7 @@ async fn serve(
     mut questions: mpsc::UnboundedReceiver<Question>,
 ) -> anyhow::Result<()> {
     Store::open_here(&orders.store())?;
-    let flock = Flock::builder(FLOCK)
+    let flock = crate::builder()?
         .name(&orders.name)
         .bind("127.0.0.1:0")
         .seeds(orders.seeds.clone())

@@ -78,6 +78,42 @@ fn a_wrong_command_line_is_refused_with_a_hint() {
     }
 }
 
+#[test]
+fn with_a_key_in_its_environment_a_nest_lets_in_only_birds_that_have_it() {
+    let temp = TempFolder::new("keyed");
+    let store = temp.0.join("store.db");
+    let key = flock_actix::ClusterKey::generate().unwrap().reveal();
+    let mut nest = Command::new(env!("CARGO_BIN_EXE_nest"));
+    nest.args(["--listen", "127.0.0.1:0", "--store"]).arg(&store).env("FLOCK_KEY", &key);
+    let mut nest = Ended(nest.stdout(Stdio::piped()).spawn().unwrap());
+    let (mut line, mut told) = (String::new(), BufReader::new(nest.0.stdout.take().unwrap()));
+    told.read_line(&mut line).unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+    std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+    let start = || {
+        let mut birds = Command::new(env!("CARGO_BIN_EXE_birds"));
+        birds.args(["--join", &address, "start", "5"]).env_remove("FLOCK_KEY");
+        birds
+    };
+    let Output { status, stderr, .. } = start().output().unwrap();
+    let told = String::from_utf8(stderr).unwrap();
+    assert!(!status.success(), "{told}");
+    assert!(told.contains("it has a key, and this nest has none"), "{told}");
+    let Output { status, stdout, stderr } = start().env("FLOCK_KEY", &key).output().unwrap();
+    let told = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+    assert!(status.success() && told.contains('5'), "{told}");
+}
+
+/// A process that goes with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A tour that has started all its nests, and their processes.
 fn tour_with_three_nests(temp: &Path) -> (Child, Vec<u32>) {
     let mut tour = Command::new(TOUR);

@@ -1,11 +1,23 @@
 //! A counter of visits, which lives somewhere in the flock and takes its count along.
 
 use actix::prelude::*;
-use flock_actix::{Bird, Hatching, Migrate, SnapshotError, bird};
+use flock_actix::{
+    Bird, Builder, ClusterKey, Flock, Hatching, KeyError, Migrate, SnapshotError, bird,
+};
 use serde::{Deserialize, Serialize};
 
 /// The flock that all servers belong to.
 pub const FLOCK: &str = "web";
+
+/// A nest of it. Where the environment has a `FLOCK_KEY`, whoever hasn't got it stays out.
+pub fn builder() -> Result<Builder, KeyError> {
+    let nest = Flock::builder(FLOCK);
+    match ClusterKey::from_env("FLOCK_KEY") {
+        Ok(key) => Ok(nest.key(key)),
+        Err(KeyError::NotSet(_)) => Ok(nest),
+        Err(e) => Err(e),
+    }
+}
 
 /// The name of the one counter that they share.
 pub const VISITS: &str = "visits";

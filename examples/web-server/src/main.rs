@@ -7,6 +7,9 @@
 //! curl http://127.0.0.1:8080/live                                    # a response that doesn't end
 //! ```
 //!
+//! With `FLOCK_KEY` in the environment of both (`openssl rand -hex 32`), nests without it stay out, and the nests' own
+//! addresses may be such as other machines reach.
+//!
 //! SIGTERM ends one of them in good order: no request that it has accepted fails, and the count goes on
 //! at the other.
 
@@ -17,14 +20,14 @@ use anyhow::Context as _;
 use flock_actix::Flock;
 use futures_util::stream;
 use web::{Bytes, Data};
-use web_server::{FLOCK, VISITS, Visit, Visits};
+use web_server::{VISITS, Visit, Visits};
 
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
     let usage = "usage: web-server HTTP-ADDRESS NEST-ADDRESS [SEED]...";
     let (address, nest) = words.next().zip(words.next()).context(usage)?;
-    let flock = Flock::builder(FLOCK).bind(nest).seeds(words).species::<Visits>().join().await?;
+    let flock = web_server::builder()?.bind(nest).seeds(words).species::<Visits>().join().await?;
     flock.start_or_get::<Visits>(VISITS, ()).await?;
     let nest = flock.address().context("a nest that joined listens somewhere")?;
 

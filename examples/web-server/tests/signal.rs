@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flock_actix::{Event, Flock};
+use flock_actix::{ClusterKey, Event, Flock};
 use web_server::{FLOCK, VISITS, Visit, Visits};
 
 /// Longer than anything here takes, on a machine that is busy with something else.
@@ -24,8 +24,13 @@ struct Server {
 
 impl Server {
     fn start(seed: &str) -> Self {
+        Self::start_with(seed, &[])
+    }
+
+    fn start_with(seed: &str, variables: &[(&str, &str)]) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_web-server"))
             .args(["127.0.0.1:0", "127.0.0.1:0", seed])
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
@@ -67,7 +72,8 @@ impl Drop for Server {
 
 /// The nest that stays; the server's joins it.
 async fn other_nest() -> Flock {
-    let nest = Flock::builder(FLOCK).name("other").species::<Visits>().form_after(Duration::ZERO);
+    let nest = web_server::builder().expect("a good key, or none").name("other");
+    let nest = nest.species::<Visits>().form_after(Duration::ZERO);
     nest.join().await.expect("it is up")
 }
 
@@ -151,6 +157,30 @@ async fn a_response_that_does_not_end_holds_the_server_up_for_its_shutdown_timeo
     let visits = other.bird::<Visits>(VISITS).expect("a name");
     assert_eq!(visits.send(Visit).deadline(PATIENCE).await, Ok(2));
     other.leave().await.expect("it leaves");
+}
+
+#[actix_web::test]
+async fn with_a_key_in_its_environment_the_server_joins_nests_that_have_it() {
+    let key = ClusterKey::generate().expect("randomness");
+    let nest = Flock::builder(FLOCK).key(key.clone()).species::<Visits>();
+    let keyed = nest.form_after(Duration::ZERO).join().await.expect("it is up");
+    let seed = keyed.address().expect("an address").to_string();
+    let server = Server::start_with(&seed, &[("FLOCK_KEY", &key.reveal())]);
+    for _ in 0..3 {
+        assert_eq!(visit(&server.http), Outcome::Answered);
+    }
+    let visits = keyed.bird::<Visits>(VISITS).expect("a name");
+    assert_eq!(visits.send(Visit).deadline(PATIENCE).await, Ok(4));
+}
+
+#[test]
+fn a_bad_key_in_its_environment_ends_the_server_at_once() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_web-server"));
+    let server = server.args(["127.0.0.1:0", "127.0.0.1:0"]).env("FLOCK_KEY", "hunter2");
+    let ended = server.output().expect("it runs");
+    assert!(!ended.status.success());
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(told.contains("64 hex digits") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]

@@ -85,6 +85,21 @@ impl Links {
         link.own(task.abort_handle());
     }
 
+    /// Makes a link for data to whoever listens there, and lets go of it.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn handshake(&self, address: String) -> Result<(), String> {
+        let Some(links) = self.this() else { return Err("the nest has ended".into()) };
+        let made = self.crew.at(None).spawn(async move {
+            let greeted = links.greet(&address, LinkKind::Data, None).await;
+            greeted.map(drop).map_err(|failed| match failed {
+                Failed::Network(e) => e.why,
+                Failed::Refused(Refuse { why, .. }) => why,
+                Failed::Barred(why) | Failed::Distrusted(why) => why,
+            })
+        });
+        made.await.unwrap_or_else(|e| Err(e.to_string()))
+    }
+
     fn on_failed(&self, address: String, failed: Failed) {
         match failed {
             Failed::Network(DialError { refused, why }) => {

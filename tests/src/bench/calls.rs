@@ -6,10 +6,12 @@
 //! - `raw`: the references: a bare loop of frames, and callers that share one connection.
 //! - `birds`: the same asked of birds.
 //! - `echo`: the bird that is called, and the process that it lives in.
+//! - `keyed`: calls by nests with a key, beside the same without.
 //! - `meter`: rates, latencies, CPU time and memory.
 
 pub(super) mod birds;
 pub(super) mod echo;
+pub(super) mod keyed;
 pub(super) mod meter;
 mod raw;
 

@@ -108,7 +108,7 @@ async fn serve(
     mut questions: mpsc::UnboundedReceiver<Question>,
 ) -> anyhow::Result<()> {
     let form_after = if orders.seeds.is_empty() { Duration::ZERO } else { Duration::from_secs(60) };
-    let mut builder = Flock::builder("flock-tests")
+    let mut builder = flock_tests::builder("flock-tests")?
         .name(orders.name)
         .bind(&orders.bind)
         .seeds(orders.seeds)

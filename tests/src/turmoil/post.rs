@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use flock_actix::turmoil::Host;
-use flock_actix::{Builder, Event, Flock, RequestError, StartError};
+use flock_actix::{Builder, ClusterKey, Event, Flock, RequestError, StartError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -31,6 +31,8 @@ struct Inner {
     chance: u64,
     /// Its clock is ahead by so much.
     ahead: Duration,
+    /// Its nest has this key.
+    key: Option<ClusterKey>,
     state: RefCell<State>,
 }
 
@@ -100,10 +102,16 @@ enum Order {
 }
 
 impl Post {
-    pub(super) fn new(name: &str, others: &[&str], chance: u64, ahead: Duration) -> Self {
+    pub(super) fn new(
+        name: &str,
+        others: &[&str],
+        chance: u64,
+        ahead: Duration,
+        key: Option<ClusterKey>,
+    ) -> Self {
         let seeds = others.iter().map(|other| format!("{other}:{PORT}")).collect();
         let state = RefCell::default();
-        Self(Rc::new(Inner { name: name.into(), seeds, chance, ahead, state }))
+        Self(Rc::new(Inner { name: name.into(), seeds, chance, ahead, key, state }))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -176,7 +184,9 @@ impl Post {
     pub(super) fn traffic(&self) -> String {
         let state = self.0.state.borrow();
         let traffic = state.host.as_ref().map(Host::traffic).unwrap_or_default();
-        format!("sent {}, {} again, {:016x}", traffic.sent, traffic.again, traffic.digest)
+        // With a key each link has others of its own, by the system's chance.
+        let digest = if self.0.key.is_some() { 0 } else { traffic.digest };
+        format!("sent {}, {} again, {digest:016x}", traffic.sent, traffic.again)
     }
 
     /// The host's software.
@@ -233,13 +243,16 @@ impl Users {
 
     fn builder(&self) -> Builder {
         let (name, seeds) = (self.post.name(), self.post.0.seeds.clone());
-        Flock::builder("canaries")
-            .in_turmoil(&self.host)
+        let nest = Flock::builder("canaries");
+        let nest = match &self.post.0.key {
+            Some(key) => nest.key(key.clone()),
+            None => nest.insecure(),
+        };
+        nest.in_turmoil(&self.host)
             .name(name)
             .bind(format!("0.0.0.0:{PORT}"))
             .advertise(format!("{name}:{PORT}"))
             .seeds(seeds)
-            .insecure()
             .clock_ahead(self.post.0.ahead)
             .species::<Steady>()
             .species::<Fussy>()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use flock_actix::{Flock, Reply};
+use flock_actix::{ClusterKey, Flock, Reply};
 use flock_proto::Rng;
 use tokio::task::spawn_local;
 use turmoil::Sim;
@@ -31,6 +31,18 @@ const MOVING: u64 = 1_500;
 
 /// Tells one story, on this thread alone. The seed decides everything.
 pub fn tell(seed: u64) -> Told {
+    tell_with(seed, None)
+}
+
+/// The same by nests with a key. What their links carry is other bytes each time, and so many as the seed
+/// decides: the trace tells how many, and no digest of them.
+pub fn tell_keyed(seed: u64) -> Told {
+    // Any will do.
+    const KEY: &str = "9f2c0a71d4e85b36c7118fa2604de39b7c5512e0ad9846f3b1d70e6a28c4953f";
+    tell_with(seed, KEY.parse().ok())
+}
+
+fn tell_with(seed: u64, key: Option<ClusterKey>) -> Told {
     let _watch = Watch::begin();
     ledger::begin(seed);
     let mut rng = Rng::new(seed);
@@ -45,7 +57,7 @@ pub fn tell(seed: u64) -> Told {
         .repair_rate(0.5)
         .udp_capacity(1_000_000);
     let sim = builder.build();
-    let mut teller = Teller::new(sim, rng);
+    let mut teller = Teller::new(sim, rng, key);
     teller.tell();
     let millis = ledger::now();
     // Whatever is dropped here still writes into the ledger.
@@ -70,13 +82,13 @@ pub(super) struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(mut sim: Sim<'a>, mut rng: Rng) -> Self {
+    fn new(mut sim: Sim<'a>, mut rng: Rng, key: Option<ClusterKey>) -> Self {
         let names = &["anna", "bela", "cleo", "dora", "emil"][..3 + rng.below(3) as usize];
         let mut posts = Vec::new();
         for name in names {
             let others: Vec<&str> = names.iter().copied().filter(|n| n != name).collect();
             let ahead = Duration::from_millis(rng.below(1_500));
-            let post = Post::new(name, &others, rng.next_u64(), ahead);
+            let post = Post::new(name, &others, rng.next_u64(), ahead, key.clone());
             posts.push(post.clone());
             post.join();
             sim.host(*name, move || post.clone().run());

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use flock_actix::Flock;
-use tour::FLOCK;
+use flock_actix::{Event, Events, Flock};
 use tour::calls::{Deed, Outcome, each};
 use tour::options::{Misuse, Words, misused};
 use tour::progress::thousands;
@@ -22,6 +21,8 @@ usage: birds --join HOST:PORT [--join HOST:PORT]... COMMAND
 
   --join         where a nest listens; name several to be safe from one being down
   --help         this text
+
+Where the flock has a key, it must be in the environment, as FLOCK_KEY.
 
 Exit status: 0 if all went well, 1 if not, 2 for a wrong command line.";
 
@@ -87,18 +88,19 @@ fn read(mut words: Words) -> Result<Option<(Vec<String>, Command)>, Misuse> {
 /// `false`: it was tried, and some of it failed.
 async fn run(join: Vec<String>, command: Command) -> anyhow::Result<bool> {
     let seeds = join.join(", ");
-    let joining = Flock::builder(FLOCK)
+    let visitor = tour::builder()?
         .name(format!("birds-{}", std::process::id()))
         .bind("127.0.0.1:0")
         .seeds(join)
         .species::<Ticker>()
         .weight(0)
         // A visitor without hosts shall not found a flock of its own.
-        .form_after(PATIENCE * 2)
-        .join();
-    let flock = match tokio::time::timeout(PATIENCE, joining).await {
-        Ok(flock) => flock?,
-        Err(_) => anyhow::bail!("no nest answers at {seeds}"),
+        .form_after(PATIENCE * 2);
+    let refused = refused(visitor.events());
+    let flock = tokio::select! {
+        flock = visitor.join() => flock?,
+        why = refused => anyhow::bail!("{why}"),
+        () = tokio::time::sleep(PATIENCE) => anyhow::bail!("no nest answers at {seeds}"),
     };
     let well = match command {
         Command::Start(users) => many(&flock, users, Deed::Start, "started").await,
@@ -108,6 +110,17 @@ async fn run(join: Vec<String>, command: Command) -> anyhow::Result<bool> {
     };
     flock.leave().await?;
     Ok(well)
+}
+
+/// Why a nest doesn't let this one in: one of the two has a key that the other lacks, say.
+async fn refused(mut events: Events) -> String {
+    loop {
+        match events.recv().await {
+            Some(Event::Refused { peer, why }) => return format!("{peer}: {why}"),
+            Some(_) => {}
+            None => return std::future::pending().await,
+        }
+    }
 }
 
 async fn many(flock: &Flock, users: usize, deed: Deed, done: &str) -> bool {

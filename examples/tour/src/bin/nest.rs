@@ -26,6 +26,9 @@ usage: nest --listen HOST:PORT [--join HOST:PORT]... [--name NAME] [--weight N] 
               (default: flock-tickers.db in the system's temporary folder)
   --help      this text
 
+With FLOCK_KEY in the environment (openssl rand -hex 32), the same for all nests, whoever hasn't got it stays
+out, and --listen may be an address that other machines reach.
+
 Ctrl-C leaves politely: the birds move to the other nests first. A second one ends it at once.";
 
 #[derive(Debug)]
@@ -78,7 +81,7 @@ fn read(mut words: Words) -> Result<Option<Options>, Misuse> {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     Store::open_here(&options.store)?;
-    let mut builder = Flock::builder(FLOCK)
+    let mut builder = tour::builder()?
         .bind(&options.listen)
         .seeds(options.join.clone())
         .species::<Ticker>()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use anyhow::{Context as _, ensure};
-use flock_actix::{BirdRef, Call, CallError, Flock, Router};
+use flock_actix::{BirdRef, Builder, Call, CallError, Flock, Router};
 use tokio::sync::oneshot;
 
 use super::echo::{Echo, FLOCK, Heard, Note, Ping, Pong};
@@ -42,7 +42,11 @@ pub(crate) struct Caller {
 impl Caller {
     /// Joins the nest that listens there, and has so many birds started on it.
     pub(crate) async fn join(at: &str, birds: usize) -> anyhow::Result<Self> {
-        let flock = Flock::builder(FLOCK)
+        Self::join_as(crate::builder(FLOCK)?, at, birds).await
+    }
+
+    pub(super) async fn join_as(nest: Builder, at: &str, birds: usize) -> anyhow::Result<Self> {
+        let flock = nest
             .name("caller")
             .seeds([at])
             .weight(0)
@@ -54,6 +58,11 @@ impl Caller {
         let start = flock.start_many::<Echo>(names).deadline(Duration::from_secs(60));
         let birds = start.await.into_result()?;
         Ok(Self { flock, birds: birds.into() })
+    }
+
+    /// The nest that it calls from.
+    pub(super) const fn nest(&self) -> &Flock {
+        &self.flock
     }
 
     /// So many callers, each of which calls one bird after the other.

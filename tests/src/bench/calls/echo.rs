@@ -5,7 +5,7 @@ use std::process::{Child as Process, Command, Stdio};
 
 use actix::{Actor, Context, Handler, Message, MessageResponse, MessageResult};
 use anyhow::{Context as _, ensure};
-use flock_actix::{Bird, Flock, Hatching};
+use flock_actix::{Bird, Hatching};
 use serde::{Deserialize, Serialize};
 
 /// Send this back.
@@ -90,7 +90,8 @@ pub(crate) const FLOCK: &str = "flock-bench";
 pub(crate) fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let flock = Flock::builder(FLOCK).name("callee").species::<Echo>().join().await?;
+        let nest = crate::builder(FLOCK)?.name("callee").species::<Echo>();
+        let flock = nest.join().await?;
         println!("{}", flock.address().context("a nest that joined listens somewhere")?);
         std::io::stdout().flush()?;
         std::future::pending().await
@@ -107,13 +108,24 @@ pub(crate) struct Child {
 
 impl Child {
     pub(crate) fn start(role: &str) -> anyhow::Result<Self> {
+        Self::start_by(role, |_| {})
+    }
+
+    /// With this key in its environment, or with none.
+    pub(super) fn start_keyed(role: &str, key: Option<&str>) -> anyhow::Result<Self> {
+        Self::start_by(role, |process| {
+            match key {
+                Some(key) => process.env(crate::KEY, key),
+                None => process.env_remove(crate::KEY),
+            };
+        })
+    }
+
+    fn start_by(role: &str, change: impl FnOnce(&mut Command)) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("which program is this?")?;
-        let mut process = Command::new(program)
-            .arg(role)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{role} doesn't start"))?;
+        let mut process = Command::new(program);
+        change(process.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut process = process.spawn().with_context(|| format!("{role} doesn't start"))?;
         let stdout = process.stdout.take().context("the pipe that was asked for")?;
         // From here on it is killed if anything goes wrong.
         let mut child = Self { process, says: String::new() };

@@ -64,7 +64,7 @@ impl Clients {
     ) -> anyhow::Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let joining = Flock::builder("flock-tests").name("clients").seeds(seeds).weight(0);
+        let joining = crate::builder("flock-tests")?.name("clients").seeds(seeds).weight(0);
         let flock = runtime.block_on(joining.form_after(PATIENCE).join())?;
         let birds = names.iter().map(|name| (name.clone(), state));
         let start = flock.start_many::<Tally>(birds).deadline(PATIENCE);
