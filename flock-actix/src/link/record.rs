@@ -146,13 +146,15 @@ impl Opener {
 
     fn open(&mut self, length: usize, into: &mut BytesMut) -> io::Result<usize> {
         let before = into.len();
-        into.resize(before + length - TAG, 0);
+        // With room for the tag: so it is opened there, and not first copied elsewhere.
+        into.resize(before + length, 0);
         let record = self.sealed.get(HEAD..HEAD + length).unwrap_or_default();
         let room = into.get_mut(before..).unwrap_or_default();
         match self.ciphers.read_message(self.number, record, room) {
             Ok(n) => {
                 self.number += 1;
                 self.sealed.advance(HEAD + length);
+                into.truncate(before + n);
                 Ok(n)
             }
             Err(_) => {
