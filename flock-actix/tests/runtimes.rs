@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use actix_rt::ArbiterHandle;
 use common::*;
 use flock_actix::testing::TestFlock;
 use flock_actix::{Bird, BirdRef, Call, Event, Flock, Hatching, NestState, bird};
@@ -146,6 +147,56 @@ async fn a_bird_that_blocks_its_thread_for_five_seconds_delays_nothing_else() {
         });
         assert_eq!(down.await, None, "no nest was held to be dead");
     }
+}
+
+#[tokio::test]
+async fn a_blocked_thread_delays_no_calls_that_other_threads_of_its_nest_make() {
+    let flock = TestFlock::with(2, |nest| nest.species::<Blocker>().workers(2)).await;
+    let mut birds = Vec::new();
+    for n in 0..20 {
+        let name = format!("blocker-{n}");
+        flock.nest(0).start::<Blocker>(&name, ()).await.expect("it starts");
+        if owner(flock.nest(0), &name).await.as_deref() == Some("nest-0") {
+            birds.push(flock.nest(1).bird::<Blocker>(&name).expect("a name"));
+        }
+    }
+    let threads = flock.nest(1).arbiters();
+    assert_eq!(threads.len(), 2);
+    // Each thread has called before: links need not be dialled first.
+    for thread in &threads {
+        assert_eq!(call_all_from(thread, birds.clone()).await, Ok(()));
+    }
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    threads[0].spawn_fn(move || {
+        let _ = blocked.recv();
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        let called = Instant::now();
+        assert_eq!(call_all_from(&threads[1], birds.clone()).await, Ok(()));
+        for bird in &birds {
+            assert!(bird.send(Thread).await.is_ok(), "from a thread that isn't the nest's");
+        }
+        assert!(called.elapsed() < Duration::from_millis(1500));
+    }
+    drop(unblock);
+    assert_eq!(call_all_from(&threads[0], birds).await, Ok(()));
+}
+
+/// Calls birds one after the other on this thread, and says what went wrong.
+async fn call_all_from(
+    thread: &ArbiterHandle,
+    birds: Vec<BirdRef<Blocker>>,
+) -> Result<(), flock_actix::CallError> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    thread.spawn(async move {
+        let mut outcome = Ok(());
+        for bird in birds {
+            outcome = outcome.and(bird.send(Thread).deadline(PATIENCE).await.map(|_| ()));
+        }
+        let _ = tell.send(outcome);
+    });
+    told.await.expect("the thread goes on")
 }
 
 struct Blocker;

@@ -96,3 +96,68 @@ pub(super) fn seats(workers: u8, here: Seat, bird: Option<u64>) -> Seats {
     // Not for a bird: the peer is to pass it on, whatever its birds do.
     Seats { here: here.filter(|_| bird.is_some()), there }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use flock_proto::{NestName, Peer};
+
+    use super::*;
+    use crate::data_link::{DataLink as _, LinkId};
+    use crate::link::hello::LinkKind;
+    use crate::link::out::Out;
+    use crate::wall::Wall;
+
+    fn link(number: u64, to: NestId) -> Arc<Pipe> {
+        let name = NestName::new("robin").expect("a name");
+        let peer = Peer { id: to, name, address: "127.0.0.1:1".into() };
+        let out = Out::new(100, Arc::default());
+        let kind = (LinkKind::Data, 2);
+        Pipe::new(LinkId(number), peer, kind, true, out, Arc::default(), Wall::new())
+    }
+
+    #[test]
+    fn a_call_of_a_bird_goes_between_its_thread_and_the_callers() {
+        let at = |here, there| Seats { here, there };
+        assert_eq!(seats(2, Some(1), Some(6)), at(Some(1), Some(0)));
+        assert_eq!(seats(2, Some(0), Some(7)), at(Some(0), Some(1)));
+        assert_eq!(seats(2, None, Some(7)), at(None, Some(1)));
+        assert_eq!(seats(0, Some(1), Some(7)), at(Some(1), None));
+        // For others, by way of this peer.
+        assert_eq!(seats(2, Some(1), None), at(None, None));
+    }
+
+    #[test]
+    fn each_pair_of_threads_has_its_link() {
+        let to = NestId(7);
+        let mut dialled = Dialled::default();
+        assert_eq!(dialled.pick(to, None, Some(5)).err(), Some(None));
+        dialled.add(seats(2, None, Some(5)), 2, link(1, to));
+        assert!(dialled.pick(to, None, Some(5)).is_ok_and(|link| link.id() == LinkId(1)));
+        assert_eq!(
+            dialled.pick(to, Some(0), Some(5)).err(),
+            Some(Some(seats(2, Some(0), Some(1))))
+        );
+        assert!(dialled.pick(to, None, Some(4)).is_err());
+        assert!(dialled.pick(NestId(8), None, Some(5)).is_err());
+        assert!(dialled.shared(to).is_none());
+    }
+
+    #[test]
+    fn with_many_links_no_nest_gets_a_second_one_and_each_gets_one() {
+        let mut dialled = Dialled::default();
+        for n in 0..MANY as u64 {
+            assert!(dialled.shared(NestId(n)).is_none());
+            dialled.add(seats(1, None, Some(0)), 1, link(n, NestId(n)));
+        }
+        assert!(dialled.shared(NestId(1000)).is_none());
+        let shared = dialled.shared(NestId(3)).cloned().expect("there are many");
+        // It stands for two pairs, and goes once.
+        dialled.add(seats(1, Some(0), Some(0)), 1, shared.clone());
+        assert!(dialled.pick(NestId(3), Some(0), Some(0)).is_ok());
+        let taken = dialled.take(|link| Arc::ptr_eq(link, &shared));
+        assert_eq!(taken.len(), 1);
+        assert!(dialled.any(NestId(3)).is_none());
+    }
+}
