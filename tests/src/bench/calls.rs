@@ -30,7 +30,13 @@ use meter::{Latencies, Machine, Measured, Meter, median, round};
 pub(super) const BENCH: Bench = Bench {
     name: "calls",
     what: "calls and casts between two processes, beside plain connections without flock",
-    options: &[("--rounds", "10"), ("--span", "0.8"), ("--full", ""), ("--only", "all")],
+    options: &[
+        ("--rounds", "10"),
+        ("--span", "0.8"),
+        ("--workers", "1"),
+        ("--full", ""),
+        ("--only", "all"),
+    ],
     run,
 };
 
@@ -176,8 +182,11 @@ async fn measure(options: &Options, progress: &Progress) -> anyhow::Result<All> 
     let most = scenes.iter().map(|scene| scene.birds).max().unwrap_or(BIRDS);
 
     progress.now(format_args!("{} birds are started", thousands(most as u64)));
-    let (echo, nest) = (Child::start(AS_ECHO)?, Child::start(AS_CALLEE)?);
-    let caller = Caller::join(&nest.says, most).await?;
+    let nest = Child::start_with(AS_CALLEE, &[(echo::WORKERS, options.text("--workers"))])?;
+    let echo = Child::start(AS_ECHO)?;
+    let workers = options.get::<usize>("--workers")?;
+    let builder = crate::builder(echo::FLOCK)?.workers(workers);
+    let caller = Caller::join_as(builder, &nest.says, most).await?;
     let meter = |child: &Child| Meter::new(WARM, span, child.pid());
     let (raw, called) = (meter(&echo), meter(&nest));
 

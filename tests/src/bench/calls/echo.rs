@@ -86,11 +86,16 @@ flock_actix::bird!(Echo as "echo" { Ping, Note, Heard });
 /// Of all nests of this bench.
 pub(crate) const FLOCK: &str = "flock-bench";
 
+/// How many threads its birds live on; one, if it isn't there.
+pub(super) const WORKERS: &str = "FLOCK_BENCH_WORKERS";
+
 /// A nest with such birds, for as long as this process lives.
 pub(crate) fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let nest = crate::builder(FLOCK)?.name("callee").species::<Echo>();
+        let workers = std::env::var(WORKERS).ok().and_then(|workers| workers.parse().ok());
+        let nest = crate::builder(FLOCK)?.workers(workers.unwrap_or(1));
+        let nest = nest.name("callee").species::<Echo>();
         let flock = nest.join().await?;
         println!("{}", flock.address().context("a nest that joined listens somewhere")?);
         std::io::stdout().flush()?;
@@ -109,6 +114,13 @@ pub(crate) struct Child {
 impl Child {
     pub(crate) fn start(role: &str) -> anyhow::Result<Self> {
         Self::start_by(role, |_| {})
+    }
+
+    /// With these in its environment, too.
+    pub(super) fn start_with(role: &str, vars: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_by(role, |process| {
+            process.envs(vars.iter().copied());
+        })
     }
 
     /// With this key in its environment, or with none.
