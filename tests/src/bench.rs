@@ -20,6 +20,7 @@
 //! - `kill`: real processes are killed, and their birds live on.
 //! - `moves`: real processes join one that has all birds, whose states move with them.
 //! - `split`: a network of real processes is cut in two, and heals.
+//! - `attack`: real nests under the fire of strangers, and of peers that send nothing but bad frames.
 //! - `calls`: calls and casts between two processes, beside plain connections.
 //! - `peers`: the same calls, beside other libraries.
 //! - `soak`: calls for minutes on end.
@@ -27,6 +28,7 @@
 //! - `local`: calls within a thread, beside actix's own.
 //! - `idle`: birds that do nothing, and how fast they are started.
 
+mod attack;
 pub mod bulk;
 mod calls;
 mod idle;
@@ -82,6 +84,7 @@ const BENCHES: &[Bench] = &[
     moves::BENCH,
     rolling::BENCH,
     split::BENCH,
+    attack::BENCH,
     calls::BENCH,
     peers::BENCH,
     soak::BENCH,

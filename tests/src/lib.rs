@@ -10,6 +10,7 @@
 //! - `detour`: a way to a nest on which everything takes its time.
 //! - `accounts`: what tallies have acknowledged, and whether they still know it.
 //! - `poll`: waiting for something to come true.
+//! - `samples`: good frames of each kind.
 //! - `cores`: nests of the core alone, within one process.
 //! - `heap`: how many bytes something takes.
 //! - `turmoil` (feature): stories of nests on simulated hosts.
@@ -31,6 +32,7 @@ mod nests;
 mod network;
 mod poll;
 pub mod protocol;
+pub mod samples;
 pub mod tallies;
 pub mod tally;
 #[cfg(feature = "turmoil")]

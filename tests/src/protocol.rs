@@ -1,7 +1,7 @@
 //! What a test and a nest say to each other: a line of JSON each way, over the child's standard
 //! input and output.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub struct Orders {
     pub leave_timeout: Option<Duration>,
     /// It is of a later build, whose diaries are kept in another form.
     pub is_later: bool,
+    /// The flock's key, as text.
+    pub key: Option<String>,
 }
 
 impl Orders {
@@ -47,6 +49,7 @@ impl Orders {
             drain_timeout: None,
             leave_timeout: None,
             is_later: false,
+            key: None,
         }
     }
 }
@@ -176,6 +179,41 @@ pub enum Command {
     Write(String, String),
     /// What a diary says, read by the build that this nest is of. `Result<String, String>`.
     Read(String),
+    /// Have these tallies count, a few calls at a time with a pause between them, for so long. `Paced`.
+    Pace {
+        /// Their names.
+        names: Vec<String>,
+        /// For how long.
+        span: Duration,
+    },
+    /// How this process is. `Health`.
+    Health,
+}
+
+/// What came of calls at a steady pace.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Paced {
+    /// Calls that were answered, by bird.
+    pub answered: BTreeMap<String, u64>,
+    /// Calls that failed, by bird: each may have been counted.
+    pub failed: BTreeMap<String, u64>,
+    /// Calls that didn't even end with an error, in time.
+    pub hung: u64,
+    /// What each answered call took, in microseconds.
+    pub took_us: Vec<u32>,
+    /// The first failure, in words.
+    pub first_failure: Option<String>,
+}
+
+/// How a nest's process is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// Panics in it, caught or not.
+    pub panics: u64,
+    /// Frames and handshakes that it refused, skipped, or sent away, by its own counters.
+    pub noticed: u64,
+    /// The warnings that it told.
+    pub warnings: u64,
 }
 
 /// What came of asking a keeper.

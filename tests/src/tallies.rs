@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::diary::{self, Diary};
-use crate::protocol::Raised;
+use crate::protocol::{Paced, Raised};
 use crate::tally::{Block, Late, Learn, One, Recall, Tally, Told, begun};
 
 /// Of calls that are expected to be answered.
@@ -68,6 +68,60 @@ pub async fn raise(
 async fn raise_once(flock: &Flock, name: &str, deadline: Duration) -> Result<Told, String> {
     let tally = flock.bird::<Tally>(name).map_err(|e| e.to_string())?;
     tally.send(One).deadline(deadline).await.map_err(|e| e.to_string())
+}
+
+/// How many callers keep a steady pace, and how long each waits between two calls.
+const CALLERS: usize = 4;
+const BREATH: Duration = Duration::from_millis(2);
+
+/// Has them count at a steady pace, one after the other, for so long.
+pub async fn pace(flock: &Flock, names: Vec<String>, span: Duration) -> Paced {
+    let names = Arc::new(names);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (flock, names) = (flock.clone(), Arc::clone(&names));
+        callers.spawn(async move { pace_one(&flock, &names, caller, span).await });
+    }
+    let mut all = Paced::default();
+    for paced in callers.join_all().await {
+        all.hung += paced.hung;
+        all.took_us.extend(paced.took_us);
+        all.first_failure = all.first_failure.or(paced.first_failure);
+        for (to, more) in [(&mut all.answered, paced.answered), (&mut all.failed, paced.failed)] {
+            for (name, count) in more {
+                *to.entry(name).or_default() += count;
+            }
+        }
+    }
+    all
+}
+
+async fn pace_one(flock: &Flock, names: &[String], caller: usize, span: Duration) -> Paced {
+    let begun = Instant::now();
+    let mut paced = Paced::default();
+    for name in names.iter().cycle().skip(caller * names.len() / CALLERS) {
+        if begun.elapsed() >= span {
+            break;
+        }
+        let asked = Instant::now();
+        let call = raise_once(flock, name, Duration::from_secs(2));
+        match tokio::time::timeout(PATIENCE, call).await {
+            Ok(Ok(_)) => {
+                *paced.answered.entry(name.clone()).or_default() += 1;
+                paced.took_us.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+            }
+            Ok(Err(why)) => {
+                *paced.failed.entry(name.clone()).or_default() += 1;
+                paced.first_failure.get_or_insert(why);
+            }
+            Err(_) => {
+                *paced.failed.entry(name.clone()).or_default() += 1;
+                paced.hung += 1;
+            }
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+    paced
 }
 
 /// Has it count one more, after so long.

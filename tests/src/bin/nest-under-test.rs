@@ -14,8 +14,8 @@ use flock_proto::Why;
 use flock_tests::diary;
 use flock_tests::keeper::{self, Keeper};
 use flock_tests::protocol::{
-    Answered, Bulk, Command, Hatchings, Hello, Kept, Loaded, NestSeen, Orders, Question, Reply,
-    Travels, Voice,
+    Answered, Bulk, Command, Hatchings, Health, Hello, Kept, Loaded, NestSeen, Orders, Question,
+    Reply, Travels, Voice,
 };
 use flock_tests::tallies::{self, each};
 use flock_tests::tally::{Tally, hatchings, now_us};
@@ -81,9 +81,21 @@ flock_actix::bird!(Singer as "singer" { Sing });
 pub(crate) fn main() -> anyhow::Result<()> {
     let orders = std::env::args().next_back().context("no orders")?;
     let orders = serde_json::from_str(&orders)?;
+    count_panics();
     let questions = listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(orders, questions))
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Also those that the nest catches.
+fn count_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        tell(panic);
+    }));
 }
 
 /// Reads the questions on a thread of its own: whatever hangs elsewhere in this process, when the
@@ -131,6 +143,9 @@ async fn serve(
     if let Some(advertise) = orders.advertise {
         builder = builder.advertise(advertise);
     }
+    if let Some(key) = orders.key {
+        builder = builder.key(key.parse()?);
+    }
     if !orders.bind.parse::<SocketAddr>()?.ip().is_loopback() {
         builder = builder.insecure();
     }
@@ -168,6 +183,7 @@ struct State {
     quiet: AtomicBool,
     travels: Mutex<Travels>,
     up_us: AtomicU64,
+    warnings: AtomicU64,
     is_later: bool,
 }
 
@@ -175,6 +191,15 @@ struct State {
 async fn note(mut events: Events, state: Arc<State>) {
     let begun = Instant::now();
     while let Some(event) = events.recv().await {
+        if matches!(
+            event,
+            Event::BadFrame { .. }
+                | Event::Refused { .. }
+                | Event::NameTaken(_)
+                | Event::ClockSkew { .. }
+        ) {
+            state.warnings.fetch_add(1, Ordering::Relaxed);
+        }
         match &event {
             Event::Started(_) => {}
             Event::Hatching { bird, why: Why::Move } => {
@@ -264,6 +289,16 @@ async fn answer(flock: &Flock, state: &Arc<State>, command: Command) -> Value {
             Value::Null
         }
         Command::Write(name, what) => json!(tallies::write(flock, &name, what).await),
+        Command::Pace { names, span } => json!(tallies::pace(flock, names, span).await),
+        Command::Health => {
+            let counters = flock.counters().await;
+            let refused = counters.refused + counters.crowded;
+            json!(Health {
+                panics: PANICS.load(Ordering::Relaxed),
+                noticed: counters.bad_frames + counters.unknown_frames + refused,
+                warnings: state.warnings.load(Ordering::Relaxed),
+            })
+        }
         Command::Read(name) => json!(tallies::read(flock, &name, state.is_later).await),
     }
 }
