@@ -292,7 +292,7 @@ impl data_link::NestHandle for Core {
     }
 
     fn event(&self, event: Event) {
-        self.events.tell(event);
+        self.events.tell(self.wall.now(), event);
     }
 }
 
@@ -302,7 +302,7 @@ impl ControlSink for Core {
     }
 
     fn on_event(&self, event: Event) {
-        self.events.tell(event);
+        self.events.tell(self.wall.now(), event);
     }
 
     fn on_name_taken(&self) {

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
-use flock_proto::Event;
+use flock_proto::{Event, Time};
 use tokio::sync::Notify;
 
-use crate::link::lock;
+use crate::link::{Alarm, lock};
 
 /// Events that a slow reader may be behind; older ones are lost to it.
 const KEPT: usize = 1024;
@@ -20,6 +20,38 @@ const KEPT: usize = 1024;
 pub(crate) struct Hub {
     told: Mutex<Told>,
     news: Notify,
+    alarms: Alarms,
+}
+
+/// How loud those may be who can have a nest warn as often as they like. What isn't told is counted:
+/// see [`Counters`](crate::Counters).
+#[derive(Debug)]
+struct Alarms {
+    bad_frames: Alarm,
+    names_taken: Alarm,
+    skewed_clocks: Alarm,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        // Long ago: all may be told that may be told at once.
+        let new = || Alarm::new(Time::default());
+        Self { bad_frames: new(), names_taken: new(), skewed_clocks: new() }
+    }
+}
+
+impl Alarms {
+    /// The event as it is to be told, if it is. Refusals are held back where they are made.
+    fn pass(&self, now: Time, event: Event) -> Option<Event> {
+        match event {
+            Event::BadFrame { from, why } => {
+                self.bad_frames.tell(now, why).map(|why| Event::BadFrame { from, why })
+            }
+            event @ Event::NameTaken(_) => self.names_taken.may_tell(now).map(|_| event),
+            event @ Event::ClockSkew { .. } => self.skewed_clocks.may_tell(now).map(|_| event),
+            event => Some(event),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -40,11 +72,13 @@ impl Told {
 }
 
 impl Hub {
-    pub(crate) fn tell(&self, event: Event) {
-        self.tell_all(vec![event]);
+    pub(crate) fn tell(&self, now: Time, event: Event) {
+        self.tell_all(now, vec![event]);
     }
 
-    pub(crate) fn tell_all(&self, events: Vec<Event>) {
+    pub(crate) fn tell_all(&self, now: Time, events: Vec<Event>) {
+        let events: Vec<_> =
+            events.into_iter().filter_map(|event| self.alarms.pass(now, event)).collect();
         events.iter().for_each(log);
         let mut told = lock(&self.told);
         // Nobody listens: nobody misses it.
@@ -154,12 +188,14 @@ mod tests {
 
     use super::*;
 
+    const NOW: Time = Time::from_micros(1_800_000_000_000_000);
+
     #[tokio::test]
     async fn a_slow_reader_learns_how_many_events_it_lost() {
         let hub = Arc::new(Hub::default());
         let mut events = hub.listen();
         for _ in 0..KEPT + 10 {
-            hub.tell(Event::NestUp(NestName::new("a").unwrap()));
+            hub.tell(NOW, Event::NestUp(NestName::new("a").unwrap()));
         }
         assert!(events.recv().await.is_some());
         assert_eq!(events.lost(), 10);
@@ -169,10 +205,10 @@ mod tests {
     async fn of_many_events_told_at_once_the_last_are_kept_and_the_others_counted() {
         let hub = Arc::new(Hub::default());
         let nest = |n: usize| Event::NestUp(NestName::new(&n.to_string()).unwrap());
-        hub.tell(nest(0));
+        hub.tell(NOW, nest(0));
         let mut events = hub.listen();
-        hub.tell(nest(1));
-        hub.tell_all((2..2 * KEPT).map(nest).collect());
+        hub.tell(NOW, nest(1));
+        hub.tell_all(NOW, (2..2 * KEPT).map(nest).collect());
         assert_eq!(events.recv().await, Some(nest(KEPT)));
         assert_eq!(events.lost(), KEPT as u64 - 1, "what came before it listened is no loss");
         for n in KEPT + 1..2 * KEPT {
@@ -180,7 +216,7 @@ mod tests {
         }
         let reader = tokio::spawn(async move { events.recv().await });
         tokio::task::yield_now().await;
-        hub.tell(nest(7));
+        hub.tell(NOW, nest(7));
         assert_eq!(reader.await.unwrap(), Some(nest(7)), "it waited");
         assert!(lock(&hub.told).kept.is_empty(), "nobody reads any more");
     }
@@ -192,5 +228,32 @@ mod tests {
         hub.close();
         assert_eq!(events.recv().await, None);
         assert_eq!(hub.listen().recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn warnings_that_anybody_can_cause_are_told_sixteen_times_and_then_once_a_second() {
+        let nest = || NestName::new("mallory").unwrap();
+        let causes: [fn(NestName) -> Event; 3] = [
+            |nest| Event::BadFrame { from: Some(nest), why: "no".into() },
+            Event::NameTaken,
+            |nest| Event::ClockSkew { nest, ahead_ms: 20_000 },
+        ];
+        for cause in causes {
+            let hub = Arc::new(Hub::default());
+            let mut events = hub.listen();
+            for _ in 0..500 {
+                hub.tell_all(NOW, vec![cause(nest()), cause(nest())]);
+            }
+            hub.tell(NOW + std::time::Duration::from_secs(2), cause(nest()));
+            hub.tell(NOW, Event::NestUp(nest()));
+            let mut told = Vec::new();
+            while let Some(event) = events.recv().await.filter(|e| *e != Event::NestUp(nest())) {
+                told.push(event);
+            }
+            assert_eq!((told.len(), events.lost()), (17, 0), "{:?}", cause(nest()));
+            if let Some(Event::BadFrame { why, .. }) = told.last() {
+                assert!(why.starts_with("no (and 984 more"), "{why}");
+            }
+        }
     }
 }

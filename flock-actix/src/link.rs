@@ -47,6 +47,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flock_proto::{Event, Input};
 
+pub(crate) use alarm::Alarm;
 pub(crate) use cutter::Cutter;
 pub(crate) use hello::Identity;
 pub(crate) use links::Links;

@@ -160,7 +160,7 @@ impl NestActor {
             }
         }
         // Together: one that joins a flock of a million names has a million to tell.
-        self.core.events.tell_all(events);
+        self.core.events.tell_all(self.wall.now(), events);
         self.rearm(ctx);
     }
 

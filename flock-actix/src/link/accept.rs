@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flock_proto::{Event, NestName};
 
+use super::alarm::Alarm;
 use super::count;
 use super::frame::{Cut, MAX_HELLO};
 use super::hello::{Hello, LinkKind, Reason, Refuse, Unreadable, Word};
@@ -34,12 +35,15 @@ impl Links {
         let links = self.clone();
         self.spawn(async move {
             let mut strangers = Strangers::new(links.plan.half_open, links.plan.half_open_each);
+            let alarm = Alarm::new(links.now());
             loop {
                 let (stream, from) = match door.accept().await {
                     Ok(accepted) => accepted,
                     Err(e) => {
                         // Out of file handles, most likely. They come back.
-                        tracing::warn!(error = %e, "can't accept connections");
+                        if let Some(why) = alarm.tell(links.now(), e.to_string()) {
+                            tracing::warn!("can't accept connections: {why}");
+                        }
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
                     }
@@ -135,7 +139,8 @@ impl Links {
         self.crew.at(hello.seat).spawn(async move {
             match moving.and_then(Moving::arrive) {
                 Ok(lanes) => links.open_incoming(&pipe, lanes, cut),
-                Err(e) => tracing::warn!(error = %e, peer = %pipe.peer.name, "lost a data link"),
+                // Whoever dialled will notice, and dial again.
+                Err(e) => tracing::debug!(error = %e, peer = %pipe.peer.name, "lost a data link"),
             }
         });
     }

@@ -1,4 +1,4 @@
-//! How often strangers may make themselves heard in a nest's events and log.
+//! How often strangers and broken peers may make themselves heard in a nest's events and log.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Lets some reports through and counts the rest.
 #[derive(Debug)]
-pub(super) struct Alarm(Mutex<State>);
+pub(crate) struct Alarm(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -27,12 +27,20 @@ struct State {
 }
 
 impl Alarm {
-    pub(super) fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         Self(Mutex::new(State { left: BURST, since: now, kept_back: 0 }))
     }
 
     /// The report as it is to be told, if it is: with how many were not since the last one.
-    pub(super) fn tell(&self, now: Time, why: String) -> Option<String> {
+    pub(crate) fn tell(&self, now: Time, why: String) -> Option<String> {
+        Some(match self.may_tell(now)? {
+            0 => why,
+            n => format!("{why} (and {n} more, of which nothing was told)"),
+        })
+    }
+
+    /// Whether a report may be told, and how many were not since the last one.
+    pub(crate) fn may_tell(&self, now: Time) -> Option<u64> {
         let mut state = lock(&self.0);
         let more = now.since(state.since).as_millis() / EVERY.as_millis();
         if more > 0 {
@@ -44,10 +52,7 @@ impl Alarm {
             return None;
         }
         state.left -= 1;
-        Some(match std::mem::take(&mut state.kept_back) {
-            0 => why,
-            n => format!("{why} (and {n} more were refused, of which nothing was told)"),
-        })
+        Some(std::mem::take(&mut state.kept_back))
     }
 }
 
