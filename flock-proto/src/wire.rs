@@ -5,6 +5,7 @@
 //! - `carried`: what some of them hold, the states of birds.
 //! - `requests`: what two kinds of them hold, users' requests and the answers.
 //! - `roster`: what of a roster needs to be read.
+//! - `walk`: a look over bytes before they are decoded.
 //! - `data`: the headers of calls, casts and their replies, laid out by hand.
 
 mod carried;
@@ -12,6 +13,7 @@ mod control;
 mod data;
 mod requests;
 mod roster;
+mod walk;
 
 pub use carried::{Carried, LifeId, Moment, Snapshot};
 pub use control::{
@@ -22,3 +24,4 @@ pub use control::{
 pub use data::{CallHead, CallId, CallKind, DataFrame, HeadError, ReplyHead};
 pub use requests::{Claimed, Claims, Outcome, Request, Requests, Response, Responses, Wish};
 pub(crate) use roster::unknown_cards;
+pub use walk::{MAX_DEPTH, check_payload};

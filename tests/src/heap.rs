@@ -18,12 +18,15 @@ pub struct Counted;
 /// Off in all that measures time: counting isn't free.
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static BYTES: AtomicI64 = AtomicI64::new(0);
+/// The most that there were since it was last set.
+static PEAK: AtomicI64 = AtomicI64::new(0);
 /// One count at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn count(bytes: i64) {
     if COUNTS.load(Ordering::Relaxed) {
-        BYTES.fetch_add(bytes, Ordering::Relaxed);
+        let now = BYTES.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        PEAK.fetch_max(now, Ordering::Relaxed);
     }
 }
 
@@ -72,4 +75,18 @@ pub fn growth<T>(work: impl FnOnce() -> T) -> (T, i64) {
     COUNTS.store(false, Ordering::Relaxed);
     drop(turn);
     (done, bytes)
+}
+
+/// Does something, and says how far the heap has grown meanwhile, at its largest. Other threads count, too.
+///
+/// # Panics
+/// If this program's allocator isn't [`Counted`]: nothing would have been counted.
+pub fn peak<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    let ((done, peak), _) = growth(|| {
+        let before = BYTES.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        let done = work();
+        (done, PEAK.load(Ordering::Relaxed) - before)
+    });
+    (done, peak)
 }

@@ -141,11 +141,18 @@ impl Vector {
 
 impl FromIterator<Dot> for Vector {
     fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
-        let mut vector = Self::new();
-        for dot in dots {
-            vector.raise(dot);
+        let known = |dot: &Dot| dot.seq > 0;
+        let dots = dots.into_iter().filter(known);
+        let mut seqs: Vec<_> = dots.map(|dot| (dot.origin, dot.seq)).collect();
+        // They may come in any order, by the million, from whoever wants to keep this nest busy: each put
+        // in its place by itself would be moved by each that comes before it.
+        if !seqs.is_sorted_by(|(a, _), (b, _)| a < b) {
+            seqs.sort_unstable();
+            seqs.reverse();
+            seqs.dedup_by_key(|(id, _)| *id);
+            seqs.reverse();
         }
-        vector
+        Self { seqs, horizon: NestId(0) }
     }
 }
 
@@ -186,6 +193,10 @@ mod as_map {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut seqs = Vec::with_capacity(map.size_hint().unwrap_or(0).min(ROOM));
             while let Some(entry) = map.next_entry()? {
+                if seqs.len() == seqs.capacity() {
+                    // Not doubled: what was claimed beyond may be anything.
+                    seqs.reserve_exact((seqs.len() / 4).max(8));
+                }
                 seqs.push(entry);
             }
             // Whoever wrote it may keep no order, or name one twice: then the last counts.

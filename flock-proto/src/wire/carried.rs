@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::walk::sparing;
 use crate::{Fence, NestId, SpeciesId};
 
 /// Names one life of all: where it began, and with which fence. On both sides of a cut the same fence may be
@@ -39,7 +40,7 @@ pub struct Snapshot {
     pub number: Option<u64>,
     /// States that are in it, one of each life, the latest last, and no more than [`Snapshot::PAST`]: to
     /// take one of those in again would count it twice.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "sparing")]
     pub past: Vec<Moment>,
     /// What the bird wrote.
     pub state: Bytes,
@@ -68,7 +69,7 @@ pub struct Carried {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
     /// What other lives of its name left, and no life has taken in yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "sparing")]
     pub others: Vec<Snapshot>,
     /// Another nest is to hold a copy of it at any time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::carried::{Carried, Snapshot};
+use super::walk::{MAX_DEPTH, check_body, sparing};
 use super::{Claimed, Claims, Requests, Responses};
 use crate::ids::shared_text;
 use crate::registry::{Delta, Ranges, RangesWanted, Status, Vector};
@@ -41,10 +42,6 @@ pub(super) const ROSTER: u8 = 12;
 
 /// A frame that crossed so many links is dropped: the views disagree, and its author asks again.
 pub const MAX_HOPS: u8 = 3;
-
-/// Nesting deeper than this is no frame of ours; rmp-serde's own limit of 1024 lets a few
-/// kilobytes reserve a gigabyte.
-const MAX_DEPTH: usize = 32;
 
 /// Why bytes are no frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -226,14 +223,11 @@ impl Roster {
 }
 
 pub(super) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+    check_body(bytes).map_err(|why| FrameError::Body(why.into()))?;
     let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
     from.set_max_depth(MAX_DEPTH);
-    let value = T::deserialize(&mut from).map_err(|e| FrameError::Body(e.to_string()))?;
-    // The deserializer doesn't tell where it stands: there must be nothing more to read.
-    match IgnoredAny::deserialize(&mut from) {
-        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
-        _ => Err(FrameError::Body("bytes follow the body".into())),
-    }
+    // Nothing follows the value, or it would not have passed.
+    T::deserialize(&mut from).map_err(|e| FrameError::Body(e.to_string()))
 }
 
 impl Header {
@@ -304,6 +298,7 @@ pub struct Card {
     /// Its weight.
     pub weight: u32,
     /// Members it has no link to.
+    #[serde(deserialize_with = "sparing")]
     pub unlinked: Vec<NestId>,
     /// It has left in good order.
     pub left: bool,
@@ -335,6 +330,7 @@ const fn is_none(rebalances: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roster {
     /// The author's own, what is new, or all there is.
+    #[serde(deserialize_with = "sparing")]
     pub cards: Vec<Card>,
 }
 
@@ -367,7 +363,7 @@ pub struct Held {
     /// What the joiner's vector must cover.
     pub vector: Vector,
     /// The nests that are up in the author's view: they must hold the joiner, too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "sparing")]
     pub up: Vec<NestId>,
 }
 
@@ -421,6 +417,7 @@ pub struct Seal {
     /// while, which the other had no reason to notice.
     pub wanted: bool,
     /// What it runs or holds of the names that the view gives to the receiver.
+    #[serde(deserialize_with = "sparing")]
     pub listing: Vec<Listed>,
     /// So many [`Listing`]s went before, and list more of these.
     #[serde(default)]
@@ -435,6 +432,7 @@ pub struct Listing {
     /// Which part it is, from 0 on.
     pub part: u32,
     /// As in the seal.
+    #[serde(deserialize_with = "sparing")]
     pub listing: Vec<Listed>,
 }
 
@@ -453,6 +451,7 @@ pub struct Depart {
     /// Which bird, and the fence of the life that ended.
     pub life: Life,
     /// How long ago its crashes within the limit's window were.
+    #[serde(deserialize_with = "sparing")]
     pub crashes: Vec<Duration>,
     /// Its state, and what else there is of it.
     #[serde(default, skip_serializing_if = "Carried::is_nothing")]

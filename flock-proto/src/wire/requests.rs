@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::walk::sparing;
 use crate::registry::Delta;
 use crate::{BirdName, Dot, NestId, SpeciesId};
 
@@ -21,6 +22,7 @@ pub struct Requests {
     /// still comes was held up on its way.
     pub oldest: u64,
     /// The requests, in the order in which they were made.
+    #[serde(deserialize_with = "sparing")]
     pub requests: Vec<Request>,
 }
 
@@ -71,6 +73,7 @@ pub enum Wish {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The receiver's numbers for them.
+    #[serde(deserialize_with = "sparing")]
     pub ids: Vec<u64>,
 }
 
@@ -78,8 +81,10 @@ pub struct Claims {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimed {
     /// Those that are the receiver's to decide, here and now: no other nest's answer counts.
+    #[serde(deserialize_with = "sparing")]
     pub granted: Vec<u64>,
     /// Those that were answered, or given up.
+    #[serde(deserialize_with = "sparing")]
     pub closed: Vec<u64>,
 }
 
@@ -87,6 +92,7 @@ pub struct Claimed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Responses {
     /// An answer each.
+    #[serde(deserialize_with = "sparing")]
     pub responses: Vec<Response>,
     /// The author's operations up to those behind the answers, so that two nests hold them.
     pub delta: Option<Delta>,
