@@ -70,6 +70,8 @@ pub(crate) enum Reason {
     Clock,
     /// Its certificate is for another name.
     OtherName,
+    /// The nest has as many links as it may have.
+    Crowded,
     /// A reason of a later version.
     Other(u8),
 }
@@ -86,6 +88,7 @@ impl From<u8> for Reason {
             7 => Self::Unreadable,
             8 => Self::Clock,
             9 => Self::OtherName,
+            10 => Self::Crowded,
             other => Self::Other(other),
         }
     }
@@ -103,6 +106,7 @@ impl From<Reason> for u8 {
             Reason::Unreadable => 7,
             Reason::Clock => 8,
             Reason::OtherName => 9,
+            Reason::Crowded => 10,
             Reason::Other(code) => code,
         }
     }

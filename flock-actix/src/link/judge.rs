@@ -35,6 +35,9 @@ impl Links {
             return Err(taken());
         }
         let open = lock(&self.open);
+        if open.count() >= self.plan.most_links {
+            return Err(Refuse::new(Reason::Crowded, "this nest has too many links"));
+        }
         let lives = |link: &Arc<Pipe>| {
             link.peer.name == hello.nest
                 && link.peer.id != hello.id

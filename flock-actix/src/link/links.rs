@@ -71,6 +71,13 @@ pub(super) struct Open {
     closed: bool,
 }
 
+impl Open {
+    /// Links of all kinds that peers have something to do with.
+    pub(super) fn count(&self) -> usize {
+        self.control.len() + self.others.len()
+    }
+}
+
 impl Links {
     pub(crate) fn new(
         me: Identity,
@@ -303,8 +310,16 @@ impl Links {
         if open.closed {
             return;
         }
+        let theirs = |link: &&Arc<Pipe>| {
+            link.kind == LinkKind::Data && !link.dialled && link.peer.id == pipe.peer.id
+        };
+        let too_many = open.others.iter().filter(theirs).count() >= self.plan.data_links_each;
+        let oldest = open.others.iter().find(theirs).filter(|_| too_many).cloned();
         open.others.push(pipe.clone());
         drop(open);
+        if let Some(oldest) = oldest {
+            self.on_end(&oldest);
+        }
         self.run(pipe, lanes, cut);
     }
 

@@ -31,6 +31,11 @@ pub(crate) struct Plan {
     pub(crate) half_open: usize,
     /// Those of them that come from one address, other than this machine's own.
     pub(crate) half_open_each: usize,
+    /// Links that may be open at one time, with all peers together. Beyond that nobody comes in.
+    pub(crate) most_links: usize,
+    /// Data links that one peer may have dialled: it needs one for each pair of threads, 81 at most. Those
+    /// that broke unnoticed go first.
+    pub(crate) data_links_each: usize,
     /// This nest's clock.
     pub(crate) wall: Wall,
     /// A peer whose clock is further off than this is refused: stamps decide which of two records
@@ -52,6 +57,8 @@ impl Default for Plan {
             data_limit: 8 << 20,
             half_open: 64,
             half_open_each: 8,
+            most_links: 4096,
+            data_links_each: 96,
             wall: Wall::new(),
             max_skew: Duration::from_secs(10),
         }

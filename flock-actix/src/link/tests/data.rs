@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use flock_proto::NestId;
+use flock_proto::{Hlc, Input, NestId, NestName};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use super::fixture::{body, body_of, data, until};
+use super::fixture::{body, body_of, body_with, data, until};
 use crate::data_link::{DataLink, LinkError, Links};
-use crate::link::lock;
+use crate::link::hello::{LinkKind, Word};
+use crate::link::{Identity, Plan, lock};
 
 #[tokio::test]
 async fn frames_come_in_the_order_they_were_put_even_before_the_link_is_open() {
@@ -141,4 +144,41 @@ async fn nobody_is_dialled_who_is_in_no_view() {
     a.knows(&[&a]);
     assert!(a.links.data(NestId(77), None).is_none());
     assert!(a.links.data(a.id, None).is_none());
+}
+
+#[tokio::test]
+async fn one_peer_has_eight_data_links_and_the_oldest_goes_for_the_ninth() {
+    let a = body("a", 1).await;
+    let hello = Identity {
+        flock: "canaries".into(),
+        nest: NestName::new("mallory").unwrap(),
+        id: NestId(66),
+        address: "127.0.0.1:1".into(),
+    };
+    let hello = hello.hello(LinkKind::Data, Hlc::at(a.links.now()), 1);
+    let mut open = Vec::new();
+    for n in 1..=20 {
+        let mut stream = TcpStream::connect(&a.address).await.unwrap();
+        stream.write_all(&Word::Hello(hello.clone()).encode()).await.unwrap();
+        // Once it is welcome and was heard, it is among the links.
+        stream.write_all(&[&[3, 0, 0, 0], &data("x")[..]].concat()).await.unwrap();
+        until(|| lock(&a.heard.frames).len() == n).await;
+        open.push(stream);
+    }
+    until(|| lock(&a.heard.closed).len() == 12).await;
+    assert_eq!(lock(&a.links.open).count(), 8);
+}
+
+#[tokio::test]
+async fn nobody_comes_in_beyond_the_most_links() {
+    let plan = Plan { most_links: 2, ..Plan::default() };
+    let a = body_with("canaries", "a", 1, plan).await;
+    let (b, c) = (body("b", 2).await, body("c", 3).await);
+    b.is_linked_to(&a).await;
+    c.links.dial(a.address.clone());
+    until(|| a.opened() == 2).await;
+    let late = body("late", 9).await;
+    late.links.dial(a.address.clone());
+    let failed = |input: &Input| matches!(input, Input::DialFailed { why, .. } if why.contains("too many links"));
+    until(|| lock(&late.heard.inputs).iter().any(failed)).await;
 }
