@@ -169,7 +169,8 @@ impl NestActor {
             Effect::Send { to, frame } => self.links.send(to, &frame),
             Effect::Dial { address } => self.links.dial(address),
             Effect::HangUp { peer, why } => {
-                tracing::info!(%peer, "hung up: {why}");
+                // A name may be in it.
+                tracing::info!(%peer, "hung up: {}", why.escape_debug());
                 self.links.hang_up(peer);
             }
             Effect::Release { peer } => self.links.release(peer),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shown::Shown;
 use crate::{BirdName, NestName};
 
 /// Why a bird ended for good.
@@ -151,7 +152,16 @@ pub enum Event {
 }
 
 impl fmt::Display for Event {
+    /// On one line and of bounded length, whatever peers chose for names and reasons.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.say(&mut text)?;
+        Shown(&text).fmt(f)
+    }
+}
+
+impl Event {
+    fn say(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::NestSeen(n) => write!(f, "{n} is in contact"),
             Self::NestUp(n) => write!(f, "{n} is up"),
@@ -197,6 +207,36 @@ impl fmt::Display for Event {
                 "a bad frame from {}: {why}",
                 from.as_ref().map_or("a stranger", NestName::as_str)
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_peer_chose_breaks_the_line_or_reaches_the_terminal() {
+        let nasty = || format!("\u{1b}[2J\r\n2026 WARN all is well \u{9b}31m{}", "x".repeat(9000));
+        let bird =
+            || BirdName::new("\u{202e}nibor\u{2028}").expect("no control character is in it");
+        let nest = || NestName::new("\u{202e}tsen\u{2029}").expect("the same");
+        let events = [
+            Event::Refused { peer: nasty(), why: nasty() },
+            Event::BadFrame { from: Some(nest()), why: nasty() },
+            Event::Alone { why: nasty() },
+            Event::Crashed { bird: bird(), reason: nasty() },
+            Event::Grounded { bird: bird(), reason: nasty(), crashes: 3 },
+            Event::StateLost { bird: bird(), why: nasty() },
+            Event::NotCheckpointed { bird: bird(), why: nasty() },
+            Event::NameTaken(nest()),
+            Event::Moved { bird: bird(), to: nest() },
+        ];
+        for event in events {
+            let text = event.to_string();
+            let is_plain = |c: char| !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}');
+            assert!(text.chars().all(is_plain), "{text}");
+            assert!(text.len() < 2000, "{} bytes", text.len());
         }
     }
 }

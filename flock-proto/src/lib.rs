@@ -49,6 +49,7 @@ mod registry;
 mod ring;
 mod rng;
 mod routing;
+mod shown;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod time;
