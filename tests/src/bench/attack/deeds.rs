@@ -47,6 +47,8 @@ pub(super) struct Tally {
     pub(super) connections: AtomicU64,
     pub(super) half_open: AtomicU64,
     pub(super) replays: AtomicU64,
+    /// How often somebody was welcome who hasn't got the key.
+    pub(super) let_in: AtomicU64,
 }
 
 fn add(to: &AtomicU64, more: u64) {
@@ -255,11 +257,24 @@ impl Field {
             } else {
                 let _ = stream.write_all(&bytes);
             }
+            self.knock(round);
             add(&self.tally.replays, 1);
             add(&self.tally.bad, 1);
             round += 1;
             pace.keep(1);
         });
+    }
+}
+
+impl Field {
+    /// Says a good hello without a key, or with another one: nobody may let him in.
+    fn knock(&self, round: usize) {
+        let other = [0x5a; 32];
+        let nest = self.nests.get(round % self.nests.len());
+        let key = round.is_multiple_of(2).then_some(&other);
+        let welcome = nest.is_some_and(|nest| Peer::welcome(nest, key, 400, "Data").is_ok());
+        add(&self.tally.let_in, u64::from(welcome));
+        add(&self.tally.bad, 1);
     }
 }
 
