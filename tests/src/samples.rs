@@ -22,7 +22,7 @@ pub const TALLY: SpeciesId = SpeciesId::of("tally");
 pub const ONE: MessageId = MessageId::of("One");
 
 /// `One`, as it travels.
-pub const ONE_BODY: &[u8] = b"\xc0";
+pub const ONE_BODY: &[u8] = b"\x90";
 
 /// No call of an honest nest has this place in its table.
 const NO_CALL: CallId = CallId { slot: 0x7fff_fff1, generation: 0x7fff_fff3 };

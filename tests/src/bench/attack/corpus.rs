@@ -4,7 +4,7 @@
 //! bit flipped may be as good as any other: it says something else. Such frames are left out here, for
 //! no nest could tell; all others are in.
 
-use flock_proto::wire::{Frame, Header, Ops, WIRE_VERSION};
+use flock_proto::wire::{Frame, Header, Ops, WIRE_VERSION, check_payload};
 use flock_proto::{
     BirdName, CallKind, DataFrame, Hlc, Joined, NestId, Registry, RegistryConfig, Rng, Time,
 };
@@ -13,6 +13,7 @@ use super::peer::{
     BARRED, FLOCK, HELLO, Hello, Key, LOCK, REFUSE, UNLOCK, WELCOME, WIRE, framed, lock,
 };
 use crate::samples::{ONE, ONE_BODY, TALLY, control_frames, data_frames};
+use crate::tally::One;
 
 /// The longest frame, as the book says.
 const MAX_FRAME: u32 = 16 * 1024 * 1024 + 64 * 1024;
@@ -162,7 +163,7 @@ fn is_bad_data(frame: &[u8], victim: NestId) -> bool {
         return true;
     }
     let is_call = head.species == TALLY && head.message == ONE && BirdName::new(head.name).is_ok();
-    !is_call || rmp_serde::from_slice::<()>(body).is_err() || !matches!(body, [_])
+    !is_call || check_payload(body).is_err() || rmp_serde::from_slice::<One>(body).is_err()
 }
 
 /// Bytes by chance, short and long, some of which begin as a frame does.
@@ -269,9 +270,11 @@ fn is_good_hello(word: &[u8]) -> bool {
     let Some((length, frame)) = word.split_first_chunk() else { return false };
     let frame = frame.get(..u32::from_le_bytes(*length) as usize);
     let Some([WIRE, HELLO, body @ ..]) = frame else { return false };
-    rmp_serde::from_slice::<Hello>(body).is_ok_and(|hello| {
-        hello.magic == "flock" && hello.flock == FLOCK && !hello.nest.starts_with("nest-")
-    })
+    // rmp-serde alone descends until the stack ends.
+    check_payload(body).is_ok()
+        && rmp_serde::from_slice::<Hello>(body).is_ok_and(|hello| {
+            hello.magic == "flock" && hello.flock == FLOCK && !hello.nest.starts_with("nest-")
+        })
 }
 
 /// The first message of a handshake, as it can be overheard.
