@@ -37,7 +37,7 @@ pub(super) const BENCH: Bench = Bench {
     what: "three real nests under fire: bad frames, floods, replays; once without a key, once with one",
     options: &[
         ("--seconds", "60"),
-        ("--rate", "40000"),
+        ("--rate", "48000"),
         ("--half-open", "10000"),
         ("--birds", "60"),
     ],
@@ -47,7 +47,8 @@ pub(super) const BENCH: Bench = Bench {
 /// How long honest calls are measured undisturbed, and under attack, in turns: whatever else the machine
 /// does falls on both.
 const CALM: Duration = Duration::from_secs(2);
-const REST: Duration = Duration::from_millis(500);
+/// Until what an attack left under way has arrived, and its connections are gone.
+const REST: Duration = Duration::from_millis(1500);
 const TURNS: u32 = 3;
 
 /// What is promised for a run of a minute: so many bad frames, in proportion for others.
@@ -92,6 +93,9 @@ struct Half {
     p99_us: u32,
     p99_under_attack_us: u32,
     p99_ratio: f64,
+    /// The same of each turn alone: how much of the ratio is the machine's own unrest.
+    calm_p99s_us: Vec<u32>,
+    fire_p99s_us: Vec<u32>,
     /// Of the nest that has grown most: after the attack, by what it was after the first turn of it.
     rss_ratio: f64,
     /// The same, over what it was before anybody attacked it.
@@ -137,6 +141,8 @@ impl Half {
             p99_us: self.p99_us.max(other.p99_us),
             p99_under_attack_us: self.p99_under_attack_us.max(other.p99_under_attack_us),
             p99_ratio: self.p99_ratio.max(other.p99_ratio),
+            calm_p99s_us: [&self.calm_p99s_us[..], &other.calm_p99s_us].concat(),
+            fire_p99s_us: [&self.fire_p99s_us[..], &other.fire_p99s_us].concat(),
             rss_ratio: self.rss_ratio.max(other.rss_ratio),
             grown_kib: self.grown_kib.max(other.grown_kib),
             fds_leaked: self.fds_leaked + other.fds_leaked,
@@ -225,19 +231,25 @@ fn half(options: &Options, keyed: bool, progress: &Progress) -> anyhow::Result<H
     let fresh: Vec<_> = flock.nests.all().map(held).collect::<Result<_, _>>()?;
     let turn = Duration::from_secs(seconds / 2) / TURNS;
     let fire = turn.saturating_sub(CALM).saturating_sub(REST);
+    let mut half = Half::default();
     let (mut calm, mut disturbed, mut before) = (Vec::new(), Vec::new(), Vec::new());
     thread::scope(|all| {
         all.spawn(|| field.attack());
         let mut measured = || {
+            calm.extend(flock.pace(HONEST, CALM)?);
+            half.calm_p99s_us.push(p99(&mut calm.clone()));
             for n in 1..=TURNS {
                 progress.now(format_args!("under attack, turn {n}"));
                 field.active.store(true, Ordering::Relaxed);
-                disturbed.extend(flock.pace(HONEST, fire)?);
+                let mut took = flock.pace(HONEST, fire)?;
+                half.fire_p99s_us.push(p99(&mut took));
+                disturbed.extend(took);
                 field.active.store(false, Ordering::Relaxed);
-                // What was under way arrives.
                 thread::sleep(REST);
                 progress.now(format_args!("undisturbed, turn {n}"));
-                calm.extend(flock.pace(HONEST, CALM)?);
+                let mut took = flock.pace(HONEST, CALM)?;
+                half.calm_p99s_us.push(p99(&mut took));
+                calm.extend(took);
                 if n == 1 {
                     // Buffers and the allocator keep what they needed once, and pages of the program are
                     // loaded when they are used: whoever is attacked for the first time grows by that,
@@ -252,7 +264,7 @@ fn half(options: &Options, keyed: bool, progress: &Progress) -> anyhow::Result<H
         measured
     })?;
     progress.now("looking for traces");
-    let mut half = Half {
+    half = Half {
         bad: field.tally.bad.load(Ordering::Relaxed),
         connections: field.tally.connections.load(Ordering::Relaxed),
         half_open: field.tally.half_open.load(Ordering::Relaxed),
@@ -260,7 +272,7 @@ fn half(options: &Options, keyed: bool, progress: &Progress) -> anyhow::Result<H
         accepted: field.tally.let_in.load(Ordering::Relaxed),
         p99_us: p99(&mut calm),
         p99_under_attack_us: p99(&mut disturbed),
-        ..Half::default()
+        ..half
     };
     half.p99_ratio = f64::from(half.p99_under_attack_us) / f64::from(half.p99_us.max(1));
     flock.settle(&fresh, &before, &mut half)?;
