@@ -147,13 +147,15 @@ async fn nobody_is_dialled_who_is_in_no_view() {
 }
 
 #[tokio::test]
-async fn one_peer_has_eight_data_links_and_the_oldest_goes_for_the_ninth() {
-    let a = body("a", 1).await;
+async fn one_peer_has_so_many_data_links_and_the_oldest_goes_for_another() {
+    let plan = Plan { data_links_each: 8, ..Plan::default() };
+    let a = body_with("canaries", "a", 1, plan).await;
     let hello = Identity {
         flock: "canaries".into(),
         nest: NestName::new("mallory").unwrap(),
         id: NestId(66),
         address: "127.0.0.1:1".into(),
+        seats: 0,
     };
     let hello = hello.hello(LinkKind::Data, Hlc::at(a.links.now()), 1);
     let mut open = Vec::new();
