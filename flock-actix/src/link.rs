@@ -12,6 +12,7 @@
 //! - `out`: the buffer that frames are put into, and the task that empties it.
 //! - `pipe`: one open connection, control or data, with its reader and its end.
 //! - `plan`: the knobs. `links`: all links of this nest: which of two stays, who is hung up.
+//! - `reading`, `seats`: what is read from links, and which of them a call takes.
 //! - `judge`: who may come in.
 //! - `dial`, `accept`: the two ways in which a link comes to be.
 //! - `strangers`, `alarm`: who may stand in the door, and how loud they may be.
@@ -33,6 +34,7 @@ mod noise;
 mod out;
 mod pipe;
 mod plan;
+mod reading;
 #[cfg(feature = "noise")]
 mod record;
 mod seats;

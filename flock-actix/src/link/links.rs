@@ -1,4 +1,6 @@
-//! All links of this nest: which of two stays, what is read from them, who is hung up.
+//! All links of this nest: which of two stays, who is hung up.
+//!
+//! What is read from them is in `reading`, which of them a call takes in `seats`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,31 +9,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use flock_proto::{Event, Hlc, Input, NestId, NestName, Peer, Time, View};
+use flock_proto::{Hlc, Input, NestId, NestName, Peer, Time, View};
 use tokio::task::AbortHandle;
 
 use super::alarm::Alarm;
-use super::frame::{Cut, Kind};
+use super::frame::Cut;
 use super::hello::{Hello, Identity, LinkKind};
 use super::lane::{Incoming, Outgoing};
 use super::out::{NotTaken, Out, Written};
-use super::pipe::{Pipe, ReadEnd};
+use super::pipe::Pipe;
 use super::plan::Plan;
-use super::seats::{Dialled, seats};
-use super::{ControlSink, Counts, Cutter, count, lock};
-use crate::data_link::{self, DataLink, DataSink, LinkId};
+use super::seats::Dialled;
+use super::{ControlSink, Counts, Cutter, lock};
+use crate::data_link::{DataLink, DataSink, LinkId};
 use crate::rt::Crew;
 
 /// A nest that leaves waits for so many milliseconds without a peer: a link may have been on its
 /// way to it.
 const QUIET_MS: u32 = 20;
-
-/// How long answers may still be written to a peer that has closed its own direction.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// After a dial for data failed, the next one waits for so long.
-const REST: Duration = Duration::from_millis(50);
 
 /// Names whose latest incarnation is remembered.
 const MAX_KNOWN: usize = 10_000;
@@ -43,10 +38,10 @@ pub(crate) struct Links {
     pub(super) crew: Crew,
     pub(super) cutter: Arc<Cutter>,
     pub(super) control: Arc<dyn ControlSink>,
-    data: Arc<dyn DataSink>,
-    view: ArcSwap<View>,
+    pub(super) data: Arc<dyn DataSink>,
+    pub(super) view: ArcSwap<View>,
     /// Data links for this nest's own calls. Read with every call, written with every dial.
-    outgoing: ArcSwap<Dialled>,
+    pub(super) outgoing: ArcSwap<Dialled>,
     pub(super) open: Mutex<Open>,
     pub(crate) counts: Counts,
     /// What went over data links.
@@ -62,13 +57,13 @@ pub(crate) struct Links {
 pub(super) struct Open {
     pub(super) control: BTreeMap<NestId, Arc<Pipe>>,
     /// Replaced control links that still write what they have, and data links that peers dialled.
-    others: Vec<Arc<Pipe>>,
+    pub(super) others: Vec<Arc<Pipe>>,
     pub(super) dialling: BTreeSet<String>,
     /// The latest incarnation known of each name.
     pub(super) known: BTreeMap<NestName, NestId>,
-    failed: BTreeMap<NestId, Time>,
+    pub(super) failed: BTreeMap<NestId, Time>,
     tasks: Vec<AbortHandle>,
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Open {
@@ -239,7 +234,13 @@ impl Links {
         self.pipe_to(peer, hello.link, dialled, hello.seats)
     }
 
-    fn pipe_to(&self, peer: Peer, kind: LinkKind, dialled: bool, seats: u8) -> Arc<Pipe> {
+    pub(super) fn pipe_to(
+        &self,
+        peer: Peer,
+        kind: LinkKind,
+        dialled: bool,
+        seats: u8,
+    ) -> Arc<Pipe> {
         let out = match kind {
             LinkKind::Control => Out::new(self.plan.control_limit, Arc::default()),
             LinkKind::Data => Out::new(self.plan.data_limit, self.written.clone()),
@@ -323,79 +324,6 @@ impl Links {
         self.run(pipe, lanes, cut);
     }
 
-    /// Starts the reader and the writer of an open link on the runtime that calls this.
-    pub(super) fn run(&self, pipe: &Arc<Pipe>, lanes: (Incoming, Outgoing), cut: Cut) {
-        let Some(links) = self.this() else { return };
-        let (incoming, outgoing) = lanes;
-        let (link, of) = (pipe.clone(), links.clone());
-        let writer = tokio::spawn(async move {
-            if link.clone().write(outgoing).await.is_err() {
-                of.on_end(&link);
-            }
-        });
-        let link = pipe.clone();
-        let reader = tokio::spawn(async move {
-            let end = match link.kind {
-                LinkKind::Control => links.read_control(&link, incoming, cut).await,
-                LinkKind::Data => links.read_data(&link, incoming, cut).await,
-            };
-            if let ReadEnd::Bad(why) = end {
-                links.on_bad(&link, why);
-            } else if link.kind == LinkKind::Data {
-                // The peer sends no more calls; what answers them may still wait to be written.
-                let written = async {
-                    while !link.is_idle() {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                };
-                let _ = tokio::time::timeout(LAST_WORDS, written).await;
-            }
-            links.on_end(&link);
-        });
-        pipe.own(writer.abort_handle());
-        pipe.own(reader.abort_handle());
-    }
-
-    async fn read_control(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
-        let on_frame = |(): &mut (), frame: &[u8]| match Kind::of(frame) {
-            Kind::Control => self.control.on_input(Input::Frame {
-                from: link.peer.id,
-                // A copy, lest a small frame that the core keeps holds on to the whole buffer.
-                frame: Bytes::copy_from_slice(frame),
-            }),
-            Kind::Data | Kind::Unknown => count(&self.counts.skipped),
-        };
-        let room = |(): &mut ()| async {
-            while self.control.is_full() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        link.read(incoming, cut, &mut (), on_frame, room).await
-    }
-
-    async fn read_data(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
-        let as_data: Arc<dyn DataLink> = link.clone();
-        // Held from one read to the next: the links don't keep the data plane alive.
-        let mut held: Option<Arc<dyn DataSink>> = None;
-        let on_frame = |held: &mut Option<Arc<dyn DataSink>>, frame: &[u8]| match Kind::of(frame) {
-            Kind::Data => {
-                let hold = || self.data.hold().unwrap_or_else(|| self.data.clone());
-                held.get_or_insert_with(hold).on_frame(&as_data, frame);
-            }
-            Kind::Control | Kind::Unknown => count(&self.counts.skipped),
-        };
-        let let_go = |held: &mut Option<_>| {
-            *held = None;
-            std::future::ready(())
-        };
-        link.read(incoming, cut, &mut held, on_frame, let_go).await
-    }
-
-    fn on_bad(&self, link: &Pipe, why: String) {
-        count(&self.counts.bad);
-        self.control.on_event(Event::BadFrame { from: Some(link.peer.name.clone()), why });
-    }
-
     /// A link has ended of itself.
     pub(super) fn on_end(&self, link: &Arc<Pipe>) {
         let mut open = lock(&self.open);
@@ -460,56 +388,6 @@ impl Links {
             tokio::time::sleep(patience).await;
             links.on_end(&link);
         });
-    }
-}
-
-impl data_link::Links for Links {
-    fn dialled_to(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
-        let outgoing = self.outgoing.load();
-        let link = outgoing.any(to)?.clone();
-        Some(link)
-    }
-
-    fn dialled_by(&self, peer: NestId) -> Vec<Arc<dyn DataLink>> {
-        let open = lock(&self.open);
-        let theirs = |link: &&Arc<Pipe>| {
-            link.kind == LinkKind::Data && !link.dialled && link.peer.id == peer
-        };
-        open.others.iter().filter(theirs).map(|link| link.clone() as Arc<dyn DataLink>).collect()
-    }
-
-    fn data(&self, to: NestId, bird: Option<u64>) -> Option<Arc<dyn DataLink>> {
-        let here = self.crew.seat();
-        if let Ok(link) = self.outgoing.load().pick(to, here, bird) {
-            return Some(link.clone());
-        }
-        let view = self.view.load();
-        let member = view.member(to).filter(|_| to != view.me())?;
-        let mut open = lock(&self.open);
-        let outgoing = self.outgoing.load();
-        let wanted = match outgoing.pick(to, here, bird) {
-            Ok(link) => return Some(link.clone()),
-            Err(wanted) => wanted,
-        };
-        let now = self.now();
-        open.failed.retain(|_, at| now.since(*at) < REST);
-        if open.closed || open.failed.contains_key(&to) {
-            return None;
-        }
-        let peer = Peer { id: to, name: member.name.clone(), address: member.address.to_string() };
-        let workers = open.control.get(&to).map_or(0, |link| link.seats);
-        let seats = wanted.unwrap_or_else(|| seats(workers, here, bird));
-        let shared = outgoing.shared(to).cloned();
-        let fresh = shared.is_none();
-        let link = shared.unwrap_or_else(|| self.pipe_to(peer, LinkKind::Data, true, workers));
-        let mut more = Dialled::clone(&outgoing);
-        more.add(seats, workers, link.clone());
-        self.outgoing.store(Arc::new(more));
-        drop(open);
-        if fresh {
-            self.dial_data(link.clone(), seats);
-        }
-        Some(link)
     }
 }
 

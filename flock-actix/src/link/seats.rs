@@ -8,11 +8,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use flock_proto::NestId;
+use flock_proto::{NestId, Peer};
 
+use super::hello::LinkKind;
+use super::links::Links;
+use super::lock;
 use super::pipe::Pipe;
+use crate::data_link::{self, DataLink};
 use crate::rt::Seat;
+
+/// After a dial for data failed, the next one waits for so long.
+const REST: Duration = Duration::from_millis(50);
 
 /// With so many links no nest gets a second one: many workers on many nests are more than a process
 /// may have open.
@@ -97,6 +105,56 @@ pub(super) fn seats(workers: u8, here: Seat, bird: Option<u64>) -> Seats {
     Seats { here: here.filter(|_| bird.is_some()), there }
 }
 
+impl data_link::Links for Links {
+    fn dialled_to(&self, to: NestId) -> Option<Arc<dyn DataLink>> {
+        let outgoing = self.outgoing.load();
+        let link = outgoing.any(to)?.clone();
+        Some(link)
+    }
+
+    fn dialled_by(&self, peer: NestId) -> Vec<Arc<dyn DataLink>> {
+        let open = lock(&self.open);
+        let theirs = |link: &&Arc<Pipe>| {
+            link.kind == LinkKind::Data && !link.dialled && link.peer.id == peer
+        };
+        open.others.iter().filter(theirs).map(|link| link.clone() as Arc<dyn DataLink>).collect()
+    }
+
+    fn data(&self, to: NestId, bird: Option<u64>) -> Option<Arc<dyn DataLink>> {
+        let here = self.crew.seat();
+        if let Ok(link) = self.outgoing.load().pick(to, here, bird) {
+            return Some(link.clone());
+        }
+        let view = self.view.load();
+        let member = view.member(to).filter(|_| to != view.me())?;
+        let mut open = lock(&self.open);
+        let outgoing = self.outgoing.load();
+        let wanted = match outgoing.pick(to, here, bird) {
+            Ok(link) => return Some(link.clone()),
+            Err(wanted) => wanted,
+        };
+        let now = self.now();
+        open.failed.retain(|_, at| now.since(*at) < REST);
+        if open.closed || open.failed.contains_key(&to) {
+            return None;
+        }
+        let peer = Peer { id: to, name: member.name.clone(), address: member.address.to_string() };
+        let workers = open.control.get(&to).map_or(0, |link| link.seats);
+        let seats = wanted.unwrap_or_else(|| seats(workers, here, bird));
+        let shared = outgoing.shared(to).cloned();
+        let fresh = shared.is_none();
+        let link = shared.unwrap_or_else(|| self.pipe_to(peer, LinkKind::Data, true, workers));
+        let mut more = Dialled::clone(&outgoing);
+        more.add(seats, workers, link.clone());
+        self.outgoing.store(Arc::new(more));
+        drop(open);
+        if fresh {
+            self.dial_data(link.clone(), seats);
+        }
+        Some(link)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -104,7 +162,7 @@ mod tests {
     use flock_proto::{NestName, Peer};
 
     use super::*;
-    use crate::data_link::{DataLink as _, LinkId};
+    use crate::data_link::LinkId;
     use crate::link::hello::LinkKind;
     use crate::link::out::Out;
     use crate::wall::Wall;
