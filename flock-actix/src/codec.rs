@@ -81,10 +81,23 @@ pub(crate) fn decode<T: DeserializeOwned>(
 ) -> Result<T, CallError> {
     check_payload(bytes).map_err(|why| CallError::NotDecodable(why.into()))?;
     let before = BINDING.with_borrow_mut(|binding| binding.bind(shared));
+    let value = read(bytes);
+    BINDING.with_borrow_mut(|binding| binding.restore(before));
+    value
+}
+
+/// Decodes a value; bird references in it are bound to nothing.
+#[cfg(all(feature = "testing", feature = "noise"))]
+pub(crate) fn decode_unbound<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
+    check_payload(bytes).map_err(|why| CallError::NotDecodable(why.into()))?;
+    read(bytes)
+}
+
+/// Reads a value that was checked.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
     let read = catch_unwind(AssertUnwindSafe(|| {
         rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
     }));
-    BINDING.with_borrow_mut(|binding| binding.restore(before));
     match read {
         Ok(result) => result.map_err(CallError::NotDecodable),
         Err(panic) => Err(CallError::NotDecodable(panic_text(&*panic))),

@@ -16,11 +16,13 @@
 //! - `judge`: who may come in.
 //! - `dial`, `accept`: the two ways in which a link comes to be.
 //! - `strangers`, `alarm`: who may stand in the door, and how loud they may be.
-//! - `cutter`: partitions at will, for tests.
+//! - `cutter`: partitions at will, for tests. `decoders`: what is read here, for fuzzing it.
 
 mod accept;
 mod alarm;
 mod cutter;
+#[cfg(all(feature = "testing", feature = "noise"))]
+pub(crate) mod decoders;
 mod dial;
 mod frame;
 mod hello;

@@ -8,6 +8,10 @@ use flock_proto::{NestName, NestState};
 use crate::builder::Builder;
 use crate::flock::Flock;
 
+#[cfg(feature = "noise")]
+#[doc(hidden)]
+pub mod decoders;
+
 /// How long the nests of a test may take to agree.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -42,6 +42,12 @@ impl Sealer {
         Self { ciphers, number: 0, record: Vec::new(), sent: 0, end: 0, holds: 0 }
     }
 
+    /// Another one, as this one was. Two that write to one link would give its secrets away.
+    #[cfg(feature = "testing")]
+    pub(super) fn afresh(&self) -> Self {
+        Self::new(self.ciphers.clone())
+    }
+
     /// Seals and writes the first of these bytes, and says how many of them have left: all of a record,
     /// for nobody can open a part. What was offered once and hasn't left must be offered again, with
     /// whatever behind it.
@@ -98,6 +104,12 @@ impl Opener {
     pub(crate) fn new(ciphers: Arc<StatelessTransportState>) -> Self {
         let limit = PREFIX + MAX_HELLO + TAG;
         Self { ciphers, number: 0, sealed: BytesMut::new(), limit }
+    }
+
+    /// Another one, as this one was.
+    #[cfg(feature = "testing")]
+    pub(super) fn afresh(&self) -> Self {
+        Self::new(self.ciphers.clone())
     }
 
     /// The other end has shown that it has the key: its records may be as long as any.
