@@ -82,7 +82,7 @@ pub struct Carried {
 impl Carried {
     /// Nothing goes along.
     pub fn is_nothing(&self) -> bool {
-        self.snapshot.is_none() && self.others.is_empty() && !self.standby
+        *self == Self::default()
     }
 
     /// How many bytes of state.
@@ -93,5 +93,18 @@ impl Carried {
     /// All states, for a life that has one of its own.
     pub fn into_all(self) -> impl Iterator<Item = Snapshot> {
         self.snapshot.into_iter().chain(self.others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_carried_nothing_is_left_out_that_is_something() {
+        let nothing = Carried::default();
+        assert!(nothing.is_nothing());
+        assert!(!Carried { standby: true, ..nothing.clone() }.is_nothing());
+        assert!(!Carried { copy: true, ..nothing }.is_nothing());
     }
 }
