@@ -149,6 +149,10 @@ impl Nest {
     /// Does what is due so that the right nest holds the last checkpoint of a bird here; nothing, if
     /// that is so or under way.
     pub(super) fn see_to_copy(&mut self, name: &BirdName) {
+        if !self.is_kept(name) {
+            // As nearly always; to look for the next nest takes long in a small ring.
+            return;
+        }
         let next = self.next_after_me(name);
         let Some(kept) = self.standby.kept.get_mut(name) else { return };
         let Some(bird) = self.birds.get(name) else { return };
