@@ -495,6 +495,12 @@ impl Nest {
         {
             bird.lineage.ends_here = true;
         }
+        if let Some((birth, _)) = before
+            && cause.is_some()
+            && let Some(snap) = self.snaps.get_mut(&name).filter(|snap| snap.birth == birth)
+        {
+            snap.ends_here = true;
+        }
         self.forget_stopped(&name);
         match (before, after) {
             (None, Some(_)) => {

@@ -23,6 +23,8 @@ pub(super) struct Snap {
     pub(super) carried: Carried,
     /// To whom it was offered; no answer came yet.
     sent_to: Option<NestId>,
+    /// Its bird was stopped, or ended: whoever has the name since is another.
+    pub(super) ends_here: bool,
 }
 
 impl Snap {
@@ -30,7 +32,7 @@ impl Snap {
     pub(super) fn of_copy(birth: Dot, fence: Fence, copy: Snapshot) -> Self {
         let (standby, others) = (true, Vec::new());
         let carried = Carried { snapshot: Some(copy), others, standby, copy: true };
-        Self { birth, fence, crashes: Vec::new(), carried, sent_to: None }
+        Self { birth, fence, crashes: Vec::new(), carried, sent_to: None, ends_here: false }
     }
 
     #[cfg(feature = "sim")]
@@ -115,8 +117,9 @@ impl Nest {
     ) {
         let Some(mut bird) = self.take_bird(&name, fence) else { return };
         let carried = self.carried_by(&mut bird, state);
-        let Bird { record, fence, .. } = bird;
-        let snap = Snap { birth: record.birth, fence, crashes, carried, sent_to: None };
+        let Bird { record, fence, lineage, .. } = bird;
+        let (birth, ends_here) = (record.birth, lineage.ends_here);
+        let snap = Snap { birth, fence, crashes, carried, sent_to: None, ends_here };
         self.snaps.insert(name.clone(), snap);
         self.dirty.insert(name);
     }
@@ -130,7 +133,7 @@ impl Nest {
             return;
         }
         if !self.registry.is_alive(name, birth) {
-            return self.drop_snap(name, Route::To(owner));
+            return self.give_way(name, Route::To(owner));
         }
         // Only to an owner that sees the view as we do: else the two would go back and forth.
         let agrees = self.seals.get(owner).is_some_and(|seal| seal.view == self.view.fingerprint())
@@ -237,7 +240,28 @@ impl Nest {
     /// The name was stopped, or another record of it won: `from` knows what is true.
     pub(super) fn on_gone(&mut self, from: NestId, life: Life) {
         if self.is_my_snap(&life) {
-            self.drop_snap(&life.name, Route::To(from));
+            self.give_way(&life.name, Route::To(from));
+        }
+    }
+
+    /// Drops a snap that goes on nowhere. If its record lost to another, its state is to be in the bird that
+    /// goes on, as that of a life that ended here would be.
+    fn give_way(&mut self, name: &BirdName, route: Route) {
+        let Some(snap) = self.snaps.get(name) else { return };
+        let (birth, fence) = (snap.birth, snap.fence);
+        let outdone = !snap.ends_here
+            && !snap.carried.copy
+            && !self.registry.is_alive(name, birth)
+            && self.registry.winner_birth(name).is_some();
+        let left: Vec<_> =
+            if outdone { snap.carried.clone().into_all().collect() } else { Vec::new() };
+        self.drop_snap(name, route);
+        if self.owns(name.hash64()) {
+            return left.into_iter().for_each(|state| self.merge(name, state));
+        }
+        for state in left {
+            self.tell_ended(name, birth, fence, Some(state.clone()));
+            self.note_lost(name, birth, fence, Some(state));
         }
     }
 
@@ -384,7 +408,7 @@ impl Nest {
             let has_another = self.snaps.contains_key(name) || self.birds.contains_key(name);
             if self.view.member(from).is_none() && !has_another {
                 let Offer { birth, fence, crashes, carried } = offer;
-                let snap = Snap { birth, fence, crashes, carried, sent_to: None };
+                let snap = Snap { birth, fence, crashes, carried, sent_to: None, ends_here: false };
                 self.snaps.insert(name.clone(), snap);
             }
         }
