@@ -147,7 +147,7 @@ impl Step<'_> {
         offers.insert(at, Offer { from: from as u8, life, carried });
     }
 
-    /// A limit that the core has: the state of a life that was on its way already when its record lost against
+    /// A limit that the core no longer has: the state of a life that was on its way already when its record lost against
     /// another's is dropped.
     const fn excuse_conflict(&mut self, memory: u8) {
         self.world.excused |= memory;
