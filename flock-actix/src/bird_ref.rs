@@ -59,20 +59,25 @@ impl To {
         Some(Guard::from_inner(Some(found)))
     }
 
-    /// Puts a parcel into the inbox, if there is one in this process and all is as nearly always; else it
-    /// comes back.
-    fn push(&self, shared: &Shared, entry: &Arc<Entry>, parcel: Parcel) -> Result<(), Parcel> {
-        if shared.is_closed() {
-            return Err(parcel);
+    /// Sends a parcel on its way: right into the inbox, if there is one in this process and all is as nearly
+    /// always.
+    fn dispatch(
+        &self,
+        shared: &Arc<Shared>,
+        entry: Option<&Arc<Entry>>,
+        mut parcel: Parcel,
+    ) -> Result<(), Refused> {
+        if let Some(entry) = entry.filter(|_| !shared.is_closed()) {
+            parcel = match entry.push(parcel, shared.settings.inbox, || shared.now()) {
+                Push::Taken => return Ok(()),
+                Push::Full(back) => back,
+                Push::Moved(back, _) | Push::Grounded(back, _) | Push::Stale(back) => {
+                    self.entry.store(None);
+                    back
+                }
+            };
         }
-        match entry.push(parcel, shared.settings.inbox, || shared.now()) {
-            Push::Taken => Ok(()),
-            Push::Full(parcel) => Err(parcel),
-            Push::Moved(parcel, _) | Push::Grounded(parcel, _) | Push::Stale(parcel) => {
-                self.entry.store(None);
-                Err(parcel)
-            }
-        }
+        shared.dispatch(&self.name, self.hash, parcel)
     }
 }
 
@@ -121,14 +126,9 @@ impl<B> BirdRef<B> {
         {
             return;
         }
-        let mut parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
-        if let Some(entry) = entry.as_deref().and_then(Option::as_ref) {
-            match to.push(shared, entry, parcel) {
-                Ok(()) => return,
-                Err(back) => parcel = back,
-            }
-        }
-        if let Err(refused) = shared.dispatch(&to.name, to.hash, parcel) {
+        let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
+        let entry = entry.as_deref().and_then(Option::as_ref);
+        if let Err(refused) = to.dispatch(shared, entry, parcel) {
             shared.lose(refused.into_parcel());
         }
     }
@@ -188,15 +188,9 @@ impl<B> BirdRef<B> {
             }
         }
         let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
-        let mut parcel = Parcel::Typed(Box::new(typed));
-        if let Some(entry) = entry.as_deref().and_then(Option::as_ref) {
-            match to.push(shared, entry, parcel) {
-                Ok(()) => return Reply::new(self.to, slot, id, None),
-                Err(back) => parcel = back,
-            }
-        }
+        let parcel = Parcel::Typed(Box::new(typed));
         let mut room = None;
-        match shared.dispatch(&to.name, to.hash, parcel) {
+        match to.dispatch(shared, entry.as_deref().and_then(Option::as_ref), parcel) {
             Ok(()) => {}
             Err(refused) if wait => {
                 let waiting = wait_for_room(shared.clone(), to.name.clone(), refused);

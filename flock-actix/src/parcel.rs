@@ -237,11 +237,11 @@ impl std::fmt::Debug for EncodedCall {
     }
 }
 
+/// Decodes and handles a call: the code behind one [`Ear`](crate::bird::Ear).
 #[expect(
     clippy::boxed_local,
     reason = "it comes from an inbox, and to move it costs more than to look"
 )]
-/// Decodes and handles a call: the code behind one [`Ear`](crate::bird::Ear).
 pub(crate) fn deliver<B, M>(
     bird: &mut B,
     ctx: &mut Context<B>,

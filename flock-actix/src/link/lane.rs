@@ -139,6 +139,22 @@ impl Outgoing {
     }
 }
 
+/// Writes what hasn't left yet of a sealed record, and counts it.
+#[cfg(any(feature = "noise", feature = "tls"))]
+pub(super) fn write_rest(
+    record: &[u8],
+    sent: &mut usize,
+    write: impl Fn(&[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    while let Some(rest @ [_, ..]) = record.get(*sent..) {
+        match write(rest)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => *sent += n,
+        }
+    }
+    Ok(())
+}
+
 /// A connection on its way to another thread's runtime.
 #[derive(Debug)]
 pub(crate) struct Moving {

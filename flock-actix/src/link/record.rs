@@ -11,6 +11,7 @@ use bytes::{Buf, BytesMut};
 use snow::StatelessTransportState;
 
 use super::frame::{MAX_HELLO, PREFIX};
+use super::lane::write_rest;
 
 /// Bytes of the length.
 const HEAD: usize = 2;
@@ -62,12 +63,8 @@ impl Sealer {
             }
             self.seal(bytes)?;
         }
-        while let Some(rest @ [_, ..]) = self.record.get(self.sent..self.end) {
-            match write(rest)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => self.sent += n,
-            }
-        }
+        let record = self.record.get(..self.end).unwrap_or_default();
+        write_rest(record, &mut self.sent, write)?;
         Ok(self.holds)
     }
 

@@ -15,7 +15,7 @@ use rustls::{Connection, Error};
 use super::accept::write_all;
 use super::frame::{PREFIX, WIRE};
 use super::knock::Knock;
-use super::lane::{Incoming, Outgoing};
+use super::lane::{Incoming, Outgoing, write_rest};
 use super::lock;
 use crate::tls::{names, speaks_flock};
 
@@ -210,12 +210,7 @@ impl Sealer {
             }
             self.seal(bytes)?;
         }
-        while let Some(rest @ [_, ..]) = self.record.get(self.sent..) {
-            match write(rest)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => self.sent += n,
-            }
-        }
+        write_rest(&self.record, &mut self.sent, write)?;
         Ok(self.holds)
     }
 

@@ -165,3 +165,53 @@ pub(super) fn until(mut done: impl FnMut() -> bool) -> impl Future<Output = ()> 
         }
     }
 }
+
+/// Links `a` to `b` by way of somebody who hears all that is sent, at least `least` bytes for so many
+/// secrets, and changes the byte at `meddle`. Nothing is to be read there, and a change is to be noticed.
+#[cfg(any(feature = "noise", feature = "tls"))]
+pub(super) async fn overheard(a: Body, b: Body, count: usize, meddle: Option<usize>, least: usize) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let ear = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (way, to) = (ear.local_addr().unwrap().to_string(), b.address.clone());
+    let relay = tokio::spawn(async move {
+        let (mut near, _) = ear.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+        let (mut heard, mut some, mut more) = (Vec::new(), vec![0; 5000], vec![0; 5000]);
+        loop {
+            tokio::select! {
+                n = near.read(&mut some) => {
+                    let Ok(n @ 1..) = n else { return heard };
+                    let at = heard.len();
+                    heard.extend_from_slice(&some[..n]);
+                    if let Some(byte) = meddle.filter(|byte| (at..at + n).contains(byte)) {
+                        some[byte - at] ^= 1;
+                    }
+                    let _ = far.write_all(&some[..n]).await;
+                }
+                n = far.read(&mut more) => {
+                    let Ok(n @ 1..) = n else { return heard };
+                    let _ = near.write_all(&more[..n]).await;
+                }
+            }
+        }
+    });
+    a.links.dial(way);
+    until(|| a.opened() == 1 && b.opened() == 1).await;
+    let secrets: Vec<_> = (0..count).map(|n| control(&format!("a secret of birds {n}"))).collect();
+    secrets.iter().for_each(|secret| a.links.send(b.id, secret));
+    if meddle.is_some() {
+        until(|| b.closed() == 1).await;
+        let bad = |e: &Event| matches!(e, Event::BadFrame { from: Some(_), .. });
+        assert!(b.events().iter().any(bad), "{:?}", b.events());
+        assert!(secrets.starts_with(&b.frames()) && b.frames().len() < count);
+    } else {
+        until(|| b.frames() == secrets).await;
+    }
+    drop((a, b));
+    let heard = relay.await.unwrap();
+    assert!(heard.len() > least);
+    for secret in [&b"secret"[..], b"canaries", b"magic"] {
+        assert!(!heard.windows(secret.len()).any(|some| some == secret), "it is hidden");
+    }
+}

@@ -7,7 +7,7 @@ use flock_proto::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::fixture::{Body, body, body_with, control, data, until};
+use super::fixture::{Body, body, body_with, control, data, overheard, until};
 use crate::data_link::{LinkError, Links as _};
 use crate::link::frame::MAX_HELLO;
 use crate::link::hello::{LinkKind, Word};
@@ -272,49 +272,7 @@ async fn garbage_gets_no_answer_and_a_flood_of_it_is_told_a_few_times_only() {
 async fn whoever_sits_on_the_way_reads_nothing_and_changes_nothing() {
     for meddle in [None, Some(4000)] {
         let (a, b) = (locked("a", 1, &[1]).await, locked("b", 2, &[1]).await);
-        let ear = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (way, to) = (ear.local_addr().unwrap().to_string(), b.address.clone());
-        let relay = tokio::spawn(async move {
-            let (mut near, _) = ear.accept().await.unwrap();
-            let mut far = TcpStream::connect(to).await.unwrap();
-            let (mut heard, mut some, mut more) = (Vec::new(), vec![0; 5000], vec![0; 5000]);
-            loop {
-                tokio::select! {
-                    n = near.read(&mut some) => {
-                        let Ok(n @ 1..) = n else { return heard };
-                        let at = heard.len();
-                        heard.extend_from_slice(&some[..n]);
-                        if let Some(byte) = meddle.filter(|byte| (at..at + n).contains(byte)) {
-                            some[byte - at] ^= 1;
-                        }
-                        let _ = far.write_all(&some[..n]).await;
-                    }
-                    n = far.read(&mut more) => {
-                        let Ok(n @ 1..) = n else { return heard };
-                        let _ = near.write_all(&more[..n]).await;
-                    }
-                }
-            }
-        });
-        a.links.dial(way);
-        until(|| a.opened() == 1 && b.opened() == 1).await;
-        let secrets: Vec<_> =
-            (0..200).map(|n| control(&format!("a secret of birds {n}"))).collect();
-        secrets.iter().for_each(|secret| a.links.send(b.id, secret));
-        if meddle.is_some() {
-            until(|| b.closed() == 1).await;
-            let bad = |e: &Event| matches!(e, Event::BadFrame { from: Some(_), .. });
-            assert!(b.events().iter().any(bad), "{:?}", b.events());
-            assert!(secrets.starts_with(&b.frames()) && b.frames().len() < 200);
-        } else {
-            until(|| b.frames() == secrets).await;
-        }
-        drop((a, b));
-        let heard = relay.await.unwrap();
-        assert!(heard.len() > 4000);
-        for secret in [&b"secret"[..], b"canaries", b"magic"] {
-            assert!(!heard.windows(secret.len()).any(|some| some == secret), "it is hidden");
-        }
+        overheard(a, b, 200, meddle, 4000).await;
     }
 }
 

@@ -18,7 +18,7 @@ use rustls::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::fixture::{Body, body, body_with, control, data, until};
+use super::fixture::{Body, body, body_with, control, data, overheard, until};
 use crate::data_link::{LinkError, Links as _};
 use crate::link::hello::{Identity, LinkKind, Word};
 use crate::link::{Plan, lock};
@@ -383,48 +383,6 @@ async fn whoever_sits_on_the_way_reads_nothing_and_changes_nothing() {
     let authority = Authority::new();
     for meddle in [None, Some(8000)] {
         let (a, b) = (certified("a", 1, &authority).await, certified("b", 2, &authority).await);
-        let ear = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (way, to) = (ear.local_addr().unwrap().to_string(), b.address.clone());
-        let relay = tokio::spawn(async move {
-            let (mut near, _) = ear.accept().await.unwrap();
-            let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
-            let (mut heard, mut some, mut more) = (Vec::new(), vec![0; 5000], vec![0; 5000]);
-            loop {
-                tokio::select! {
-                    n = near.read(&mut some) => {
-                        let Ok(n @ 1..) = n else { return heard };
-                        let at = heard.len();
-                        heard.extend_from_slice(&some[..n]);
-                        if let Some(byte) = meddle.filter(|byte| (at..at + n).contains(byte)) {
-                            some[byte - at] ^= 1;
-                        }
-                        let _ = far.write_all(&some[..n]).await;
-                    }
-                    n = far.read(&mut more) => {
-                        let Ok(n @ 1..) = n else { return heard };
-                        let _ = near.write_all(&more[..n]).await;
-                    }
-                }
-            }
-        });
-        a.links.dial(way);
-        until(|| a.opened() == 1 && b.opened() == 1).await;
-        let secrets: Vec<_> =
-            (0..400).map(|n| control(&format!("a secret of birds {n}"))).collect();
-        secrets.iter().for_each(|secret| a.links.send(b.id, secret));
-        if meddle.is_some() {
-            until(|| b.closed() == 1).await;
-            let bad = |e: &Event| matches!(e, Event::BadFrame { from: Some(_), .. });
-            assert!(b.events().iter().any(bad), "{:?}", b.events());
-            assert!(secrets.starts_with(&b.frames()) && b.frames().len() < 400);
-        } else {
-            until(|| b.frames() == secrets).await;
-        }
-        drop((a, b));
-        let heard = relay.await.unwrap();
-        assert!(heard.len() > 8000);
-        for secret in [&b"secret"[..], b"canaries", b"magic"] {
-            assert!(!heard.windows(secret.len()).any(|some| some == secret), "it is hidden");
-        }
+        overheard(a, b, 400, meddle, 8000).await;
     }
 }
