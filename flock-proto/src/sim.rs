@@ -53,3 +53,8 @@ pub(crate) use rings::{keep_ring, ring};
 pub use script::{Deed, Line, Script, ScriptError};
 pub use shrink::shrink;
 pub use world::World;
+
+/// Reads a packet of SWIM as a nest does, and writes what it read; `None` if it is none.
+pub fn reread_swim(packet: &[u8]) -> Option<Vec<u8>> {
+    crate::membership::reread(packet)
+}

@@ -119,6 +119,29 @@ fn of_nests_that_never_come_back_the_last_few_are_looked_for() {
 }
 
 #[test]
+fn a_nest_that_is_said_to_be_dead_and_lives_joins_anew_whatever_it_said_of_itself_meanwhile() {
+    let birds = names(30);
+    for seed in 1..=20 {
+        let mut world = world(seed, 3);
+        start_all(&mut world, 0, &birds);
+        world.run(Duration::from_secs(2));
+        world.cut(&[2], &[0, 1]);
+        // It writes cards of its own in there, of whom it has lost sight.
+        world.run(Duration::from_secs(7));
+        let req = world.forget(0, 2);
+        assert_eq!(world.answers.get(&req), Some(&Answer::Forgotten), "seed {seed}");
+        world.run(Duration::from_millis(seed * 20));
+        world.heal();
+        let renewed = |world: &World| world.events.contains_key("renewed");
+        assert!(world.run_until(Duration::from_secs(20), renewed), "seed {seed}");
+        world.run(Duration::from_secs(10));
+        assert_eq!(world.up().len(), 3, "seed {seed}");
+        assert_eq!(world.perches().len(), birds.len(), "seed {seed}");
+        assert_eq!(world.broken(), None, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_cut_longer_than_retirement_with_births_on_both_sides_loses_none() {
     let (before, left, right) = (names(90), 60..75, 75..90);
     for seed in 1..=10 {

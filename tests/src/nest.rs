@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -107,6 +107,11 @@ impl Nest {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Whether its process has ended.
+    pub fn is_gone(&self) -> bool {
+        lock(&self.open).is_none()
     }
 
     /// Tells it to do something, and waits until it is done.
@@ -219,9 +224,14 @@ impl<T: DeserializeOwned> Pending<T> {
     /// If the nest is gone or hangs.
     #[track_caller]
     pub fn wait(self) -> T {
+        self.try_wait().unwrap_or_else(|e| panic!("{e:#}"))
+    }
+
+    /// Waits for it, where the nest may be gone by then.
+    pub fn try_wait(self) -> anyhow::Result<T> {
         let answer = self.answer.recv_timeout(PATIENCE);
-        let answer = answer.unwrap_or_else(|e| panic!("{}, but: {e}", self.asked));
-        serde_json::from_value(answer).expect("an answer to this question")
+        let answer = answer.with_context(|| format!("{}, but", self.asked))?;
+        serde_json::from_value(answer).context("an answer to another question")
     }
 }
 

@@ -13,6 +13,10 @@ use super::birds::Phase;
 use crate::bugs::{Bug, planted};
 use crate::{Answer, BirdName, Effect, Event, NestId, NestName, NestState, ReqId, Time};
 
+/// How many cards further the word is that a nest is dead: it may have written some itself, beyond a cut,
+/// and what it says of itself must not undo what was said of it.
+const LAST_WORD: u64 = 1 << 32;
+
 /// Which side of a partition goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -132,7 +136,7 @@ impl Nest {
                 if !card.left {
                     // As if it had said so itself. Should it come back, it finds that, and joins anew.
                     card.left = true;
-                    card.version += 1;
+                    card.version = card.version.saturating_add(LAST_WORD);
                     self.roster.put(card);
                     self.members_changed = true;
                 }

@@ -223,6 +223,15 @@ impl World {
         req
     }
 
+    /// A user on that host says that the nest of another is dead for good.
+    pub fn forget(&mut self, host: usize, dead: usize) -> ReqId {
+        let req = self.next_req();
+        self.checks.on_disturbance();
+        let nest = self.hosts[dead].name.clone();
+        self.feed(host, Input::Forget { req, nest });
+        req
+    }
+
     /// A user on that host asks all nests to take their shares.
     pub fn rebalance(&mut self, host: usize) -> ReqId {
         let req = self.next_req();

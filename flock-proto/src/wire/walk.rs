@@ -27,14 +27,15 @@ pub(super) fn check_body(bytes: &[u8]) -> Result<(), &'static str> {
 /// Walks over one value without building anything.
 fn walk(bytes: &[u8], most: usize, free_keys: bool) -> Result<(), &'static str> {
     let mut at = Walk(bytes);
-    // How many values are still to come at each open level, and whether it is a map.
-    let mut open = [(0_usize, false); MAX_DEPTH];
+    // Levels are kept as twice the values still to come, and 1 if it is a map. Most payloads have one or two:
+    // the innermost is at hand.
+    let mut level = 2;
+    let mut around = [0_usize; MAX_DEPTH];
     let mut depth = 0_usize;
     let mut values = 0;
     loop {
         let mark = at.0.first().copied().unwrap_or_default();
-        let level = depth.checked_sub(1).and_then(|top| open.get(top));
-        let is_key = level.is_some_and(|(left, is_map)| *is_map && left.is_multiple_of(2));
+        let is_key = level % 4 == 1;
         if !(free_keys && is_key && matches!(mark, 0xa0..=0xbf | 0xd9..=0xdb)) {
             values += 1;
         }
@@ -45,21 +46,19 @@ fn walk(bytes: &[u8], most: usize, free_keys: bool) -> Result<(), &'static str> 
         if inner > at.0.len() {
             return Err("the payload claims more elements than it has bytes");
         }
+        level -= 2;
         if inner > 0 {
-            let is_map = matches!(mark, 0x80..=0x8f | 0xde | 0xdf);
-            *open.get_mut(depth).ok_or("the payload nests too deep")? = (inner, is_map);
+            *around.get_mut(depth).ok_or("the payload nests too deep")? = level;
             depth += 1;
+            level = inner * 2 + usize::from(matches!(mark, 0x80..=0x8f | 0xde | 0xdf));
             continue;
         }
-        loop {
-            let Some((left, _)) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) else {
+        while level < 2 {
+            let Some(outer) = depth.checked_sub(1).and_then(|top| around.get(top)) else {
                 return if at.0.is_empty() { Ok(()) } else { Err("bytes follow the payload") };
             };
-            *left -= 1;
-            if *left > 0 {
-                break;
-            }
             depth -= 1;
+            level = *outer;
         }
     }
 }
@@ -68,36 +67,38 @@ struct Walk<'a>(&'a [u8]);
 
 impl Walk<'_> {
     /// Reads one value's head and flat body; gives the number of values inside it.
+    #[inline]
     fn value(&mut self) -> Option<usize> {
-        let mark = self.number(1)?;
+        let mark = self.number::<1>()?;
         let (skip, inner) = match mark {
             0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (0, 0),
             0x80..=0x8f => (0, (mark & 0xf) * 2),
             0x90..=0x9f => (0, mark & 0xf),
             0xa0..=0xbf => (mark & 0x1f, 0),
-            0xc4 | 0xd9 => (self.number(1)?, 0),
-            0xc5 | 0xda => (self.number(2)?, 0),
-            0xc6 | 0xdb => (self.number(4)?, 0),
-            0xc7 => (self.number(1)? + 1, 0),
-            0xc8 => (self.number(2)? + 1, 0),
-            0xc9 => (self.number(4)? + 1, 0),
+            0xc4 | 0xd9 => (self.number::<1>()?, 0),
+            0xc5 | 0xda => (self.number::<2>()?, 0),
+            0xc6 | 0xdb => (self.number::<4>()?, 0),
+            0xc7 => (self.number::<1>()? + 1, 0),
+            0xc8 => (self.number::<2>()? + 1, 0),
+            0xc9 => (self.number::<4>()? + 1, 0),
             0xcc | 0xd0 => (1, 0),
             0xcd | 0xd1 => (2, 0),
             0xca | 0xce | 0xd2 => (4, 0),
             0xcb | 0xcf | 0xd3 => (8, 0),
             0xd4..=0xd8 => ((1 << (mark - 0xd4)) + 1, 0),
-            0xdc => (0, self.number(2)?),
-            0xdd => (0, self.number(4)?),
-            0xde => (0, self.number(2)? * 2),
-            0xdf => (0, self.number(4)?.checked_mul(2)?),
+            0xdc => (0, self.number::<2>()?),
+            0xdd => (0, self.number::<4>()?),
+            0xde => (0, self.number::<2>()? * 2),
+            0xdf => (0, self.number::<4>()?.checked_mul(2)?),
             _ => return None,
         };
         self.0 = self.0.get(skip..)?;
         Some(inner)
     }
 
-    fn number(&mut self, bytes: usize) -> Option<usize> {
-        let (head, rest) = self.0.split_at_checked(bytes)?;
+    #[inline]
+    fn number<const BYTES: usize>(&mut self) -> Option<usize> {
+        let (head, rest) = self.0.split_first_chunk::<BYTES>()?;
         self.0 = rest;
         Some(head.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)))
     }

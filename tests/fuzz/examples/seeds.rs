@@ -24,6 +24,7 @@ fn main() -> io::Result<()> {
     write(&seeds.join("registry"), registry_steps())?;
     let fed = frames().into_iter().map(|frame| step(0, frame.encode(header()))).chain(swim());
     write(&seeds.join("nest"), fed)?;
+    write(&seeds.join("swim"), (0..11).map(|tag| packet(tag).to_vec()))?;
     write(&seeds.join("names"), names())?;
     write(&seeds.join("word"), words())?;
     write(&seeds.join("knock"), knocks())?;

@@ -1,5 +1,4 @@
-//! A whole nest that hears frames of two others: what is read is also acted on. SWIM's own packets are read
-//! nowhere else.
+//! A whole nest that hears frames of two others: what is read is also acted on.
 #![no_main]
 
 use std::collections::BTreeSet;

@@ -233,7 +233,7 @@ fn half(options: &Options, keyed: bool, progress: &Progress) -> anyhow::Result<H
     let fire = turn.saturating_sub(CALM).saturating_sub(REST);
     let mut half = Half::default();
     let (mut calm, mut disturbed, mut before) = (Vec::new(), Vec::new(), Vec::new());
-    thread::scope(|all| {
+    let measured = thread::scope(|all| {
         all.spawn(|| field.attack());
         let mut measured = || {
             calm.extend(flock.pace(HONEST, CALM)?);
@@ -262,7 +262,7 @@ fn half(options: &Options, keyed: bool, progress: &Progress) -> anyhow::Result<H
         let measured = measured();
         field.over.store(true, Ordering::Relaxed);
         measured
-    })?;
+    });
     progress.now("looking for traces");
     half = Half {
         bad: field.tally.bad.load(Ordering::Relaxed),
@@ -275,6 +275,14 @@ fn half(options: &Options, keyed: bool, progress: &Progress) -> anyhow::Result<H
         ..half
     };
     half.p99_ratio = f64::from(half.p99_under_attack_us) / f64::from(half.p99_us.max(1));
+    let gone: Vec<&str> = flock.nests.all().filter(|n| n.is_gone()).map(Nest::name).collect();
+    if !gone.is_empty() {
+        // Nothing else can be said of a flock that was brought down.
+        eprintln!("gone: {}", gone.join(", "));
+        half.crashes = gone.len() as u64;
+        return Ok(half);
+    }
+    measured?;
     flock.settle(&fresh, &before, &mut half)?;
     flock.examine(&mut half)?;
     Ok(half)
@@ -333,7 +341,9 @@ impl Flock {
     /// Has an honest client at this nest call for so long. What each answered call took.
     fn pace(&mut self, nest: &str, span: Duration) -> anyhow::Result<Vec<u32>> {
         let names = self.names.clone();
-        let paced: Paced = self.nests.nest(nest).ask(Command::Pace { names, span });
+        let nest = self.nests.nest(nest);
+        ensure!(!nest.is_gone(), "{} is gone", nest.name());
+        let paced: Paced = nest.begin(Command::Pace { names, span }).try_wait()?;
         for (name, count) in paced.answered {
             self.account.entry(name).or_default().0 += count;
         }
