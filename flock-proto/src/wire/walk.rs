@@ -157,6 +157,49 @@ mod tests {
         }
     }
 
+    /// The same rules, told level by level: what is left behind one value, and how many there were.
+    fn told(bytes: &[u8], depth: usize, is_free: bool, free_keys: bool) -> Option<(&[u8], usize)> {
+        let mut at = Walk(bytes);
+        let mark = *bytes.first()?;
+        let inner = at.value().filter(|inner| *inner <= at.0.len())?;
+        let is_map = matches!(mark, 0x80..=0x8f | 0xde | 0xdf);
+        let is_free = is_free && matches!(mark, 0xa0..=0xbf | 0xd9..=0xdb);
+        let begun = (inner == 0 || depth < MAX_DEPTH).then_some((at.0, usize::from(!is_free)));
+        (0..inner).try_fold(begun?, |(rest, count), n| {
+            let is_free = free_keys && is_map && n % 2 == 0;
+            let (rest, more) = told(rest, depth + 1, is_free, free_keys)?;
+            Some((rest, count + more))
+        })
+    }
+
+    #[test]
+    fn what_passes_is_what_the_rules_say() {
+        let mut rng = crate::Rng::new(3);
+        // Mostly heads of small lists and maps, so that many are whole.
+        let marks = [0x81, 0x82, 0x91, 0x92, 0xa1, 0xc0, 0xc4, 0xdc, 0xde, 0xd4, 0xcd, 0, 1, 2];
+        let (mut whole, mut too_many) = (0, 0);
+        for _ in 0..100_000 {
+            let (len, deep) = (1 + rng.below(90), rng.below(40));
+            let some = (0..len).map(|at| match rng.below(8) {
+                _ if at < deep => 0x91,
+                0 => rng.next_u64() as u8,
+                _ => marks[rng.below(marks.len() as u64) as usize],
+            });
+            let mut bytes: Vec<u8> = some.collect();
+            if let Some((rest, _)) = told(&bytes, 0, false, false).filter(|_| rng.one_in(2)) {
+                bytes.truncate(bytes.len() - rest.len());
+            }
+            for (most, free_keys) in [(usize::MAX, false), (4, false), (4, true)] {
+                let all = told(&bytes, 0, false, free_keys).filter(|(rest, _)| rest.is_empty());
+                let passes = all.is_some_and(|(_, values)| values <= most);
+                assert_eq!(walk(&bytes, most, free_keys).is_ok(), passes, "{bytes:x?}");
+                whole += usize::from(passes);
+                too_many += usize::from(all.is_some() && !passes);
+            }
+        }
+        assert!(whole > 10_000 && too_many > 1000, "{whole}, {too_many}");
+    }
+
     #[test]
     fn a_body_of_small_numbers_is_refused_when_it_is_long_and_names_of_fields_cost_nothing() {
         let list = |n: u32| [&[0xdd][..], &n.to_be_bytes(), &vec![1; n as usize]].concat();
