@@ -15,22 +15,7 @@ use std::time::{Duration, Instant};
 use authority::{Authority, Papers};
 use common::*;
 use flock_actix::testing::TestFlock;
-use flock_actix::{Builder, Event, Flock, StartError, Tls, TlsError};
-
-fn lone(flock: &str) -> Builder {
-    Flock::builder(flock).form_after(Duration::ZERO).species::<Counter>()
-}
-
-fn seed(nest: &Flock) -> String {
-    nest.address().expect("an address").to_string()
-}
-
-fn why(event: &Event) -> Option<String> {
-    match event {
-        Event::Refused { why, .. } => Some(why.clone()),
-        _ => None,
-    }
-}
+use flock_actix::{Builder, Flock, StartError, Tls, TlsError};
 
 /// Each nest has a certificate of its own.
 async fn certified(nests: usize) -> TestFlock {

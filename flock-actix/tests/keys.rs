@@ -10,25 +10,10 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use flock_actix::testing::TestFlock;
-use flock_actix::{Builder, ClusterKey, Event, Flock, KeyError, StartError};
-
-fn lone(flock: &str) -> Builder {
-    Flock::builder(flock).form_after(Duration::ZERO).species::<Counter>()
-}
+use flock_actix::{Builder, ClusterKey, Flock, KeyError, StartError};
 
 fn new_key() -> ClusterKey {
     ClusterKey::generate().expect("the system has randomness")
-}
-
-fn seed(nest: &Flock) -> String {
-    nest.address().expect("an address").to_string()
-}
-
-fn why(event: &Event) -> Option<String> {
-    match event {
-        Event::Refused { why, .. } => Some(why.clone()),
-        _ => None,
-    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use flock_actix::testing::TestFlock;
-use flock_actix::{Bird, BirdRef, Event, Events, FenceHandle, Flock, Hatching, bird};
+use flock_actix::{Bird, BirdRef, Builder, Event, Events, FenceHandle, Flock, Hatching, bird};
 use serde::{Deserialize, Serialize};
 
 /// Long enough for whatever must happen, on a machine that is busy with something else.
@@ -274,5 +274,23 @@ struct Line(String);
 impl tracing::field::Visit for Line {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
         let _ = write!(self.0, "{field}={value:?} ");
+    }
+}
+
+/// A nest that is a flock by itself as soon as it has found that nobody else is there.
+pub(crate) fn lone(flock: &str) -> Builder {
+    Flock::builder(flock).form_after(Duration::ZERO).species::<Counter>()
+}
+
+/// Where others find this nest.
+pub(crate) fn seed(nest: &Flock) -> String {
+    nest.address().expect("an address").to_string()
+}
+
+/// Why somebody was refused.
+pub(crate) fn why(event: &Event) -> Option<String> {
+    match event {
+        Event::Refused { why, .. } => Some(why.clone()),
+        _ => None,
     }
 }
