@@ -42,6 +42,7 @@ mod door;
 mod event;
 mod ids;
 mod membership;
+mod name_map;
 mod nest;
 mod nest_map;
 mod pending;

@@ -57,13 +57,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
+use crate::name_map::{NameMap, NameSet};
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
 use crate::wire::{Ended, Held, LifeId, Listed, Request, Response, Seal};
 use crate::{
-    BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
-    NestState, ReqId, Rng, Time, View,
+    Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName, NestState,
+    ReqId, Rng, Time, View,
 };
 
 use asking::Ask;
@@ -125,7 +126,7 @@ pub struct Nest {
     /// Hashes of arcs that are settled, and whose names are still to be looked at.
     unseen: VecDeque<(u64, u64)>,
     /// Names about which something changed in this round.
-    dirty: BTreeSet<BirdName>,
+    dirty: NameSet,
     /// Ends of listed lives that came before the operations behind them.
     early_ends: BTreeMap<NestId, Vec<Ended>>,
     /// Requests of users here that wait for another nest to hold our operation of this number.
@@ -140,23 +141,23 @@ pub struct Nest {
     timers: Timers,
     ask_times: BTreeSet<(Time, ReqId)>,
     // Boxed: half of a tree's room is empty.
-    birds: BTreeMap<BirdName, Box<Bird>>,
-    snaps: BTreeMap<BirdName, Snap>,
+    birds: NameMap<Box<Bird>>,
+    snaps: NameMap<Snap>,
     /// Snaps that wait until their new owner, by which they are listed, has taken in what is under way.
-    held_back: BTreeMap<NestId, BTreeSet<BirdName>>,
-    leftovers: BTreeMap<BirdName, Vec<Leftover>>,
+    held_back: BTreeMap<NestId, NameSet>,
+    leftovers: NameMap<Vec<Leftover>>,
     quorum: Quorum,
     missing: Missing,
     standby: Standby,
     copies: Copies,
-    offers: BTreeMap<BirdName, BTreeMap<NestId, Offer>>,
+    offers: NameMap<BTreeMap<NestId, Offer>>,
     /// Names that calls wait for here.
-    wanted: BTreeSet<BirdName>,
+    wanted: NameSet,
     /// Names that are ours and whose calls were sent to the nest that still runs the bird.
-    routed: BTreeMap<BirdName, NestId>,
-    served_names: BTreeMap<BirdName, BTreeSet<(NestId, u64)>>,
+    routed: NameMap<NestId>,
+    served_names: NameMap<BTreeSet<(NestId, u64)>>,
     /// Lives that ended here because another goes on.
-    lost: BTreeMap<BirdName, Lost>,
+    lost: NameMap<Lost>,
     catch_up: CatchUp,
     retirement: Retirement,
     registry: Registry,
@@ -227,24 +228,24 @@ pub struct Nest {
     ack_turn: u64,
 
     // Birds.
-    listed: BTreeMap<BirdName, BTreeMap<NestId, Listed>>,
-    accepted: BTreeMap<BirdName, Vec<(LifeId, Time)>>,
+    listed: NameMap<BTreeMap<NestId, Listed>>,
+    accepted: NameMap<Vec<(LifeId, Time)>>,
     /// Fences that lives here had, or were told of, and that are ahead of our clock.
-    fences: BTreeMap<BirdName, crate::Fence>,
+    fences: NameMap<crate::Fence>,
     /// Birds here whose record won a conflict, and until when lives of the loser may turn up.
-    contested: BTreeMap<BirdName, Time>,
+    contested: NameMap<Time>,
     /// Its incarnation before was forgotten while it lived.
     renewed: bool,
     /// Birds that may depart as soon as the window to their owner has room.
-    queue: BTreeMap<NestId, BTreeSet<BirdName>>,
-    in_flight: BTreeMap<NestId, BTreeSet<BirdName>>,
+    queue: BTreeMap<NestId, NameSet>,
+    in_flight: BTreeMap<NestId, NameSet>,
     /// Names that are ours, as soon as their arc is settled.
-    on_hold: BTreeSet<BirdName>,
+    on_hold: NameSet,
     /// Birds, snaps and offers here whose names the view gives to others, by owner: gathered as it is
     /// entered. Nothing is added in between: lives begin, and offers are taken, for own names only.
-    away: BTreeMap<NestId, BTreeSet<BirdName>>,
+    away: BTreeMap<NestId, NameSet>,
     /// Names that hatch next because somebody revived them.
-    reviving: BTreeSet<BirdName>,
+    reviving: NameSet,
 
     // Requests.
     /// Makes the tokens of this nest's requests.
@@ -337,44 +338,44 @@ impl Nest {
             acked: NestMap::new(),
             told: NestMap::new(),
             ack_turn: 0,
-            birds: BTreeMap::new(),
-            snaps: BTreeMap::new(),
+            birds: NameMap::new(),
+            snaps: NameMap::new(),
             held_back: BTreeMap::new(),
-            leftovers: BTreeMap::new(),
+            leftovers: NameMap::new(),
             quorum: Quorum::default(),
             missing: Missing::default(),
             standby: Standby::default(),
             copies: Copies::default(),
-            offers: BTreeMap::new(),
-            listed: BTreeMap::new(),
-            accepted: BTreeMap::new(),
+            offers: NameMap::new(),
+            listed: NameMap::new(),
+            accepted: NameMap::new(),
             early_ends: BTreeMap::new(),
             parts: BTreeMap::new(),
-            fences: BTreeMap::new(),
-            contested: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            fences: NameMap::new(),
+            contested: NameMap::new(),
+            lost: NameMap::new(),
             renewed: false,
             queue: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            wanted: BTreeSet::new(),
-            routed: BTreeMap::new(),
-            on_hold: BTreeSet::new(),
+            wanted: NameSet::new(),
+            routed: NameMap::new(),
+            on_hold: NameSet::new(),
             away: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            dirty: NameSet::new(),
             token_key: rng.next_u64(),
             asks: BTreeMap::new(),
             ask_times: BTreeSet::new(),
             answered: BTreeSet::new(),
             lanes: BTreeMap::new(),
             served: BTreeMap::new(),
-            served_names: BTreeMap::new(),
+            served_names: NameMap::new(),
             claims: BTreeMap::new(),
             askers: BTreeMap::new(),
             holding: BTreeSet::new(),
             confirming: 0,
             forwards: BTreeMap::new(),
             responses: BTreeMap::new(),
-            reviving: BTreeSet::new(),
+            reviving: NameSet::new(),
             timers: Timers {
                 redial: now + config.redial_every,
                 heartbeat: now + config.heartbeat_every,
@@ -575,7 +576,7 @@ impl Nest {
             if self.dirty.is_empty() {
                 break;
             }
-            for name in std::mem::take(&mut self.dirty) {
+            for name in std::mem::take(&mut self.dirty).into_names() {
                 self.consider(&name);
                 self.serve_name(&name);
                 self.route_name(&name);

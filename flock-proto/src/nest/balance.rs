@@ -4,14 +4,13 @@
 //! *due*. So it is no part of the ring, and does all else that a nest does. Each nest decides by itself
 //! when it takes its share; the others see it by its card, as they see that a nest came up.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
+use crate::name_map::NameSet;
 use crate::{
-    Answer, BirdName, Config, Effect, Event, Member, NestId, NestState, Rebalancing, ReqId, Time,
-    View,
+    Answer, Config, Effect, Event, Member, NestId, NestState, Rebalancing, ReqId, Time, View,
 };
 
 /// What a nest has still to do about its share, and about those of others.
@@ -265,7 +264,7 @@ impl Nest {
                 if room == 0 || *its == 0 {
                     return false;
                 }
-                let next = self.queue.get_mut(owner).and_then(BTreeSet::pop_first);
+                let next = self.queue.get_mut(owner).and_then(NameSet::pop_first);
                 let Some(name) = next else { return false };
                 self.dirty.insert(name);
                 self.balance.turn = *owner;
@@ -278,9 +277,8 @@ impl Nest {
 
     /// When birds may be called up, if nothing happens before.
     pub(super) fn call_up_at(&self) -> Time {
-        let waits = |(owner, names): (&NestId, &BTreeSet<BirdName>)| {
-            !names.is_empty() && self.room_for(*owner) > 0
-        };
+        let waits =
+            |(owner, names): (&NestId, &NameSet)| !names.is_empty() && self.room_for(*owner) > 0;
         if self.queue.is_empty() || !self.queue.iter().any(waits) {
             return Time::NEVER;
         }

@@ -10,6 +10,7 @@ use super::Nest;
 use super::moving::Before;
 use super::states::Lineage;
 use crate::bugs::{Bug, planted};
+use crate::name_map::Hashed;
 use crate::registry::{Change, Changes, Grounding, IntoChanges, Record};
 use crate::wire::{Carried, Ended, Frame, Life, Listed, Snapshot};
 use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
@@ -548,6 +549,7 @@ impl Nest {
     /// Whether a change of this name may be followed by anything here. A view that gives the name to
     /// this nest has it looked at in any case.
     fn concerns(&self, name: &str, hash: u64) -> bool {
+        let name = &Hashed(hash, name);
         self.owns(hash)
             || self.birds.contains_key(name)
             || self.snaps.contains_key(name)

@@ -144,7 +144,7 @@ impl Nest {
     /// own clock has passed.
     pub(super) fn note_fence(&mut self, name: &BirdName, fence: Fence) {
         if fence.0 > self.clock.last().0 {
-            let floor = self.fences.entry(name.clone()).or_default();
+            let floor = self.fences.get_or_insert_with(name, Fence::default);
             *floor = fence.max(*floor);
         }
     }

@@ -1,6 +1,5 @@
 //! Copies of the states of birds that run on other nests: held, and given on when those are gone.
 
-use std::collections::BTreeMap;
 #[cfg(feature = "sim")]
 use std::collections::BTreeSet;
 
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use super::Nest;
 use super::moving::{Before, Snap};
 use crate::bugs::{Bug, planted};
+use crate::name_map::NameMap;
 use crate::registry::Record;
 use crate::wire::{Checkpoint, Checkpointed, Forget, Frame, Life, Snapshot};
 use crate::{BirdName, Dot, Fence, NestId, Time, Why};
@@ -38,10 +38,10 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     /// Of each bird one, but for the time after a cut: there two lives may each have one.
-    held: BTreeMap<BirdName, Vec<Held>>,
+    held: NameMap<Vec<Held>>,
     bytes: usize,
     /// Birds that moved, of which this nest holds the last state until then.
-    given: BTreeMap<BirdName, Time>,
+    given: NameMap<Time>,
 }
 
 impl Copies {
@@ -51,7 +51,7 @@ impl Copies {
             (held.snapshot.life, |other: &Held| held.snapshot.has(&other.snapshot.moment()));
         self.take(name, |other| has(other) || other.snapshot.life == life);
         self.bytes += held.snapshot.state.len();
-        let copies = self.held.entry(name.clone()).or_default();
+        let copies = self.held.get_or_insert_with(name, Vec::new);
         copies.push(held);
         copies.sort_by_key(Held::rank);
         if let Some(first) = copies.first().map(Held::rank).filter(|_| copies.len() > LIVES) {

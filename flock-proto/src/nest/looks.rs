@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Nest;
 use super::birds::Phase;
 use super::serving::Asker;
+use crate::name_map::NameSet;
 use crate::registry::Record;
 use crate::{BirdName, Dot, NestId, NestState, SpeciesId, View};
 
@@ -255,8 +256,8 @@ impl Nest {
             snaps: self.snaps.len(),
             offers: self.offers.len(),
             listed: self.listed.len(),
-            departing: self.in_flight.values().map(BTreeSet::len).sum(),
-            queued: self.queue.values().map(BTreeSet::len).sum(),
+            departing: self.in_flight.values().map(NameSet::len).sum(),
+            queued: self.queue.values().map(NameSet::len).sum(),
             inbound: self.registry.comparing_with().into_iter().count(),
             deaths: self.deaths.len(),
             held: self.held.len(),

@@ -3,7 +3,7 @@
 //! The old owner serves until the new one is ready; then it ends the life, keeps what is left of
 //! it as a *snap*, and offers it. It forgets the snap only when told that the bird lives elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::Nest;
 use super::birds::{Bird, Phase};
 use crate::bugs::{Bug, planted};
+use crate::name_map::NameSet;
 use crate::wire::{Carried, Depart, Frame, Life, LifeId, Refused, Snapshot};
 use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
 
@@ -105,7 +106,8 @@ impl Nest {
             window.remove(name);
         }
         self.in_flight.retain(|_, window| !window.is_empty());
-        self.dirty.extend(std::mem::take(&mut self.held_back).into_values().flatten());
+        let held_back = std::mem::take(&mut self.held_back).into_values();
+        self.dirty.extend(held_back.flat_map(NameSet::into_names));
     }
 
     pub(super) fn on_departed(
@@ -193,7 +195,7 @@ impl Nest {
 
     /// The nest to which snaps were offered is gone: they are ours to offer again, or to hatch.
     pub(super) fn free_snaps_sent_to(&mut self, id: NestId) {
-        for (name, snap) in &mut self.snaps {
+        for (name, snap) in self.snaps.iter_mut() {
             if snap.sent_to == Some(id) {
                 snap.sent_to = None;
                 self.dirty.insert(name.clone());
@@ -307,7 +309,7 @@ impl Nest {
         }
         let offer = Offer { birth: life.birth, fence: life.fence, crashes, carried };
         self.dirty.insert(life.name.clone());
-        self.offers.entry(life.name).or_default().insert(from, offer);
+        self.offers.get_or_insert_with(&life.name, BTreeMap::new).insert(from, offer);
     }
 
     /// Whether that nest's offer was taken. Of another nest a life may have had the same fence, if
@@ -348,7 +350,7 @@ impl Nest {
                 continue;
             }
             let taken = (LifeId(from, offer.fence), self.now);
-            self.accepted.entry(name.clone()).or_default().push(taken);
+            self.accepted.get_or_insert_with(name, Vec::new).push(taken);
             // Of several stamps the clock has seen all, so that a fresh fence is above them.
             self.clock.observe(self.now, crate::Hlc(offer.fence.0));
             self.send(from, &Frame::Hatched(life));

@@ -4,10 +4,11 @@
 //! what I run of the names that are yours now". Who has the seals of all others for its own view,
 //! and knows what they know, is *settled*: nobody can run a bird of its arcs without its knowledge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
+use crate::name_map::NameSet;
 use crate::wire::{Ended, Frame, Listed, Listing, Ready, Seal};
 use crate::{Fingerprint, NestId, NestState, ring};
 
@@ -59,7 +60,7 @@ impl Nest {
     /// Names that the view gives to that nest, and that this one runs, or holds for moving on.
     fn listing_for(&self, to: NestId) -> Vec<Listed> {
         let mut listing = Vec::new();
-        for name in self.away.get(&to).into_iter().flatten() {
+        for name in self.away.get(&to).into_iter().flat_map(NameSet::iter) {
             let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
             let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
             let life = if planted(Bug::UnlistedSnaps) { bird } else { bird.or(snap) };
@@ -197,7 +198,8 @@ impl Nest {
             let mine = self.view.owner(entry.name.hash64()) == Some(self.id);
             if mine && !self.was_accepted(&entry.name, from, entry.fence) {
                 self.dirty.insert(entry.name.clone());
-                self.listed.entry(entry.name.clone()).or_default().insert(from, entry);
+                let listed = self.listed.get_or_insert_with(&entry.name, BTreeMap::new);
+                listed.insert(from, entry);
             }
         }
         if behind {
@@ -372,7 +374,7 @@ impl Nest {
         if ready.view != self.view.fingerprint() {
             return;
         }
-        self.dirty.extend(self.away.get(&from).into_iter().flatten().cloned());
+        self.dirty.extend(self.away.get(&from).into_iter().flat_map(NameSet::iter).cloned());
     }
 
     /// Whether this nest may decide about names of this hash.

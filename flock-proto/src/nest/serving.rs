@@ -3,7 +3,7 @@
 //! An answer goes out once the thing is done (the bird hatched, the life ended) and two nests hold
 //! the operation: owner and asker, or owner and somebody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Nest;
 use super::birds::Phase;
@@ -101,7 +101,7 @@ impl Nest {
         let deadline = self.now + request.remaining.min(self.config.patience);
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
         self.served.insert(key, Served { request, hops, deadline, claim, stage: Stage::New });
-        self.served_names.entry(name.clone()).or_default().insert(key);
+        self.served_names.get_or_insert_with(&name, BTreeSet::new).insert(key);
         self.dirty.insert(name);
     }
 

@@ -20,6 +20,7 @@ use super::Nest;
 use super::birds::Phase;
 use super::states::snapshot_of;
 use crate::bugs::{Bug, planted};
+use crate::name_map::{NameMap, NameSet};
 use crate::wire::{Checkpoint, Checkpointed, Forget, Frame, Life};
 use crate::{BirdName, Effect, Event, Fence, NestId, Time, Unheld};
 
@@ -37,10 +38,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Standby {
     /// Of birds here: who holds what.
-    kept: BTreeMap<BirdName, Kept>,
+    kept: NameMap<Kept>,
     lanes: BTreeMap<NestId, Lane>,
-    asked: BTreeMap<BirdName, Time>,
-    to_ask: BTreeSet<BirdName>,
+    asked: NameMap<Time>,
+    to_ask: NameSet,
 }
 
 /// A bird here of which others hold copies.
@@ -69,10 +70,10 @@ impl Kept {
 /// Checkpoints on their way to one nest.
 #[derive(Debug, Default)]
 struct Lane {
-    under_way: BTreeMap<BirdName, Sent>,
+    under_way: NameMap<Sent>,
     bytes: usize,
     /// They go when there is room.
-    waiting: BTreeSet<BirdName>,
+    waiting: NameSet,
 }
 
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Nest {
     pub(super) fn note_givers(&mut self, name: &BirdName, givers: BTreeSet<NestId>) {
         let Some(bird) = self.birds.get(name).filter(|_| !givers.is_empty()) else { return };
         let life = Life { name: name.clone(), birth: bird.record.birth, fence: bird.fence };
-        let kept = self.standby.kept.entry(name.clone()).or_insert_with(|| Kept::new(life));
+        let kept = self.standby.kept.get_or_insert_with(name, || Kept::new(life));
         kept.holders.extend(givers);
         self.keep_anew(name);
     }
@@ -136,8 +137,7 @@ impl Nest {
         {
             let life = Life { name: name.clone(), birth: bird.record.birth, fence: bird.fence };
             let checkpoint = Checkpoint { life: life.clone(), number, snapshot };
-            let kept = self.standby.kept.entry(name.clone());
-            let kept = kept.or_insert_with(|| Kept::new(life.clone()));
+            let kept = self.standby.kept.get_or_insert_with(&name, || Kept::new(life.clone()));
             kept.life = life;
             kept.latest = Some(checkpoint);
             kept.due = false;
@@ -251,7 +251,7 @@ impl Nest {
     fn fill(&mut self, to: NestId) {
         let lane = self.standby.lanes.get_mut(&to);
         let waiting = lane.map(|lane| std::mem::take(&mut lane.waiting)).unwrap_or_default();
-        let mut waiting = waiting.into_iter();
+        let mut waiting = waiting.into_names();
         for name in waiting.by_ref() {
             self.see_to_copy(&name);
             let lane = self.standby.lanes.entry(to).or_default();

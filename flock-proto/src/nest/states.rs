@@ -162,7 +162,7 @@ impl Nest {
         let alive = self.birds.get_mut(name).filter(|bird| bird.is_alive());
         let Some(bird) = alive else {
             let until = self.now + self.config.aftermath;
-            let leftovers = self.leftovers.entry(name.clone()).or_default();
+            let leftovers = self.leftovers.get_or_insert_with(name, Vec::new);
             return leftovers.push(Leftover { snapshot, until });
         };
         let known = bird.lineage.has(&snapshot);

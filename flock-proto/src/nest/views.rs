@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
+use crate::name_map::NameSet;
 use crate::wire::Card;
 use crate::{Effect, Event, Member, NestId, NestName, NestState, Time, Via, View};
 
@@ -218,7 +219,7 @@ impl Nest {
         }
         self.see_to_copies();
         let here = self.birds.keys().chain(self.snaps.keys());
-        let mut away = BTreeMap::<NestId, BTreeSet<crate::BirdName>>::new();
+        let mut away = BTreeMap::<NestId, NameSet>::new();
         for name in here {
             if let Some(owner) = view.owner(name.hash64()).filter(|&owner| owner != self.id) {
                 away.entry(owner).or_default().insert(name.clone());
