@@ -203,8 +203,8 @@ pub enum Input {
         /// The clock of its sender.
         stamp: Hlc,
     },
-    /// Somebody listens to [`Event::Started`], or nobody does any more. (At first the nest holds that
-    /// somebody does.) One that joins a flock of a million names would tell a million times.
+    /// Somebody listens to [`Event::Started`] and [`Event::Hatching`], or nobody does any more. (At first the
+    /// nest holds that somebody does.) One that joins a flock of a million names would tell a million times.
     Audience(bool),
     /// The deadline passed.
     Tick,

@@ -288,6 +288,46 @@ impl<T> Group<T> {
     }
 }
 
+/// Names that gather in any order, some of them several times, and are then looked at together: each once,
+/// in the order of the maps. To sort a list takes a fraction of what it takes to keep a tree.
+#[derive(Debug, Default)]
+pub(crate) struct NameList(Vec<(u64, BirdName)>);
+
+impl NameList {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, name: BirdName) {
+        self.insert_at(name.hash64(), name);
+    }
+
+    /// The same of a name whose hash is known.
+    pub(crate) fn insert_at(&mut self, hash: u64, name: BirdName) {
+        self.0.push((hash, name));
+    }
+
+    pub(crate) fn append(&mut self, names: &mut NameSet) {
+        self.extend(std::mem::take(names).into_names());
+    }
+
+    pub(crate) fn extend(&mut self, names: impl IntoIterator<Item = BirdName>) {
+        names.into_iter().for_each(|name| self.insert(name));
+    }
+
+    /// All of them, with their hashes.
+    pub(crate) fn take(&mut self) -> Vec<(u64, BirdName)> {
+        let mut names = std::mem::take(&mut self.0);
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
 /// Names, in the same order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NameSet(NameMap<()>);
@@ -331,10 +371,6 @@ impl NameSet {
         self.0.into_entries().map(|(name, ())| name)
     }
 
-    pub(crate) fn append(&mut self, other: &mut Self) {
-        self.extend(std::mem::take(other).into_names());
-    }
-
     pub(crate) fn extend(&mut self, names: impl IntoIterator<Item = BirdName>) {
         for name in names {
             self.insert(name);
@@ -347,5 +383,84 @@ impl FromIterator<BirdName> for NameSet {
         let mut set = Self::new();
         set.extend(names);
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    fn name(number: u64) -> BirdName {
+        BirdName::new(&format!("bird-{number}")).expect("a name")
+    }
+
+    /// A name under a hash that isn't its own, so that some share one.
+    struct Under(u64, BirdName);
+
+    impl Named for Under {
+        fn hash(&self) -> u64 {
+            self.0
+        }
+
+        fn text(&self) -> &str {
+            self.1.as_str()
+        }
+    }
+
+    #[test]
+    fn a_map_does_what_a_tree_by_hash_and_text_does_also_where_hashes_are_alike() {
+        let mut rng = Rng::new(7);
+        let mut map = NameMap::<u64>::new();
+        let mut tree = BTreeMap::<(u64, BirdName), u64>::new();
+        for _ in 0..20_000 {
+            let number = rng.below(60);
+            let (hash, value) = (number / 3, rng.next_u64());
+            let (name, key) = (name(number), (hash, name(number)));
+            let at = Under(hash, name.clone());
+            match rng.below(6) {
+                0 | 1 => assert_eq!(map.remove(&at), tree.remove(&key)),
+                2 => {
+                    *map.get_or_insert_at(hash, &name, || 5) ^= value;
+                    *tree.entry(key.clone()).or_insert(5) ^= value;
+                }
+                3 if rng.one_in(50) => {
+                    map.retain(|_, value| *value % 2 == 0);
+                    tree.retain(|_, value| *value % 2 == 0);
+                }
+                3 if rng.one_in(3) => {
+                    let popped = tree.pop_first().map(|((_, name), value)| (name, value));
+                    assert_eq!(map.pop_first(), popped);
+                }
+                4 => map.values_mut().zip(tree.values_mut()).for_each(|(ours, theirs)| {
+                    assert_eq!(ours, theirs);
+                    (*ours, *theirs) = (*ours ^ 1, *theirs ^ 1);
+                }),
+                _ => assert_eq!(map.insert_at(hash, name, value), tree.insert(key.clone(), value)),
+            }
+            assert_eq!(map.get(&at), tree.get(&key));
+            assert_eq!(map.get_mut(&at), tree.get_mut(&key));
+            assert_eq!(map.contains_key(&at), tree.contains_key(&key));
+            assert_eq!((map.len(), map.is_empty()), (tree.len(), tree.is_empty()));
+            assert!(map.iter().eq(tree.iter().map(|((_, name), value)| (name, value))));
+        }
+        let all: Vec<_> = tree.into_iter().map(|((_, name), value)| (name, value)).collect();
+        assert!(all.len() > 10 && map.into_entries().eq(all));
+    }
+
+    #[test]
+    fn what_has_gathered_comes_once_each_in_the_order_of_a_set() {
+        let mut rng = Rng::new(8);
+        for _ in 0..200 {
+            let (mut list, mut set) = (NameList::new(), NameSet::new());
+            for _ in 0..rng.below(40) {
+                let name = name(rng.below(20));
+                list.insert(name.clone());
+                set.insert(name);
+            }
+            assert_eq!(list.is_empty(), set.is_empty());
+            assert!(list.take().into_iter().map(|(_, name)| name).eq(set.into_names()));
+            assert!(list.is_empty());
+        }
     }
 }

@@ -57,7 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
-use crate::name_map::{NameMap, NameSet};
+use crate::name_map::{NameList, NameMap, NameSet};
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
@@ -85,7 +85,7 @@ use quorum::Quorum;
 use replication::CatchUp;
 use retirement::Retirement;
 use seals::Parts;
-use serving::{Asker, Served};
+use serving::{Asker, Keys, Served};
 use standby::Standby;
 use states::Leftover;
 
@@ -126,7 +126,7 @@ pub struct Nest {
     /// Hashes of arcs that are settled, and whose names are still to be looked at.
     unseen: VecDeque<(u64, u64)>,
     /// Names about which something changed in this round.
-    dirty: NameSet,
+    dirty: NameList,
     /// Ends of listed lives that came before the operations behind them.
     early_ends: BTreeMap<NestId, Vec<Ended>>,
     /// Requests of users here that wait for another nest to hold our operation of this number.
@@ -155,7 +155,7 @@ pub struct Nest {
     wanted: NameSet,
     /// Names that are ours and whose calls were sent to the nest that still runs the bird.
     routed: NameMap<NestId>,
-    served_names: NameMap<BTreeSet<(NestId, u64)>>,
+    served_names: NameMap<Keys>,
     /// Lives that ended here because another goes on.
     lost: NameMap<Lost>,
     catch_up: CatchUp,
@@ -250,14 +250,19 @@ pub struct Nest {
     // Requests.
     /// Makes the tokens of this nest's requests.
     token_key: u64,
-    asks: BTreeMap<ReqId, Ask>,
+    // Boxed, as the next: a tree moves its entries whenever one comes or goes.
+    asks: BTreeMap<ReqId, Box<Ask>>,
     /// Asks whose answer is here, but not the operation behind it.
     answered: BTreeSet<(Dot, ReqId)>,
-    served: BTreeMap<(NestId, u64), Served>,
+    served: BTreeMap<(NestId, u64), Box<Served>>,
     askers: BTreeMap<NestId, Asker>,
     /// The last of our operations that some member was asked to confirm.
     confirming: u64,
 }
+
+/// So many names' records are fetched side by side: in a large register they lie where the processor's
+/// caches don't reach.
+const FETCHED_TOGETHER: usize = 16;
 
 /// When each regular duty is due.
 #[derive(Debug)]
@@ -361,7 +366,7 @@ impl Nest {
             routed: NameMap::new(),
             on_hold: NameSet::new(),
             away: BTreeMap::new(),
-            dirty: NameSet::new(),
+            dirty: NameList::new(),
             token_key: rng.next_u64(),
             asks: BTreeMap::new(),
             ask_times: BTreeSet::new(),
@@ -486,6 +491,16 @@ impl Nest {
         self.out.drain(..)
     }
 
+    /// The same, into a list that is empty. It leaves the list to the nest to be filled next, so that the two
+    /// take turns and nothing is copied.
+    pub fn drain_into(&mut self, effects: &mut Vec<Effect>) {
+        if effects.is_empty() {
+            std::mem::swap(&mut self.out, effects);
+        } else {
+            effects.append(&mut self.out);
+        }
+    }
+
     /// When to send [`Input::Tick`], if nothing else comes before.
     pub fn deadline(&self) -> Time {
         if self.has_left() {
@@ -576,10 +591,15 @@ impl Nest {
             if self.dirty.is_empty() {
                 break;
             }
-            for name in std::mem::take(&mut self.dirty).into_names() {
-                self.consider(&name);
-                self.serve_name(&name);
-                self.route_name(&name);
+            for names in self.dirty.take().chunks(FETCHED_TOGETHER) {
+                if names.len() > 1 {
+                    self.registry.approach(names.iter().map(|(hash, _)| *hash));
+                }
+                for (hash, name) in names {
+                    self.consider(name, *hash);
+                    self.serve_name(name, *hash);
+                    self.route_name(name, *hash);
+                }
             }
         }
         self.release_held();

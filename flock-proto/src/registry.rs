@@ -194,7 +194,26 @@ impl Registry {
 
     /// The record that is read under this name.
     pub fn winner(&self, name: &BirdName) -> Option<Record> {
-        self.winning(name.hash64(), name.as_str().as_bytes()).and_then(|slot| self.record(slot))
+        self.winner_at(name.hash64(), name)
+    }
+
+    /// The same of a name whose hash is known.
+    pub(crate) fn winner_at(&self, hash: u64, name: &BirdName) -> Option<Record> {
+        let slot = self.winning(hash, name.as_str().as_bytes())?;
+        Some(self.record_of(slot, name.clone()))
+    }
+
+    /// Has the records of these hashes near when they are asked for next, as far as there are any.
+    pub(crate) fn approach(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        self.slots.approach(hashes.clone());
+        self.slots.fetch(hashes);
+    }
+
+    /// Does one record live of this name, and no other, which carries this birth and isn't grounded?
+    pub(crate) fn is_sound(&self, hash: u64, name: &BirdName, birth: Dot) -> bool {
+        let mut siblings = self.slots.siblings(hash, name.as_str().as_bytes());
+        siblings.next().is_some_and(|slot| self.birth(slot) == (birth, false))
+            && siblings.next().is_none()
     }
 
     /// The birth of the winning record, and whether it is grounded; cheaper than the record.
@@ -342,11 +361,33 @@ impl Registry {
         supersedes: impl Fn(Dot) -> bool,
     ) -> Change {
         let hash = name.hash64();
+        if self.slots.group(hash).is_empty() && self.write_first(hash, entry) {
+            let after = Some((entry.birth, entry.grounded.is_some()));
+            return Change { after, ..Change::nothing(name.clone(), hash) };
+        }
         let covers = self.dots_of(name, hash, supersedes);
         let mut touched = Touched::default();
         self.apply(entry.dot, hash, covers.iter().copied(), Op::Add(*entry), &mut touched);
         let change = self.finish(touched).into_iter().next();
         change.unwrap_or_else(|| Change::nothing(name.clone(), hash))
+    }
+
+    /// Writes a record where there is none of its hash: there is nothing that it could supersede, or that
+    /// would have to be told of it but that it came. `false`: this takes a closer look.
+    fn write_first(&mut self, hash: u64, entry: &Entry<'_>) -> bool {
+        let Dot { origin, seq } = entry.dot;
+        let number = self.origins.number_or_new(origin);
+        let compared = self.comparison.as_ref().is_some_and(|c| c.compared(hash, entry.dot));
+        if entry.anew || compared || self.origins.knows(number, seq) {
+            return false;
+        }
+        self.revision += 1;
+        self.slots.insert(entry, hash, number, &self.origins);
+        self.origins.count_live(number, true);
+        self.my_number = number;
+        self.origins.append(number, Logged::new(hash, Vec::new(), None));
+        self.origins.settle();
+        true
     }
 
     fn next_dot(&self) -> Dot {
@@ -484,12 +525,17 @@ impl Registry {
     }
 
     fn record(&self, slot: Slot<'_>) -> Option<Record> {
+        Some(self.record_of(slot, name_of(slot)?))
+    }
+
+    /// The same where somebody has the name already.
+    fn record_of(&self, slot: Slot<'_>, name: BirdName) -> Record {
         let entry = self.entry(slot);
-        Some(Record {
+        Record {
             dot: entry.dot,
             birth: entry.birth,
             hlc: entry.hlc,
-            name: name_of(slot)?,
+            name,
             species: entry.species,
             args: Bytes::copy_from_slice(entry.args),
             token: entry.token,
@@ -497,7 +543,7 @@ impl Registry {
                 .grounded
                 .map(|(reason, crashes)| Grounding { reason: reason.into(), crashes }),
             anew: entry.anew,
-        })
+        }
     }
 }
 

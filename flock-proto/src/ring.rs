@@ -31,6 +31,8 @@ pub struct Ring {
     points: Vec<(u64, NestId)>,
     /// The nests that have points, and how many.
     counts: BTreeMap<NestId, u32>,
+    /// The nest that has all of them, if one has.
+    only: Option<NestId>,
     /// Two points lay in one place, and one of them counts for nothing while the other is there.
     crowded: bool,
 }
@@ -94,12 +96,14 @@ impl Ring {
             circle.batch_add(points.iter().map(|&(at, nest)| Point { at, nest }).collect());
             circle
         });
-        Self { circle, points, counts, crowded }
+        let first = points.first().map(|(_, nest)| *nest);
+        let only = first.filter(|only| points.iter().all(|(_, nest)| nest == only));
+        Self { circle, points, counts, only, crowded }
     }
 
     /// The owner of a name with this hash; none on an empty ring.
     pub fn owner(&self, hash: u64) -> Option<NestId> {
-        self.circle.as_ref()?.get(&Place(hash)).map(|point| point.nest)
+        self.only.or_else(|| self.circle.as_ref()?.get(&Place(hash)).map(|point| point.nest))
     }
 
     /// The nests that follow a place on the circle, each once, the owner first.

@@ -36,6 +36,15 @@ impl Ask {
     pub(super) fn size(&self) -> usize {
         self.name.as_str().len() + self.wish.size()
     }
+
+    /// The request as it goes to that nest now.
+    fn request(&mut self, req: ReqId, token: u64, to: NestId, now: Time) -> Request {
+        self.to = Some(to);
+        let again = std::mem::replace(&mut self.again, true);
+        let remaining = self.deadline.since(now);
+        let (name, wish) = (self.name.clone(), self.wish.clone());
+        Request { id: req.0, name, wish, token, again, remaining }
+    }
 }
 
 impl Nest {
@@ -68,20 +77,26 @@ impl Nest {
         if self.state == NestState::Leaving {
             return self.out.push(Effect::Answer { req, answer: Answer::Leaving });
         }
-        let ask = Ask {
+        let due = self.due_of(deadline, &wish);
+        let (hash, token) = (name.hash64(), self.token(req));
+        let mut ask = Ask {
             name,
             wish,
             deadline,
-            due: deadline,
+            due,
             to: None,
             has_room: false,
             again: false,
             decider: None,
             pending: None,
         };
-        self.asks.insert(req, ask);
-        self.wait_for(req);
-        self.send_ask(req);
+        let request = self.owns(hash).then(|| ask.request(req, token, self.id, self.now));
+        self.asks.insert(req, Box::new(ask));
+        self.ask_times.insert((due, req));
+        match request {
+            Some(request) => self.serve_new((self.id, req.0), hash, 0, true, request),
+            None => self.send_ask(req),
+        }
     }
 
     /// Names a request in the whole flock. Not drawn but made from its number, so that a start can
@@ -92,11 +107,18 @@ impl Nest {
 
     /// When to see to it again. A large one may take its time, and isn't sent again meanwhile: no
     /// more than a megabyte a second.
+    fn due_of(&self, deadline: Time, wish: &Wish) -> Time {
+        let patience = self.config.retry_every + Duration::from_micros(wish.size() as u64);
+        deadline.min(self.now + patience)
+    }
+
     fn wait_for(&mut self, req: ReqId) {
-        let Some(ask) = self.asks.get_mut(&req) else { return };
-        let patience = self.config.retry_every + Duration::from_micros(ask.wish.size() as u64);
-        ask.due = ask.deadline.min(self.now + patience);
-        self.ask_times.insert((ask.due, req));
+        let Some(ask) = self.asks.get(&req) else { return };
+        let due = self.due_of(ask.deadline, &ask.wish);
+        self.ask_times.insert((due, req));
+        if let Some(ask) = self.asks.get_mut(&req) {
+            ask.due = due;
+        }
     }
 
     /// Sends a request to the owner of the name, for the first time or anew.
@@ -116,17 +138,7 @@ impl Nest {
     /// The request as it goes to that nest now.
     pub(super) fn request(&mut self, req: ReqId, to: NestId) -> Option<Request> {
         let token = self.token(req);
-        let ask = self.asks.get_mut(&req)?;
-        ask.to = Some(to);
-        let again = std::mem::replace(&mut ask.again, true);
-        Some(Request {
-            id: req.0,
-            name: ask.name.clone(),
-            wish: ask.wish.clone(),
-            token,
-            again,
-            remaining: ask.deadline.since(self.now),
-        })
+        Some(self.asks.get_mut(&req)?.request(req, token, to, self.now))
     }
 
     pub(super) fn resend_asks(&mut self, to: NestId) {
@@ -232,18 +244,16 @@ impl Nest {
         if ask.decider.is_some_and(|decider| decider != from) {
             return true;
         }
+        let Some(op) = response.op.filter(|op| !self.registry.vector().covers(*op)) else {
+            self.finish_ask(req, from, response.outcome);
+            return true;
+        };
         self.take_pending(req);
-        match response.op.filter(|op| !self.registry.vector().covers(*op)) {
-            None => self.finish_ask(req, from, response.outcome),
-            Some(op) => {
-                if let Some(ask) = self.asks.get_mut(&req) {
-                    ask.pending = Some((from, response));
-                    self.answered.insert((op, req));
-                }
-                return false;
-            }
+        if let Some(ask) = self.asks.get_mut(&req) {
+            ask.pending = Some((from, response));
+            self.answered.insert((op, req));
         }
-        true
+        false
     }
 
     fn take_pending(&mut self, req: ReqId) -> Option<(NestId, Response)> {
@@ -290,11 +300,12 @@ impl Nest {
     }
 
     fn forget_ask(&mut self, req: ReqId) {
-        self.leave_lane(req);
-        self.take_pending(req);
-        if let Some(ask) = self.asks.remove(&req) {
-            self.ask_times.remove(&(ask.due, req));
+        let Some(mut ask) = self.asks.remove(&req) else { return };
+        ask.leave(&mut self.lanes);
+        if let Some(op) = ask.pending.and_then(|(_, response)| response.op) {
+            self.answered.remove(&(op, req));
         }
+        self.ask_times.remove(&(ask.due, req));
     }
 
     /// The name of a nest that answered; it may be gone by now.

@@ -1,9 +1,10 @@
 //! Requests and answers on their way to other nests. What one round has for the same nest travels
 //! together, in frames of a bounded size; and what is asked of one nest at a time has bounds, too.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Nest;
+use super::asking::Ask;
 use crate::wire::{Frame, Request, Requests, Response, Responses};
 use crate::{NestId, ReqId};
 
@@ -26,6 +27,17 @@ pub(super) struct Forward {
     pub(super) hops: u8,
 }
 
+impl Ask {
+    /// It takes no room any more at the nest to which it went.
+    pub(super) fn leave(&mut self, lanes: &mut BTreeMap<NestId, Lane>) {
+        if std::mem::take(&mut self.has_room)
+            && let Some(lane) = self.to.and_then(|to| lanes.get_mut(&to))
+        {
+            lane.taken = lane.taken.saturating_sub(self.size());
+        }
+    }
+}
+
 impl Nest {
     /// Has an open request sent to this nest as soon as there is room.
     pub(super) fn enter_lane(&mut self, req: ReqId, to: NestId) {
@@ -44,11 +56,8 @@ impl Nest {
 
     /// A request is answered, given up, or goes elsewhere.
     pub(super) fn leave_lane(&mut self, req: ReqId) {
-        let Some(ask) = self.asks.get_mut(&req) else { return };
-        if std::mem::take(&mut ask.has_room)
-            && let Some(lane) = ask.to.and_then(|to| self.lanes.get_mut(&to))
-        {
-            lane.taken = lane.taken.saturating_sub(ask.size());
+        if let Some(ask) = self.asks.get_mut(&req) {
+            ask.leave(&mut self.lanes);
         }
     }
 
@@ -76,7 +85,7 @@ impl Nest {
 
     /// What goes now: whatever goes again, and as much as there is room for of what is new.
     fn next_of(&mut self, to: NestId, lane: &mut Lane) -> Vec<ReqId> {
-        let waits = |ask: &super::Ask| ask.to == Some(to) && ask.pending.is_none();
+        let waits = |ask: &Ask| ask.to == Some(to) && ask.pending.is_none();
         let mut reqs = std::mem::take(&mut lane.again);
         reqs.retain(|req| self.asks.get(req).is_some_and(|ask| waits(ask) && ask.has_room));
         while let Some(&req) = lane.fresh.front() {

@@ -13,18 +13,28 @@ use crate::bugs::{Bug, planted};
 use crate::name_map::Hashed;
 use crate::registry::{Change, Changes, Grounding, IntoChanges, Record};
 use crate::wire::{Carried, Ended, Frame, Life, Listed, Snapshot};
-use crate::{BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, NestId, NestName, Route, Why};
+use crate::{
+    BirdName, Cause, Dot, Effect, EndWhy, Event, Fence, Hlc, NestId, NestName, Route, SpeciesId,
+    Why,
+};
 
 /// A life on this nest.
 #[derive(Debug)]
 pub(super) struct Bird {
-    pub(super) record: Record,
+    // Of its record what is needed should that be removed and the bird go on. There are as many of these
+    // as there are birds here: what few have is boxed, and the name stands in the map.
+    pub(super) birth: Dot,
+    pub(super) species: SpeciesId,
+    token: u64,
+    args: Bytes,
     /// The fence now; a merge after a heal raises it.
     pub(super) fence: Fence,
-    /// The fence it hatched with.
-    first_fence: Fence,
-    pub(super) phase: Phase,
     pub(super) lineage: Lineage,
+    pub(super) phase: Phase,
+    /// It hatched here.
+    pub(super) born: bool,
+    /// It was stopped, or ended: whoever has the name since is another.
+    pub(super) ends_here: bool,
 }
 
 impl Bird {
@@ -35,7 +45,22 @@ impl Bird {
 
     /// The fence that it hatched with.
     pub(super) const fn first_fence(&self) -> Fence {
-        self.first_fence
+        self.lineage.own.1
+    }
+
+    /// A record that says of it what there is to say, to be written anew.
+    pub(super) fn record(&self, name: &BirdName) -> Record {
+        Record {
+            dot: self.birth,
+            birth: self.birth,
+            hlc: Hlc(0),
+            name: name.clone(),
+            species: self.species,
+            args: self.args.clone(),
+            token: self.token,
+            grounded: None,
+            anew: false,
+        }
     }
 }
 
@@ -53,22 +78,26 @@ pub(super) enum Phase {
 }
 
 impl Nest {
-    pub(super) fn consider(&mut self, name: &BirdName) {
-        let hash = name.hash64();
+    pub(super) fn consider(&mut self, name: &BirdName, hash: u64) {
         let mine = self.owns(hash);
-        match self.birds.get(name).map(|bird| (bird.phase, bird.record.birth)) {
+        let bird = self.birds.get(&Hashed(hash, name.as_str()));
+        match bird.map(|bird| (bird.phase, bird.birth)) {
             Some((Phase::Ending, _)) => {}
             Some((Phase::Departing, birth)) => self.outlive_grounding(name, birth),
             Some((Phase::Hatching | Phase::Running, birth)) => {
-                self.outlive_grounding(name, birth);
-                self.consider_living(name, hash, mine, birth);
+                // As nearly always. What would follow from several records, or others, can't.
+                let sound = self.registry.is_sound(hash, name, birth);
+                if !sound {
+                    self.outlive_grounding(name, birth);
+                }
+                self.consider_living(name, hash, mine, birth, sound);
             }
             None => self.consider_absent(name, hash, mine),
         }
     }
 
-    fn consider_living(&mut self, name: &BirdName, hash: u64, mine: bool, birth: Dot) {
-        if !self.registry.is_alive(name, birth) {
+    fn consider_living(&mut self, name: &BirdName, hash: u64, mine: bool, birth: Dot, sound: bool) {
+        if !sound && !self.registry.is_alive(name, birth) {
             let lost = self.registry.winner(name).is_some();
             if lost && planted(Bug::LivingLosers) {
                 return;
@@ -85,7 +114,7 @@ impl Nest {
             self.on_hold.insert(name.clone());
             return;
         }
-        if !self.offers_complete(name) {
+        if !self.offers_complete(name) || (sound && !self.offers.contains_key(name)) {
             return;
         }
         let Some(winner) = self.registry.winner(name) else { return };
@@ -133,7 +162,7 @@ impl Nest {
         if !self.offers_complete(name) {
             return;
         }
-        let winner = self.registry.winner(name);
+        let winner = self.registry.winner_at(hash, name);
         if winner.as_ref().is_some_and(|winner| self.may_live_on(winner)) {
             self.on_hold.insert(name.clone());
             return;
@@ -177,7 +206,7 @@ impl Nest {
         });
         let before = self.with_copy(&winner, why, offer.or(kept).unwrap_or_default());
         let why = if before.carried.copy { Why::NestLost } else { why };
-        self.hatch(winner, why, before);
+        self.hatch(winner, hash, why, before);
     }
 
     /// Whether another nest may run this bird, though nothing is listed: it would be hatched here because the
@@ -198,7 +227,7 @@ impl Nest {
             && !(kept() || self.is_being_started(name, birth) || self.reviving.contains(name))
     }
 
-    fn hatch(&mut self, record: Record, why: Why, before: Before) {
+    fn hatch(&mut self, record: Record, hash: u64, why: Why, before: Before) {
         let name = record.name.clone();
         // The life before may have had its fence from a clock that ours doesn't follow.
         let mut last = before.fence.max(self.fences.remove(&name).unwrap_or_default());
@@ -225,9 +254,14 @@ impl Nest {
             snapshot,
             merges,
         });
-        self.tell(Event::Hatching { bird: name.clone(), why });
-        let bird = Bird { record, fence, first_fence: fence, phase: Phase::Hatching, lineage };
-        self.birds.insert(name, Box::new(bird));
+        if self.audience {
+            self.tell(Event::Hatching { bird: name.clone(), why });
+        }
+        let Record { birth, species, token, args, .. } = record;
+        let phase = Phase::Hatching;
+        let (born, ends_here) = (false, false);
+        let bird = Bird { birth, species, token, args, fence, lineage, phase, born, ends_here };
+        self.birds.insert_at(hash, name, Box::new(bird));
     }
 
     fn end(&mut self, name: &BirdName, why: EndWhy) {
@@ -239,7 +273,7 @@ impl Nest {
 
     /// Takes a life off the books, if the driver's report is about it.
     pub(super) fn take_bird(&mut self, name: &BirdName, fence: Fence) -> Option<Bird> {
-        let current = self.birds.get(name).is_some_and(|bird| fence >= bird.first_fence);
+        let current = self.birds.get(name).is_some_and(|bird| fence >= bird.first_fence());
         if !current {
             return None;
         }
@@ -249,15 +283,17 @@ impl Nest {
     }
 
     pub(super) fn on_hatched(&mut self, name: BirdName, fence: Fence) {
-        if let Some(bird) = self.birds.get_mut(&name)
-            && fence >= bird.first_fence
+        let hash = name.hash64();
+        if let Some(bird) = self.birds.get_mut(&Hashed(hash, name.as_str()))
+            && fence >= bird.first_fence()
             && bird.phase == Phase::Hatching
         {
             bird.phase = Phase::Running;
-            bird.lineage.unborn = None;
+            bird.born = true;
+            bird.lineage.forget_unborn();
             self.see_to_copy(&name);
         }
-        self.dirty.insert(name);
+        self.dirty.insert_at(hash, name);
     }
 
     pub(super) fn on_hatch_failed(&mut self, name: BirdName, fence: Fence, reason: String) {
@@ -265,8 +301,8 @@ impl Nest {
         // It may have been on its way out already.
         self.release_window(&name);
         self.stop_keeping(&name);
-        self.drop_unhatched(&name, bird.record.birth, &reason);
-        self.tell_ended(&name, bird.record.birth, bird.fence, None);
+        self.drop_unhatched(&name, bird.birth, &reason);
+        self.tell_ended(&name, bird.birth, bird.fence, None);
         self.dirty.insert(name);
     }
 
@@ -285,8 +321,8 @@ impl Nest {
     pub(super) fn on_ended(&mut self, name: BirdName, fence: Fence, state: Option<Bytes>) {
         let Some(mut bird) = self.take_bird(&name, fence) else { return };
         self.release_window(&name);
-        if bird.phase != Phase::Ending && self.registry.is_alive(&name, bird.record.birth) {
-            let change = if self.is_winner(&name, bird.record.birth) {
+        if bird.phase != Phase::Ending && self.registry.is_alive(&name, bird.birth) {
+            let change = if self.is_winner(&name, bird.birth) {
                 self.registry.end(&name, bird.fence)
             } else {
                 // Its record lost a conflict anyway: only that one goes.
@@ -296,10 +332,10 @@ impl Nest {
             };
             self.on_own_change(change);
         }
-        let left = self.left_by(&mut bird, state);
+        let left = self.left_by(&name, &mut bird, state);
         self.stop_keeping(&name);
-        self.tell_ended(&name, bird.record.birth, bird.fence, left.clone());
-        self.note_lost(&name, bird.record.birth, bird.fence, left);
+        self.tell_ended(&name, bird.birth, bird.fence, left.clone());
+        self.note_lost(&name, bird.birth, bird.fence, left);
         self.dirty.insert(name);
     }
 
@@ -312,16 +348,16 @@ impl Nest {
     ) {
         let Some(bird) = self.take_bird(&name, fence) else { return };
         self.release_window(&name);
-        if self.is_start_open(&name, bird.record.birth) {
+        if self.is_start_open(&name, bird.birth) {
             // It moved before it ever hatched: that its start failed is all there is to say.
-            self.drop_unhatched(&name, bird.record.birth, &reason);
-        } else if self.is_winner(&name, bird.record.birth) {
+            self.drop_unhatched(&name, bird.birth, &reason);
+        } else if self.is_winner(&name, bird.birth) {
             let stamp = self.stamp();
             let change = self.registry.overwrite(&name, stamp, Some(Grounding { reason, crashes }));
             self.on_own_change(change);
         }
         self.stop_keeping(&name);
-        self.tell_ended(&name, bird.record.birth, bird.fence, None);
+        self.tell_ended(&name, bird.birth, bird.fence, None);
         self.dirty.insert(name);
     }
 
@@ -419,16 +455,16 @@ impl Nest {
     }
 
     /// Says where calls go that wait for a name, as soon as it can be said.
-    pub(super) fn route_name(&mut self, name: &BirdName) {
+    pub(super) fn route_name(&mut self, name: &BirdName, hash: u64) {
         let routed = self.routed.get(name).copied();
         if routed.is_none() && !self.wanted.contains(name) {
             return;
         }
-        let Some(route) = self.route_of(name) else { return };
+        let Some(route) = self.route_of(name, hash) else { return };
         let asked = self.wanted.remove(name);
         match &route {
             Route::To(nest) if routed == Some(*nest) && !asked => return,
-            Route::To(nest) if self.owns(name.hash64()) => {
+            Route::To(nest) if self.owns(hash) => {
                 self.routed.insert(name.clone(), *nest);
             }
             _ => {
@@ -438,8 +474,7 @@ impl Nest {
         self.out.push(Effect::Route { name: name.clone(), route });
     }
 
-    fn route_of(&self, name: &BirdName) -> Option<Route> {
-        let hash = name.hash64();
+    fn route_of(&self, name: &BirdName, hash: u64) -> Option<Route> {
         if self.birds.contains_key(name) {
             return None;
         }
@@ -492,9 +527,9 @@ impl Nest {
         let Change { name, hash, before, after, cause, fence, conflict } = change;
         if let Some((birth, _)) = before
             && cause.is_some()
-            && let Some(bird) = self.birds.get_mut(&name).filter(|bird| bird.record.birth == birth)
+            && let Some(bird) = self.birds.get_mut(&name).filter(|bird| bird.birth == birth)
         {
-            bird.lineage.ends_here = true;
+            bird.ends_here = true;
         }
         if let Some((birth, _)) = before
             && cause.is_some()
@@ -542,7 +577,7 @@ impl Nest {
         }
         // Of a million names that come, most are others'.
         if self.concerns(name.as_str(), hash) {
-            self.dirty.insert(name);
+            self.dirty.insert_at(hash, name);
         }
     }
 
@@ -567,13 +602,13 @@ impl Nest {
             return false;
         }
         let bird = self.birds.get(name).filter(|bird| bird.is_alive());
-        let Some(record) = bird.map(|bird| bird.record.clone()) else { return false };
+        let Some(record) = bird.map(|bird| bird.record(name)) else { return false };
         let nest = self.nest_name(record.birth.origin);
         let stamp = self.stamp();
         let change = self.registry.re_add(&record, stamp);
         self.tell(Event::Conflict { bird: name.clone(), winner: nest.clone(), loser: nest });
         if let Some(bird) = self.birds.get_mut(name) {
-            bird.lineage.ends_here = false;
+            bird.ends_here = false;
         }
         self.keep_anew(name);
         self.raise_fence(name, fence);

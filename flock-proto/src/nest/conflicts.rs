@@ -22,7 +22,7 @@ pub(super) struct Lost {
 impl Nest {
     /// Another record lost against the winner's.
     pub(super) fn on_conflict(&mut self, name: &BirdName, winner: Dot) {
-        if self.birds.get(name).is_some_and(|bird| bird.record.birth == winner) {
+        if self.birds.get(name).is_some_and(|bird| bird.birth == winner) {
             self.contested.insert(name.clone(), self.now + self.config.aftermath);
             self.surpass_all(name);
         }
@@ -50,7 +50,7 @@ impl Nest {
     /// Somebody else removed a bird that lives here: he may not have seen this life, and have started
     /// another since.
     pub(super) fn on_removed(&mut self, name: &BirdName, birth: Dot) {
-        let bird = self.birds.get(name).filter(|bird| bird.record.birth == birth);
+        let bird = self.birds.get(name).filter(|bird| bird.birth == birth);
         if let Some(fence) = bird.map(|bird| bird.fence) {
             self.remember_lost(name, birth, fence, None);
         }

@@ -13,6 +13,10 @@ impl Nest {
         if key.0 != self.id || op.origin != self.id || planted(Bug::OneHolder) {
             return self.respond(name, key, outcome, Some(op));
         }
+        if self.holders().next().is_none() {
+            // A nest that is alone holds for all.
+            return self.respond(name, key, outcome, Some(op));
+        }
         self.set_stage(key, Stage::Holding(op, outcome));
         self.holding.insert((op.seq, ReqId(key.1)));
         let asked = op.seq <= self.confirming && self.timers.ack != Time::NEVER;

@@ -210,7 +210,7 @@ impl Nest {
 
     /// The lives on this nest: those that hatch, run, end or are about to leave.
     pub fn lives(&self) -> impl Iterator<Item = (&BirdName, Dot, crate::Fence)> {
-        self.birds.iter().map(|(name, bird)| (name, bird.record.birth, bird.fence))
+        self.birds.iter().map(|(name, bird)| (name, bird.birth, bird.fence))
     }
 
     /// Lives that run, as the driver said.

@@ -118,9 +118,8 @@ impl Nest {
         state: Option<Bytes>,
     ) {
         let Some(mut bird) = self.take_bird(&name, fence) else { return };
-        let carried = self.carried_by(&mut bird, state);
-        let Bird { record, fence, lineage, .. } = bird;
-        let (birth, ends_here) = (record.birth, lineage.ends_here);
+        let carried = self.carried_by(&name, &mut bird, state);
+        let Bird { birth, fence, ends_here, .. } = bird;
         let snap = Snap { birth, fence, crashes, carried, sent_to: None, ends_here };
         self.snaps.insert(name.clone(), snap);
         self.dirty.insert(name);

@@ -61,6 +61,11 @@ impl Nest {
         if upto <= self.pushed {
             return;
         }
+        if self.view.others().next().is_none() {
+            // Nobody is there to whom they could be told.
+            self.pushed = upto;
+            return;
+        }
         let holder = self.next_holder();
         let members: Vec<NestId> = self.view.others().collect();
         while self.pushed < upto {
@@ -406,7 +411,7 @@ impl Nest {
         let lost = change.before.filter(|_| is_repair && change.after.is_none());
         let bird = self.birds.get(&change.name).filter(|bird| bird.is_alive());
         if let Some((birth, _)) = lost
-            && let Some(record) = bird.map(|bird| bird.record.clone())
+            && let Some(record) = bird.map(|bird| bird.record(&change.name))
             && record.birth == birth
         {
             let stamp = self.stamp();

@@ -61,7 +61,7 @@ impl Nest {
     fn listing_for(&self, to: NestId) -> Vec<Listed> {
         let mut listing = Vec::new();
         for name in self.away.get(&to).into_iter().flat_map(NameSet::iter) {
-            let bird = self.birds.get(name).map(|bird| (bird.record.birth, bird.fence));
+            let bird = self.birds.get(name).map(|bird| (bird.birth, bird.fence));
             let snap = self.snaps.get(name).map(|snap| (snap.birth, snap.fence));
             let life = if planted(Bug::UnlistedSnaps) { bird } else { bird.or(snap) };
             listing.extend(life.map(|(birth, fence)| Listed { name: name.clone(), birth, fence }));

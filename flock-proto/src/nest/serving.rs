@@ -9,6 +9,7 @@ use super::Nest;
 use super::birds::Phase;
 use super::claims::Claim;
 use crate::bugs::{Bug, planted};
+use crate::name_map::Hashed;
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
 use crate::{BirdName, Cause, Dot, Hlc, NestId, ReqId, Time};
 
@@ -46,6 +47,44 @@ pub(super) struct Asker {
 impl Asker {
     pub(super) fn remembered(&self) -> usize {
         self.answered.len()
+    }
+}
+
+/// Names a request: who asked, and by which number.
+pub(super) type Key = (NestId, u64);
+
+/// The requests about one name, in order. Mostly there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    first: Key,
+    more: BTreeSet<Key>,
+}
+
+impl Keys {
+    const fn one(key: Key) -> Self {
+        Self { first: key, more: BTreeSet::new() }
+    }
+
+    fn insert(&mut self, key: Key) {
+        if key != self.first {
+            self.more.insert(key.max(self.first));
+            self.first = key.min(self.first);
+        }
+    }
+
+    /// False: there is no other.
+    fn remove(&mut self, key: Key) -> bool {
+        if key != self.first {
+            self.more.remove(&key);
+            return true;
+        }
+        let next = self.more.pop_first();
+        self.first = next.unwrap_or(key);
+        next.is_some()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Key> + '_ {
+        std::iter::once(self.first).chain(self.more.iter().copied())
     }
 }
 
@@ -90,9 +129,22 @@ impl Nest {
                 return;
             }
         }
-        if !self.owns(request.name.hash64()) {
+        let hash = request.name.hash64();
+        if !self.owns(hash) {
             return self.forward_request(origin, hops, request);
         }
+        self.serve_new(key, hash, hops, first, request);
+    }
+
+    /// Takes up a request about a name of ours.
+    pub(super) fn serve_new(
+        &mut self,
+        key: Key,
+        hash: u64,
+        hops: u8,
+        first: bool,
+        request: Request,
+    ) {
         if self.served.len() >= self.config.served_cap {
             return;
         }
@@ -100,9 +152,10 @@ impl Nest {
         // What an asker says of its patience must not keep an entry here for ever.
         let deadline = self.now + request.remaining.min(self.config.patience);
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
-        self.served.insert(key, Served { request, hops, deadline, claim, stage: Stage::New });
-        self.served_names.get_or_insert_with(&name, BTreeSet::new).insert(key);
-        self.dirty.insert(name);
+        let served = Served { request, hops, deadline, claim, stage: Stage::New };
+        self.served.insert(key, Box::new(served));
+        self.served_names.get_or_insert_at(hash, &name, || Keys::one(key)).insert(key);
+        self.dirty.insert_at(hash, name);
     }
 
     fn forward_request(&mut self, origin: NestId, hops: u8, request: Request) {
@@ -114,19 +167,18 @@ impl Nest {
     }
 
     /// Takes each request about a name one step further, if it can be.
-    pub(super) fn serve_name(&mut self, name: &BirdName) {
-        let Some(keys) = self.served_names.get(name) else { return };
-        for key in keys.clone() {
-            self.serve(name, key);
+    pub(super) fn serve_name(&mut self, name: &BirdName, hash: u64) {
+        let Some(keys) = self.served_names.get(&Hashed(hash, name.as_str())) else { return };
+        for key in keys.clone().iter() {
+            self.serve(name, hash, key);
         }
     }
 
-    fn serve(&mut self, name: &BirdName, key: (NestId, u64)) {
+    fn serve(&mut self, name: &BirdName, hash: u64, key: Key) {
         let Some(served) = self.served.get(&key) else { return };
         if served.deadline <= self.now || self.view.member(key.0).is_none() {
             return self.forget_request(name, key);
         }
-        let hash = name.hash64();
         match served.stage {
             Stage::New if !self.owns(hash) => {
                 if let Some(served) = self.served.remove(&key) {
@@ -138,7 +190,7 @@ impl Nest {
                 self.decide_if_granted(name, key);
             }
             Stage::New => self.claim_later(key),
-            Stage::Hatching(op, birth) => self.check_hatched(name, key, op, birth),
+            Stage::Hatching(op, birth) => self.check_hatched(name, hash, key, op, birth),
             // Its new owner hears of lives elsewhere, which this nest doesn't any more, and answers the
             // asker's next try.
             Stage::Ending(_) if !self.owns(hash) => self.forget_request(name, key),
@@ -161,7 +213,7 @@ impl Nest {
 
     /// Whether no life of this name is left that was stopped. One that was started since isn't.
     fn is_over(&self, name: &BirdName) -> bool {
-        let bird = self.birds.get(name).map(|bird| bird.record.birth);
+        let bird = self.birds.get(name).map(|bird| bird.birth);
         let snap = self.snaps.get(name).map(|snap| snap.birth);
         let listed = self.listed.get(name).into_iter().flatten().map(|(_, listed)| listed.birth);
         let mut births = bird.into_iter().chain(snap).chain(listed);
@@ -177,35 +229,16 @@ impl Nest {
         self.listed.get(name).is_none_or(|by| by.iter().all(known))
     }
 
-    pub(super) fn decide(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn decide(&mut self, name: &BirdName, key: Key) {
         let Some(served) = self.served.get(&key) else { return };
-        let (wish, token, again) =
-            (served.request.wish.clone(), served.request.token, served.request.again);
-        if self.lacks_quorum() && !matches!(wish, Wish::Undo { .. }) {
+        let request = &served.request;
+        let undoes = matches!(request.wish, Wish::Undo { .. });
+        if self.lacks_quorum() && !undoes {
             return self.respond(name, key, Outcome::NoQuorum, None);
         }
-        match wish {
-            Wish::Start { species, args, or_get } => {
-                if let Some(record) = self.registry.winner(name) {
-                    if record.token == token && !planted(Bug::IgnoredToken) {
-                        // The same request, whose answer was lost with a nest or a link.
-                        return self.wait_for_hatch(name, key, record.dot, record.birth);
-                    }
-                    if or_get && record.species == species {
-                        return self.respond(name, key, Outcome::Started { fresh: false }, None);
-                    }
-                    let outcome = Outcome::AlreadyExists { species: record.species };
-                    return self.respond(name, key, outcome, None);
-                }
-                if !self.me.species.contains(&species) {
-                    return self.respond(name, key, Outcome::UnknownSpecies, None);
-                }
-                let stamp = self.stamp();
-                let change = self.registry.start(name, species, &args, token, stamp);
-                self.on_own_change([change]);
-                let dot = self.registry.last_dot();
-                self.wait_for_hatch(name, key, dot, dot);
-            }
+        let again = request.again;
+        match request.wish {
+            Wish::Start { .. } => self.decide_start(name, key),
             Wish::Stop => match self.registry.remove(name, Cause::Stopped) {
                 Some(change) => {
                     self.on_own_change([change]);
@@ -227,13 +260,7 @@ impl Nest {
 
     /// A start is taken back: of the bird that it made, if that lives, and of its copies that may
     /// still be on their way.
-    fn decide_undo(
-        &mut self,
-        name: &BirdName,
-        key: (NestId, u64),
-        (start, token): (u64, u64),
-        again: bool,
-    ) {
+    fn decide_undo(&mut self, name: &BirdName, key: Key, (start, token): (u64, u64), again: bool) {
         let Some(served) = self.served.get(&key) else { return };
         let until = served.deadline + self.config.late_for;
         let start = (key.0, start);
@@ -258,7 +285,7 @@ impl Nest {
         }
     }
 
-    fn decide_revive(&mut self, name: &BirdName, key: (NestId, u64), again: bool) {
+    fn decide_revive(&mut self, name: &BirdName, key: Key, again: bool) {
         let outcome = match self.registry.winner(name) {
             None => Outcome::NoSuchBird,
             Some(record) if record.grounded.is_none() && again => Outcome::Revived,
@@ -275,22 +302,51 @@ impl Nest {
         self.respond(name, key, outcome, None);
     }
 
-    fn wait_for_hatch(&mut self, name: &BirdName, key: (NestId, u64), op: Dot, birth: Dot) {
+    /// Decides about a start.
+    fn decide_start(&mut self, name: &BirdName, key: Key) {
+        let Some(served) = self.served.get(&key) else { return };
+        let Request { token, wish: Wish::Start { species, args, or_get }, .. } = &served.request
+        else {
+            return;
+        };
+        let (token, species, or_get, hash) = (*token, *species, *or_get, name.hash64());
+        if let Some(record) = self.registry.winner_at(hash, name) {
+            if record.token == token && !planted(Bug::IgnoredToken) {
+                // The same request, whose answer was lost with a nest or a link.
+                return self.wait_for_hatch(name, key, record.dot, record.birth);
+            }
+            if or_get && record.species == species {
+                return self.respond(name, key, Outcome::Started { fresh: false }, None);
+            }
+            let outcome = Outcome::AlreadyExists { species: record.species };
+            return self.respond(name, key, outcome, None);
+        }
+        if !self.me.species.contains(&species) {
+            return self.respond(name, key, Outcome::UnknownSpecies, None);
+        }
+        let stamp = self.clock.tick(self.now);
+        let change = self.registry.start(name, species, args, token, stamp);
+        self.on_own_change([change]);
+        let dot = self.registry.last_dot();
+        self.wait_for_hatch(name, key, dot, dot);
+    }
+
+    fn wait_for_hatch(&mut self, name: &BirdName, key: Key, op: Dot, birth: Dot) {
         self.set_stage(key, Stage::Hatching(op, birth));
         self.dirty.insert(name.clone());
     }
 
-    fn check_hatched(&mut self, name: &BirdName, key: (NestId, u64), op: Dot, birth: Dot) {
-        let bird = self.birds.get(name);
-        let runs = bird.is_some_and(|b| b.record.birth == birth && b.phase == Phase::Running);
+    fn check_hatched(&mut self, name: &BirdName, hash: u64, key: Key, op: Dot, birth: Dot) {
+        let bird = self.birds.get(&Hashed(hash, name.as_str()));
+        let runs = bird.is_some_and(|b| b.birth == birth && b.phase == Phase::Running);
         if runs || planted(Bug::EarlyStarted) {
             return self.hold(name, key, op, Outcome::Started { fresh: true });
         }
-        if !self.owns(name.hash64()) {
+        if !self.owns(hash) {
             // Its new owner hatches it, and answers the asker's next try by the token.
             return self.forget_request(name, key);
         }
-        let another = bird.is_none_or(|bird| bird.record.birth != birth);
+        let another = bird.is_none_or(|bird| bird.birth != birth);
         if another && !self.registry.is_alive(name, birth) {
             // Stopped by somebody else before it hatched: it did live, and is over.
             self.hold(name, key, op, Outcome::Started { fresh: true });
@@ -320,18 +376,18 @@ impl Nest {
         !self.open_starts(name, birth).is_empty()
     }
 
-    fn open_starts(&self, name: &BirdName, birth: Dot) -> Vec<(NestId, u64)> {
-        let waits = |key: &(NestId, u64)| {
+    fn open_starts(&self, name: &BirdName, birth: Dot) -> Vec<Key> {
+        let waits = |key: &Key| {
             let served = self.served.get(key);
             served.is_some_and(|s| matches!(s.stage, Stage::Hatching(_, b) if b == birth))
         };
-        let keys = self.served_names.get(name).into_iter().flatten();
-        keys.copied().filter(waits).collect()
+        let keys = self.served_names.get(name).into_iter().flat_map(Keys::iter);
+        keys.filter(waits).collect()
     }
 
     pub(super) fn is_being_started(&self, name: &BirdName, birth: Dot) -> bool {
         let Some(keys) = self.served_names.get(name) else { return false };
-        keys.iter().filter_map(|key| self.served.get(key)).any(|served| {
+        keys.iter().filter_map(|key| self.served.get(&key)).any(|served| {
             matches!(served.stage, Stage::Hatching(op, b) if b == birth && op.origin == self.id)
         })
     }
@@ -341,9 +397,9 @@ impl Nest {
     }
 
     /// The operation is held by another nest, too.
-    pub(super) fn release(&mut self, key: (NestId, u64)) {
+    pub(super) fn release(&mut self, key: Key) {
         let Some(Served { request, stage: Stage::Holding(op, outcome), .. }) =
-            self.served.get(&key)
+            self.served.get(&key).map(Box::as_ref)
         else {
             return;
         };
@@ -351,16 +407,10 @@ impl Nest {
         self.respond(&name, key, outcome, Some(op));
     }
 
-    pub(super) fn respond(
-        &mut self,
-        name: &BirdName,
-        key: (NestId, u64),
-        outcome: Outcome,
-        op: Option<Dot>,
-    ) {
-        let Some(served) = self.served.get(&key) else { return };
+    pub(super) fn respond(&mut self, name: &BirdName, key: Key, outcome: Outcome, op: Option<Dot>) {
+        let Some(served) = self.served.remove(&key) else { return };
         let until = served.deadline + self.config.late_for;
-        self.forget_request(name, key);
+        self.unindex(name, key);
         let response = Response { id: key.1, outcome, op };
         if key.0 == self.id {
             // Its user has the answer; whether it was asked before, the open requests tell.
@@ -395,23 +445,22 @@ impl Nest {
         }
     }
 
-    pub(super) fn set_stage(&mut self, key: (NestId, u64), stage: Stage) {
+    pub(super) fn set_stage(&mut self, key: Key, stage: Stage) {
         if let Some(served) = self.served.get_mut(&key) {
             served.stage = stage;
         }
     }
 
-    pub(super) fn forget_request(&mut self, name: &BirdName, key: (NestId, u64)) {
+    pub(super) fn forget_request(&mut self, name: &BirdName, key: Key) {
         self.served.remove(&key);
         self.unindex(name, key);
     }
 
-    fn unindex(&mut self, name: &BirdName, key: (NestId, u64)) {
-        if let Some(keys) = self.served_names.get_mut(name) {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.served_names.remove(name);
-            }
+    fn unindex(&mut self, name: &BirdName, key: Key) {
+        // Taken out, as mostly it is the only one.
+        let Some(mut keys) = self.served_names.remove(name) else { return };
+        if keys.remove(key) {
+            self.served_names.insert(name.clone(), keys);
         }
     }
 }
@@ -419,4 +468,28 @@ impl Nest {
 /// The beginning of a text, of so many bytes at most.
 fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    #[test]
+    fn requests_about_one_name_are_kept_as_a_set_keeps_them() {
+        let mut rng = Rng::new(5);
+        let mut kept: Option<Keys> = None;
+        let mut set = BTreeSet::new();
+        for _ in 0..5_000 {
+            let key = (NestId(rng.below(2)), rng.below(4));
+            if rng.one_in(2) {
+                kept.get_or_insert_with(|| Keys::one(key)).insert(key);
+                set.insert(key);
+            } else {
+                kept = kept.and_then(|mut keys| keys.remove(key).then_some(keys));
+                set.remove(&key);
+            }
+            assert!(kept.iter().flat_map(Keys::iter).eq(set.iter().copied()));
+        }
+    }
 }

@@ -116,7 +116,7 @@ impl Nest {
     /// These nests gave a state to the life here, and keep it until another holds it.
     pub(super) fn note_givers(&mut self, name: &BirdName, givers: BTreeSet<NestId>) {
         let Some(bird) = self.birds.get(name).filter(|_| !givers.is_empty()) else { return };
-        let life = Life { name: name.clone(), birth: bird.record.birth, fence: bird.fence };
+        let life = Life { name: name.clone(), birth: bird.birth, fence: bird.fence };
         let kept = self.standby.kept.get_or_insert_with(name, || Kept::new(life));
         kept.holders.extend(givers);
         self.keep_anew(name);
@@ -135,7 +135,7 @@ impl Nest {
         if let Some(bird) = bird
             && let Some(snapshot) = snapshot_of(bird, Some(number), state)
         {
-            let life = Life { name: name.clone(), birth: bird.record.birth, fence: bird.fence };
+            let life = Life { name: name.clone(), birth: bird.birth, fence: bird.fence };
             let checkpoint = Checkpoint { life: life.clone(), number, snapshot };
             let kept = self.standby.kept.get_or_insert_with(&name, || Kept::new(life.clone()));
             kept.life = life;

@@ -27,17 +27,38 @@ pub(super) struct Leftover {
 pub(super) struct Lineage {
     /// The life that has it, also should its nest come by another number.
     pub(super) own: LifeId,
+    /// Of a life that is the first of its bird, as most are, there is no more to say.
+    more: Option<Box<More>>,
+}
+
+/// What a life has of others.
+#[derive(Debug, Default)]
+struct More {
     /// Which states of others are in it.
     past: Vec<Moment>,
     /// What it is to go on from, as long as it hasn't hatched: it may have to move on before.
-    pub(super) unborn: Option<Box<Carried>>,
-    /// Its bird was stopped, or ended: whoever has the name since is another.
-    pub(super) ends_here: bool,
+    unborn: Carried,
 }
 
 impl Lineage {
     const fn new(own: LifeId) -> Self {
-        Self { own, past: Vec::new(), unborn: None, ends_here: false }
+        Self { own, more: None }
+    }
+
+    fn past(&self) -> &[Moment] {
+        self.more.as_deref().map_or(&[], |more| &more.past)
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// It hatched, and has taken in what it was to go on from.
+    pub(super) fn forget_unborn(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.unborn = Carried::default();
+        }
+        self.more.take_if(|more| more.past.is_empty());
     }
 
     /// Whether that state is in it, or one that the same life had later.
@@ -46,26 +67,27 @@ impl Lineage {
         let covers = |known: &Moment| {
             known.covers(&moment) || (known.0 == moment.0 && planted(Bug::CheckpointsAsEnds))
         };
-        snapshot.life == self.own || self.past.iter().any(covers)
+        snapshot.life == self.own || self.past().iter().any(covers)
     }
 
     /// This state is in it from now on.
     fn take_in(&mut self, snapshot: &Snapshot) {
-        self.past.extend(snapshot.past.iter().copied().chain([snapshot.moment()]));
+        let all = &mut self.more().past;
+        all.extend(snapshot.past.iter().copied().chain([snapshot.moment()]));
         let mut last = BTreeMap::<LifeId, Moment>::new();
-        for moment in &self.past {
+        for moment in all.iter() {
             let known = last.entry(moment.0).or_insert(*moment);
             if moment.reach() > known.reach() {
                 *known = *moment;
             }
         }
-        self.past.reverse();
+        all.reverse();
         // Of each life the last state, in the place where it was named last.
         let mut lately = Vec::with_capacity(last.len());
-        lately.extend(self.past.iter().filter_map(|moment| last.remove(&moment.0)));
+        lately.extend(all.iter().filter_map(|moment| last.remove(&moment.0)));
         lately.truncate(Snapshot::PAST);
         lately.reverse();
-        self.past = lately;
+        *all = lately;
     }
 }
 
@@ -75,39 +97,48 @@ pub(super) fn snapshot_of(
     number: Option<u64>,
     state: Option<Bytes>,
 ) -> Option<Snapshot> {
-    let (species, life) = (bird.record.species, bird.lineage.own);
-    let past = bird.lineage.past.clone();
+    let (species, life) = (bird.species, bird.lineage.own);
+    let past = bird.lineage.past().to_vec();
     state.map(|state| Snapshot { species, life, number, past, state })
 }
 
 impl Nest {
     /// What a life that moves takes along. `state`: what its driver took from it.
-    pub(super) fn carried_by(&mut self, bird: &mut Bird, state: Option<Bytes>) -> Carried {
-        let mut carried = match bird.lineage.unborn.take() {
-            // It never hatched here.
-            Some(unborn) if !planted(Bug::ForgottenUnborn) => *unborn,
-            _ if planted(Bug::ForgottenStates) => Carried::default(),
-            _ => Carried { snapshot: snapshot_of(bird, None, state), ..Carried::default() },
+    pub(super) fn carried_by(
+        &mut self,
+        name: &BirdName,
+        bird: &mut Bird,
+        state: Option<Bytes>,
+    ) -> Carried {
+        let mut carried = if !bird.born && !planted(Bug::ForgottenUnborn) {
+            bird.lineage.more.take().map(|more| more.unborn).unwrap_or_default()
+        } else if planted(Bug::ForgottenStates) {
+            Carried::default()
+        } else {
+            Carried { snapshot: snapshot_of(bird, None, state), ..Carried::default() }
         };
-        let name = bird.record.name.clone();
-        carried.others.extend(self.take_leftovers(&name));
-        carried.standby |= self.is_kept(&name);
-        self.cap(&name, &mut carried);
+        carried.others.extend(self.take_leftovers(name));
+        carried.standby |= self.is_kept(name);
+        self.cap(name, &mut carried);
         carried
     }
 
     /// What a life leaves that ended because another of its name goes on: to that one.
-    pub(super) fn left_by(&mut self, bird: &mut Bird, state: Option<Bytes>) -> Option<Snapshot> {
-        let name = bird.record.name.clone();
-        let winner = self.registry.winner_birth(&name);
-        if bird.lineage.ends_here || winner.is_none_or(|(winner, _)| winner == bird.record.birth) {
+    pub(super) fn left_by(
+        &mut self,
+        name: &BirdName,
+        bird: &mut Bird,
+        state: Option<Bytes>,
+    ) -> Option<Snapshot> {
+        let winner = self.registry.winner_birth(name);
+        if bird.ends_here || winner.is_none_or(|(winner, _)| winner == bird.birth) {
             return None;
         }
-        let mut carried = self.carried_by(bird, state);
+        let mut carried = self.carried_by(name, bird, state);
         if !self.owns(name.hash64()) {
             return carried.snapshot.take();
         }
-        carried.into_all().for_each(|state| self.merge(&name, state));
+        carried.into_all().for_each(|state| self.merge(name, state));
         None
     }
 
@@ -150,7 +181,9 @@ impl Nest {
         });
         let snapshot = carried.snapshot.as_ref().map(|snapshot| snapshot.state.clone());
         let merges = carried.others.iter().map(|other| other.state.clone()).collect();
-        lineage.unborn = Some(Box::new(carried));
+        if !carried.is_nothing() {
+            lineage.more().unborn = carried;
+        }
         (lineage, snapshot, merges)
     }
 
@@ -166,13 +199,13 @@ impl Nest {
             return leftovers.push(Leftover { snapshot, until });
         };
         let known = bird.lineage.has(&snapshot);
-        if snapshot.species != bird.record.species || (known && !planted(Bug::MergedTwice)) {
+        if snapshot.species != bird.species || (known && !planted(Bug::MergedTwice)) {
             return;
         }
         bird.lineage.take_in(&snapshot);
         let (fence, state) = (bird.fence, snapshot.state.clone());
-        if let Some(unborn) = &mut bird.lineage.unborn {
-            unborn.others.push(snapshot);
+        if !bird.born {
+            bird.lineage.more().unborn.others.push(snapshot);
         }
         self.out.push(Effect::Merge { name: name.clone(), fence, state });
         self.keep_anew(name);
@@ -200,8 +233,8 @@ impl Nest {
         dead: Option<crate::NestId>,
     ) -> Vec<(crate::Dot, Bytes)> {
         let birds = self.birds.values().filter_map(|bird| {
-            let unborn = bird.lineage.unborn.as_deref()?;
-            Some((bird.record.birth, unborn.clone()))
+            let more = bird.lineage.more.as_deref()?;
+            Some((bird.birth, more.unborn.clone()))
         });
         let kept = self.snaps.values().filter(move |snap| dead.is_none() || !snap.is_sent_to(dead));
         let snaps = kept.map(|snap| (snap.birth, snap.carried.clone()));
