@@ -98,12 +98,16 @@ type Make = Box<dyn FnOnce(ReqId, Time, &mut Vec<Input>) + Send>;
 #[derive(Debug)]
 pub(crate) enum Answers {
     One(oneshot::Sender<Answer>),
-    /// Each comes with its place, counted on from the given one, and its question's number.
+    /// Each comes with its place, counted on from the given one, and its question's number; those that are
+    /// there together come together.
     Many {
-        answers: mpsc::UnboundedSender<(usize, ReqId, Answer)>,
+        answers: mpsc::UnboundedSender<Answered>,
         from: usize,
     },
 }
+
+/// Some of many answers.
+pub(crate) type Answered = Vec<(usize, ReqId, Answer)>;
 
 /// What is only known once the nest stands.
 #[derive(Debug)]

@@ -59,7 +59,7 @@
 //! - `drain`: how a nest goes. `balance`: who owns how much, and what would move. `quorum`: whether enough nests
 //!   are there.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
-//! - `core`, `nest_actor`: the way to the core, and its driver.
+//! - `core`, `nest_actor`, `questions`: the way to the core, its driver, and who asked it what.
 //! - `data_link`: what the data plane asks of the links between nests.
 //! - `link`: those links. `key` (feature `noise`), `tls` (feature), `secret`: who may join.
 //! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
@@ -91,6 +91,7 @@ mod net;
 mod parcel;
 mod payload;
 mod pump;
+mod questions;
 mod quorum;
 mod request;
 mod router;

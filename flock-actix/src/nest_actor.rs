@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use actix::fut;
 use actix::prelude::*;
-use flock_proto::{
-    Answer, BirdName, Cause, Effect, Event, Input, Nest, NestState, ReqId, Time, View,
-};
-use tokio::sync::{mpsc, oneshot};
+use flock_proto::{BirdName, Cause, Effect, Event, Input, Nest, NestState, ReqId, Time, View};
+use tokio::sync::oneshot;
 
-use crate::core::{Answers, Ask, Core, Deadline, Word};
+use crate::core::{Ask, Core, Deadline, Word};
+use crate::life::LifeOrder;
 use crate::link::Links;
+use crate::questions::Questions;
 use crate::shared::{HatchOrder, Shared};
 use crate::wall::Wall;
 
-/// How long after its deadline a question ends that the core has forgotten.
-const GRACE: Duration = Duration::from_secs(2);
+/// So many lives are raised by one message.
+const RAISED_AT_ONCE: usize = 64;
 
 /// A nest that lives no more may look alive for a moment, to those who haven't heard yet. So the
 /// first word that the name is taken is doubted for so long.
@@ -32,8 +32,13 @@ pub(crate) struct NestActor {
     links: Arc<Links>,
     shared: Arc<Shared>,
     seeds: Vec<String>,
-    asked: BTreeMap<ReqId, (Time, Asker)>,
+    asked: Questions,
     last_req: u64,
+    /// Lives that are about to be raised.
+    #[allow(clippy::vec_box, reason = "each is handed on in its box")]
+    raised: Vec<Box<LifeOrder>>,
+    /// Empty, but has room.
+    effects: Vec<Effect>,
     watchers: BTreeMap<BirdName, Vec<oneshot::Sender<Cause>>>,
     joining: Option<oneshot::Sender<bool>>,
     taken_at: Option<Time>,
@@ -64,8 +69,10 @@ impl NestActor {
             links,
             shared,
             seeds,
-            asked: BTreeMap::new(),
+            asked: Questions::default(),
             last_req: 0,
+            raised: Vec::new(),
+            effects: Vec::new(),
             watchers: BTreeMap::new(),
             joining: Some(joining),
             taken_at: None,
@@ -119,16 +126,7 @@ impl NestActor {
         };
         let first = self.last_req + 1;
         self.last_req += ask.count as u64;
-        match ask.answers {
-            Answers::One(answer) => {
-                self.asked.insert(ReqId(first), (deadline, Asker::One(answer)));
-            }
-            Answers::Many { answers, from } => {
-                let reqs = (first..=self.last_req).map(ReqId).zip(from..);
-                let asker = |at| Asker::Many(answers.clone(), at);
-                self.asked.extend(reqs.map(|(req, at)| (req, (deadline, asker(at)))));
-            }
-        }
+        self.asked.note(ReqId(first), ask.count, deadline, ask.answers);
         (ask.make)(ReqId(first), deadline, inputs);
     }
 
@@ -148,9 +146,10 @@ impl NestActor {
     }
 
     fn carry_out_all(&mut self, ctx: &mut Context<Self>) {
-        let effects: Vec<Effect> = self.nest.drain().collect();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.nest.drain_into(&mut effects);
         let mut events = Vec::new();
-        for effect in effects {
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Tell(event) => {
                     self.tell_watchers(&event);
@@ -159,6 +158,9 @@ impl NestActor {
                 effect => self.carry_out(effect),
             }
         }
+        self.effects = effects;
+        self.shared.raise(self.raised.drain(..));
+        self.asked.hand_out();
         // Together: one that joins a flock of a million names has a million to tell.
         self.core.events.tell_all(self.wall.now(), events);
         self.rearm(ctx);
@@ -183,7 +185,11 @@ impl NestActor {
             } => {
                 let order =
                     HatchOrder { name, fence, species, args, why, crashes, snapshot, merges };
-                self.shared.hatch(order);
+                self.raised.extend(self.shared.found(order));
+                if self.raised.len() >= RAISED_AT_ONCE {
+                    // While others are seen to here, these begin there.
+                    self.shared.raise(self.raised.drain(..));
+                }
             }
             Effect::End { name, fence, why } => self.shared.end(&name, fence, why),
             Effect::Depart { name, fence } => self.shared.depart(&name, fence),
@@ -194,16 +200,10 @@ impl NestActor {
             }
             Effect::SetFence { name, old, new } => self.shared.set_fence(&name, old, new),
             Effect::Route { name, route } => self.shared.route(&name, route),
-            Effect::Answer { req, answer } => self.answer(req, answer),
+            Effect::Answer { req, answer } => self.asked.answer(req, answer),
             Effect::Publish(view) => self.publish(view),
             Effect::Stamp(clock) => self.shared.stamp(clock),
             other => tracing::error!(?other, "an effect that this driver doesn't know"),
-        }
-    }
-
-    fn answer(&mut self, req: ReqId, answer: Answer) {
-        if let Some((_, asker)) = self.asked.remove(&req) {
-            asker.answer(req, answer);
         }
     }
 
@@ -249,10 +249,7 @@ impl NestActor {
 
     /// The core answers every question in time. Should it not, the asker shall not wait for ever.
     fn give_up_old_questions(&mut self) {
-        let now = self.wall.now();
-        for (req, (_, asker)) in self.asked.extract_if(.., |_, (end, _)| *end + GRACE < now) {
-            asker.answer(req, Answer::TimedOut);
-        }
+        self.asked.give_up(self.wall.now());
     }
 }
 
@@ -278,23 +275,6 @@ impl Drop for NestActor {
 impl fmt::Debug for NestActor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NestActor").field("id", &self.nest.id()).finish_non_exhaustive()
-    }
-}
-
-/// Who asked a question.
-#[derive(Debug)]
-enum Asker {
-    One(oneshot::Sender<Answer>),
-    Many(mpsc::UnboundedSender<(usize, ReqId, Answer)>, usize),
-}
-
-impl Asker {
-    fn answer(self, req: ReqId, answer: Answer) {
-        // Whoever asked may have gone; then nobody wants the answer.
-        match self {
-            Self::One(asker) => drop(asker.send(answer)),
-            Self::Many(asker, at) => drop(asker.send((at, req, answer))),
-        }
     }
 }
 

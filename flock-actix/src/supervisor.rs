@@ -25,21 +25,25 @@ impl Actor for BirdSupervisor {
     type Context = Context<Self>;
 }
 
-/// Bring this bird to life.
+/// Bring these birds to life. Of thousands that are started together each would else be a message, and
+/// wake a thread that has just gone to sleep.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Raise(pub(crate) Box<LifeOrder>);
+#[allow(clippy::vec_box, reason = "each becomes a task by itself, in its box")]
+pub(crate) struct Raise(pub(crate) Vec<Box<LifeOrder>>);
 
 impl Handler<Raise> for BirdSupervisor {
     type Result = ();
 
-    fn handle(&mut self, Raise(order): Raise, _: &mut Context<Self>) {
-        let species = order.order.species;
-        match self.shared.species.live(species, order) {
-            Ok(lives) => {
-                actix_rt::spawn(lives);
+    fn handle(&mut self, Raise(orders): Raise, _: &mut Context<Self>) {
+        for order in orders {
+            let species = order.order.species;
+            match self.shared.species.live(species, order) {
+                Ok(lives) => {
+                    actix_rt::spawn(lives);
+                }
+                Err(order) => self.shared.cannot_live(*order),
             }
-            Err(order) => self.shared.cannot_live(*order),
         }
     }
 }

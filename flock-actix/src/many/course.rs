@@ -9,7 +9,7 @@ use std::time::Duration;
 use flock_proto::{Answer, Input, ReqId, Time};
 use tokio::sync::mpsc;
 
-use crate::core::{Answers, Ask, Core, Deadline};
+use crate::core::{Answered, Answers, Ask, Core, Deadline};
 use crate::flock::Flock;
 
 /// What is with the core at one time.
@@ -60,7 +60,7 @@ impl Course<'_> {
         let mut rest = questions.into_iter().zip(sizes.iter().copied());
         let (answers, mut answered) = mpsc::unbounded_channel();
         let (mut asked, mut load, mut all_good) = (0, Load::default(), true);
-        let mut heard = Vec::new();
+        let mut heard: Vec<Answered> = Vec::new();
         loop {
             while all_good && load.has_room() && asked < ends.len() {
                 let piece = Load::piece(&mut rest);
@@ -84,7 +84,7 @@ impl Course<'_> {
                     return ends;
                 }
             }
-            for (at, req, answer) in heard.drain(..) {
+            for (at, req, answer) in heard.drain(..).flatten() {
                 all_good &= good(&answer);
                 load.take(sizes.get(at).copied().unwrap_or(0));
                 if let Some(end) = ends.get_mut(at) {
@@ -101,7 +101,7 @@ fn say<Q: Send + 'static>(
     from: usize,
     deadline: Time,
     make: impl Fn(ReqId, Time, Q) -> Input + Send + 'static,
-    answers: mpsc::UnboundedSender<(usize, ReqId, Answer)>,
+    answers: mpsc::UnboundedSender<Answered>,
 ) {
     core.ask_many(Ask {
         count: piece.len(),

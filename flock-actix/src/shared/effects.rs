@@ -24,6 +24,13 @@ impl Shared {
     /// `Effect::Hatch`: a life on the inbox of that name. A life of the same fence that is there
     /// already is left alone; one of another fence ends first.
     pub(crate) fn hatch(self: &Arc<Self>, order: HatchOrder) {
+        let life = self.found(order);
+        self.raise(life);
+    }
+
+    /// The same but for the last step: the life stands in the table, and is yet to be raised. What it is
+    /// told meanwhile waits for it.
+    pub(crate) fn found(self: &Arc<Self>, order: HatchOrder) -> Option<Box<LifeOrder>> {
         while !self.closed.load(Ordering::Acquire) {
             let (entry, _) = self.table.find_or_insert(&order.name, Phase::Hatching);
             let mut gone = false;
@@ -52,21 +59,29 @@ impl Shared {
             if gone {
                 continue;
             }
-            if let Some((fence, desk, commands)) = raise {
-                let shared = self.clone();
-                self.raise(LifeOrder { shared, entry, order, fence, desk, commands });
-            }
-            return;
+            let (fence, desk, commands) = raise?;
+            let shared = self.clone();
+            return Some(Box::new(LifeOrder { shared, entry, order, fence, desk, commands }));
         }
+        None
     }
 
-    fn raise(self: &Arc<Self>, order: LifeOrder) {
+    /// Has lives begin on the threads of their birds.
+    pub(crate) fn raise(self: &Arc<Self>, lives: impl IntoIterator<Item = Box<LifeOrder>>) {
         let workers = self.workers.get().map(Vec::as_slice).unwrap_or_default();
-        // The low bits: the ring has used up the high ones, so they hardly differ within a nest.
-        let worker = (order.entry.hash as usize).checked_rem(workers.len());
-        match worker.and_then(|worker| workers.get(worker)) {
-            Some(worker) => worker.do_send(Raise(Box::new(order))),
-            None => self.cannot_live(order),
+        let mut orders: Vec<Vec<_>> = workers.iter().map(|_| Vec::new()).collect();
+        for life in lives {
+            // The low bits: the ring has used up the high ones, so they hardly differ within a nest.
+            let worker = (life.entry.hash as usize).checked_rem(workers.len());
+            match worker.and_then(|worker| orders.get_mut(worker)) {
+                Some(orders) => orders.push(life),
+                None => self.cannot_live(*life),
+            }
+        }
+        for (worker, orders) in workers.iter().zip(orders) {
+            if !orders.is_empty() {
+                worker.do_send(Raise(orders));
+            }
         }
     }
 
