@@ -38,6 +38,8 @@ pub(crate) struct Swim {
     due: Time,
     alive: BTreeSet<NestId>,
     changed: bool,
+    /// This nest heard that it was declared down, since that was last asked.
+    held_dead: bool,
     /// When each nest was last told of our renewed identity.
     introduced: BTreeMap<NestId, Time>,
 }
@@ -54,6 +56,7 @@ impl Swim {
             due: Time::NEVER,
             alive: BTreeSet::new(),
             changed: false,
+            held_dead: false,
             introduced: BTreeMap::new(),
         }
     }
@@ -66,6 +69,11 @@ impl Swim {
     /// Whether the set of the living changed since this was last asked.
     pub(crate) const fn take_changed(&mut self) -> bool {
         std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Whether this nest heard since this was last asked that others held it for dead.
+    pub(crate) const fn take_held_dead(&mut self) -> bool {
+        std::mem::replace(&mut self.held_dead, false)
     }
 
     /// When to call [`Swim::on_time`].
@@ -177,11 +185,12 @@ impl Swim {
         out: &mut SwimOut,
         act: impl FnOnce(&mut Foca<SwimId, Codec, SwimRng, NoCustomBroadcast>, &mut Run<'_>),
     ) {
-        let before = out.packets.len();
+        let (before, bump) = (out.packets.len(), self.foca.identity().bump);
         let mut run =
             Run { now, timers: &mut self.timers, asked: &mut self.asked, out, moved: false };
         act(&mut self.foca, &mut run);
         let moved = run.moved;
+        self.held_dead |= self.foca.identity().bump > bump;
         self.note_due();
         self.drop_false_verdicts(before, out);
         if moved {

@@ -74,6 +74,15 @@ impl Nest {
         self.tell_lost(|_| true);
     }
 
+    /// Others held this nest for dead. They know that it is a reunion; this one, if it stood still, never lost
+    /// sight of them.
+    pub(super) fn on_held_dead(&mut self) {
+        for name in self.birds.keys().cloned().collect::<Vec<_>>() {
+            self.surpass_all(&name);
+        }
+        self.tell_lost(|_| true);
+    }
+
     /// A link to this nest opened: what was told before may have been lost where it was relayed.
     pub(super) fn tell_lost_to(&mut self, id: NestId) {
         self.tell_lost(|owner| owner == Some(id));

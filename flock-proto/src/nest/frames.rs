@@ -82,6 +82,9 @@ impl Nest {
             self.all_known = false;
             self.look_who_is_up();
         }
+        if self.swim.take_held_dead() {
+            self.on_held_dead();
+        }
         if planted(Bug::NoIndirectPings) {
             out.packets.retain(|(_, packet)| !membership::asks_for_a_ping(packet));
         }
