@@ -37,7 +37,12 @@ impl Nest {
         fence: Fence,
         left: Option<Snapshot>,
     ) {
-        if self.registry.winner_birth(name).is_some() || self.lost.contains_key(name) {
+        // A bird that was stopped, or ended, may live on where a nest is that isn't seen now, or another of
+        // its name.
+        if self.registry.winner_birth(name).is_some()
+            || self.lost.contains_key(name)
+            || self.may_any_come_back()
+        {
             self.remember_lost(name, birth, fence, left);
         }
     }

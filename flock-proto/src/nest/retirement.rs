@@ -236,13 +236,22 @@ impl Nest {
         }
     }
 
+    /// It left, or was started anew.
+    fn is_gone_for_good(&self, id: NestId, gone: &Gone) -> bool {
+        let card = gone.name.as_ref().and_then(|name| self.roster.named(name));
+        card.is_some_and(|card| card.id > id || (card.id == id && card.left))
+    }
+
+    /// Whether a nest is gone that may come back as what it was, with what it ran.
+    pub(super) fn may_any_come_back(&self) -> bool {
+        let mut gone = self.retirement.gone.iter();
+        gone.any(|(id, gone)| !self.is_gone_for_good(*id, gone))
+    }
+
     /// Those that have been gone for so long that they may be forgotten.
     fn due(&self) -> Vec<NestId> {
         let is_old = |gone: &Gone| self.now >= gone.since + self.config.retire_after;
-        let for_good = |id: NestId, gone: &Gone| {
-            let card = gone.name.as_ref().and_then(|name| self.roster.named(name));
-            card.is_some_and(|card| card.id > id || (card.id == id && card.left))
-        };
+        let for_good = |id: NestId, gone: &Gone| self.is_gone_for_good(id, gone);
         let gone = &self.retirement.gone;
         // One that may come back may hold records that only their authors' operations tell from dead
         // ones.
