@@ -61,7 +61,7 @@ use crate::name_map::{NameList, NameMap, NameSet};
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
-use crate::wire::{Ended, Held, LifeId, Listed, Request, Response, Seal};
+use crate::wire::{Ended, LifeId, Listed, Request, Response, Seal};
 use crate::{
     Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName, NestState,
     ReqId, Rng, Time, View,
@@ -75,7 +75,7 @@ use cards::Owed;
 use conflicts::Lost;
 use copies::Copies;
 pub use forecast::{Forecast, Moves, Plan, Share, WhatIf, WhatIfError};
-use joining::Leave;
+use joining::{Holder, Leave};
 use links::{Death, Link};
 pub use looks::{BirdInfo, Counters, Sizes};
 use missing::Missing;
@@ -191,7 +191,7 @@ pub struct Nest {
     deaths: BTreeMap<NestId, Death>,
     /// Who wants to know whether a nest's address is refused.
     probing: BTreeMap<NestId, BTreeSet<NestId>>,
-    held: BTreeMap<NestId, Held>,
+    held: BTreeMap<NestId, Holder>,
     skewed: BTreeSet<NestId>,
     told_alone: Option<Time>,
     /// A nest that keeps this one from coming up, or did when last looked at.

@@ -23,6 +23,17 @@ pub(super) struct Leave {
     informed: BTreeSet<NestId>,
 }
 
+/// A nest that holds this joiner in its view.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// What must be known here before this nest is up.
+    pub(super) vector: Vector,
+    /// Who is up by what it said.
+    up: Vec<NestId>,
+    /// It was up itself as it said so. What one knows that joins still is not what its flock knows.
+    was_up: bool,
+}
+
 impl Leave {
     /// Takes note of what another nest knows; `None`: all that we do.
     pub(super) fn note_known(&mut self, nest: NestId, vector: Option<&Vector>) {
@@ -137,7 +148,10 @@ impl Nest {
         if joining && (self.state != NestState::Joining || self.may_form()) && self.may_admit(to) {
             let vector = self.registry.vector().clone();
             let up = self.view.members().iter().filter(|m| m.state == NestState::Up);
-            let up = up.map(|m| m.id).collect();
+            let others = up.map(|m| m.id).filter(|id| *id != self.id);
+            // As it comes up, a nest tells so before it has entered its own view as one that is.
+            let me = (self.state == NestState::Up).then_some(self.id);
+            let up = others.chain(me).collect();
             self.send(to, &Frame::Held(Held { vector, up }));
         }
     }
@@ -148,7 +162,9 @@ impl Nest {
                 self.send_status(from, true);
             }
             self.note_horizon(from, Some(&held.vector));
-            self.held.insert(from, held);
+            let Held { vector, up } = held;
+            let was_up = up.contains(&from);
+            self.held.insert(from, Holder { vector, up, was_up });
             // A vector that is covered already needn't be kept: there is one of each nest.
             self.is_held_by(from);
         }
@@ -171,6 +187,7 @@ impl Nest {
             self.held.clear();
             self.begin_to_wait();
             self.write_card();
+            self.send_held_to_joiners();
         }
     }
 
@@ -181,7 +198,7 @@ impl Nest {
         let state = self.roster.card(id).map(|card| card.state);
         self.swim.alive().contains(&id)
             && state.is_none_or(|state| {
-                (up(state) && !self.is_held_by(id))
+                (up(state) && !self.is_held_from_above(id))
                     || (state == NestState::Joining && self.is_earlier(id))
             })
     }
@@ -204,7 +221,7 @@ impl Nest {
     fn first_unheld_of(&mut self, id: NestId) -> Option<NestId> {
         let mut up = std::mem::take(&mut self.held.get_mut(&id)?.up);
         // Who holds us does so from now on.
-        up.retain(|other| *other != self.id && !self.is_held_by(*other));
+        up.retain(|other| *other != self.id && !self.is_held_from_above(*other));
         let first = up.first().copied();
         if let Some(held) = self.held.get_mut(&id) {
             held.up = up;
@@ -223,6 +240,12 @@ impl Nest {
             }
             covered
         })
+    }
+
+    /// The same of a nest that is up, and was so as it said that it holds us: as it still joined, it may have
+    /// known nothing of those who are up besides it.
+    fn is_held_from_above(&mut self, id: NestId) -> bool {
+        self.is_held_by(id) && self.held.get(&id).is_some_and(|holder| holder.was_up)
     }
 
     fn may_be_up(&mut self) -> bool {
@@ -245,7 +268,7 @@ impl Nest {
         if others.iter().any(|(_, state)| *state == NestState::Up) {
             let ups = others.iter().filter(|(_, state)| *state == NestState::Up).map(|(id, _)| *id);
             let ups: Vec<NestId> = ups.collect();
-            let unheld = ups.iter().copied().find(|id| !self.is_held_by(*id));
+            let unheld = ups.iter().copied().find(|id| !self.is_held_from_above(*id));
             // A joiner that met one nest of many may not have heard of the rest yet: that one has.
             let waits_for =
                 unheld.or_else(|| ups.into_iter().find_map(|id| self.first_unheld_of(id)));
