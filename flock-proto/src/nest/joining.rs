@@ -147,9 +147,12 @@ impl Nest {
         let joining = self.view.member(to).is_some_and(|m| m.state == NestState::Joining);
         if joining && (self.state != NestState::Joining || self.may_form()) && self.may_admit(to) {
             let vector = self.registry.vector().clone();
-            let up = self.view.members().iter().filter(|m| m.state == NestState::Up);
-            let others = up.map(|m| m.id).filter(|id| *id != self.id);
-            // As it comes up, a nest tells so before it has entered its own view as one that is.
+            // By what they last said: as it comes up, a nest tells so before its view says it of itself, and of
+            // those that it has just met.
+            let is_up = |id: &NestId| {
+                self.roster.card(*id).is_some_and(|card| card.state == NestState::Up)
+            };
+            let others = self.swim.alive().iter().copied().filter(is_up);
             let me = (self.state == NestState::Up).then_some(self.id);
             let up = others.chain(me).collect();
             self.send(to, &Frame::Held(Held { vector, up }));
