@@ -326,26 +326,39 @@ impl Registry {
 
     /// Removes all records of this name. `None`: there is none, nothing was done.
     pub fn remove(&mut self, name: &BirdName, cause: Cause) -> Option<Change> {
-        self.remove_all(name, Removal { cause: changes::cause_to_byte(&cause), fence: 0 })
+        self.remove_those(name, Removal { cause: changes::cause_to_byte(&cause), fence: 0 }, |_| {
+            true
+        })
+    }
+
+    /// The same of its records of this birth: what another birth left stays.
+    pub fn remove_birth(&mut self, name: &BirdName, birth: Dot, cause: Cause) -> Option<Change> {
+        let removal = Removal { cause: changes::cause_to_byte(&cause), fence: 0 };
+        self.remove_those(name, removal, |other| other == birth)
     }
 
     /// The same for a bird that ended of itself, whose life had this fence: one that goes on
     /// elsewhere must surpass it.
     pub fn end(&mut self, name: &BirdName, fence: Fence) -> Option<Change> {
         let cause = changes::cause_to_byte(&Cause::Ended);
-        self.remove_all(name, Removal { cause, fence: fence.0 })
+        self.remove_those(name, Removal { cause, fence: fence.0 }, |_| true)
     }
 
-    fn remove_all(&mut self, name: &BirdName, removal: Removal) -> Option<Change> {
+    fn remove_those(
+        &mut self,
+        name: &BirdName,
+        removal: Removal,
+        those: impl Fn(Dot) -> bool,
+    ) -> Option<Change> {
         let hash = name.hash64();
-        let mut covers = self.dots_of(name, hash, |_| true);
+        let mut covers = self.dots_of(name, hash, &those);
         if covers.is_empty() {
             return None;
         }
         // Nests that have not seen what became of the birds since they were started shall end them,
         // too, if they write their records anew.
         let siblings = self.slots.siblings(hash, name.as_str().as_bytes());
-        covers.extend(siblings.map(|slot| self.birth(slot).0));
+        covers.extend(siblings.map(|slot| self.birth(slot).0).filter(|birth| those(*birth)));
         covers.sort_unstable();
         covers.dedup();
         let mut touched = Touched::default();

@@ -125,7 +125,9 @@ impl Nest {
         if self.offers.contains_key(name) {
             self.take_offers(name, Some(winner.birth));
         }
-        if self.registry.siblings(name).len() > 1 {
+        // As long as it may fail to hatch, there is something left of those that gave way.
+        let hatched = self.birds.get(name).is_some_and(|bird| bird.phase == Phase::Running);
+        if hatched && self.registry.siblings(name).len() > 1 {
             let stamp = self.stamp();
             let change = self.registry.overwrite(name, stamp, winner.grounded);
             self.on_own_change(change);
@@ -310,7 +312,8 @@ impl Nest {
     fn drop_unhatched(&mut self, name: &BirdName, birth: Dot, reason: &str) {
         let mut op = None;
         if self.is_winner(name, birth) {
-            let change = self.registry.remove(name, Cause::HatchFailed);
+            // One that lived where this nest wasn't seen, and gave way, lives again.
+            let change = self.registry.remove_birth(name, birth, Cause::HatchFailed);
             self.on_own_change(change);
             op = Some(self.registry.last_dot());
         }

@@ -149,9 +149,8 @@ impl Nest {
             let vector = self.registry.vector().clone();
             // By what they last said: as it comes up, a nest tells so before its view says it of itself, and of
             // those that it has just met.
-            let is_up = |id: &NestId| {
-                self.roster.card(*id).is_some_and(|card| card.state == NestState::Up)
-            };
+            let is_up =
+                |id: &NestId| self.roster.card(*id).is_some_and(|card| card.state == NestState::Up);
             let others = self.swim.alive().iter().copied().filter(is_up);
             let me = (self.state == NestState::Up).then_some(self.id);
             let up = others.chain(me).collect();
