@@ -121,6 +121,9 @@ impl Nest {
     pub(super) fn on_link_closed(&mut self, id: NestId) {
         let Some(link) = self.links.remove(id) else { return };
         self.links_changed = true;
+        if self.view.member(id).is_none() {
+            self.parts.remove(&id);
+        }
         if self.swim.alive().contains(&id) && !planted(Bug::NoProbes) {
             self.deaths.insert(
                 id,

@@ -98,7 +98,9 @@ impl Nest {
     }
 
     pub(super) fn on_listing(&mut self, from: NestId, part: Listing) {
-        if self.is_late(from, part.seal) {
+        // Of one that is gone nothing would ever take it away. Where that is yet to be met, its seal is repeated.
+        let is_known = self.links.contains(from) || self.view.member(from).is_some();
+        if self.is_late(from, part.seal) || !is_known {
             return;
         }
         let so_far = self.parts.entry(from).or_default();
