@@ -129,7 +129,11 @@ mod hunt {
             | Bug::EarlyForget
             | Bug::CheckpointsAsEnds
             | Bug::StoppedCopies
-            | Bug::ForgottenCalls => Kind::Rough,
+            | Bug::ForgottenCalls
+            // Only there a majority is asked for.
+            | Bug::NoQuorum
+            | Bug::HastyTakeOver
+            | Bug::HastyReturn => Kind::Rough,
             Bug::DeniedBirths => Kind::Thawing,
             _ => Kind::Restless,
         }
