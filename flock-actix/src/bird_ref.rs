@@ -364,7 +364,8 @@ async fn wait_for_room(shared: Arc<Shared>, name: BirdName, mut refused: Refused
     loop {
         let parcel = match refused {
             Refused::Inbox(parcel, entry) => {
-                let _ = tokio::time::timeout(LOOK_AGAIN, entry.room.notified()).await;
+                let room = entry.room();
+                let _ = tokio::time::timeout(LOOK_AGAIN, room.notified()).await;
                 parcel
             }
             Refused::Link(parcel, link) => {

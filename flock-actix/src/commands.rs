@@ -1,18 +1,16 @@
 //! What a life is told from outside, in order.
 //!
-//! Every bird has such a queue, it is nearly always empty, and it is looked at each time that the
-//! bird is polled. A channel made for traffic would keep room for 32 commands, and be the largest part of
-//! an idle bird.
+//! Every bird can be told something, hardly any ever is, and it is looked for each time that the bird is
+//! polled. So what is said waits in the bird's [`Entry`], which is looked at anyway, and takes no room until then.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use flock_proto::EndWhy;
+use flock_proto::{EndWhy, Fence};
 
-use crate::slot::lock;
+use crate::table::Entry;
 
 /// What a life is told.
 #[derive(Clone, Debug)]
@@ -25,114 +23,57 @@ pub(crate) enum Command {
     Merge(Bytes),
 }
 
-/// Where commands are given. Dropped, it says that no more will come.
-#[derive(Debug)]
-pub(crate) struct Teller(Arc<Queue>);
+/// The end that was asked for, if it was, among commands not yet obeyed.
+pub(crate) fn end_among(commands: impl IntoIterator<Item = Command>) -> Option<EndWhy> {
+    commands.into_iter().find_map(|command| match command {
+        Command::End(why) => Some(why),
+        Command::Depart | Command::Merge(_) => None,
+    })
+}
 
-/// Where the life hears them.
-#[derive(Debug)]
+/// Where a life hears what it is told. Dropped, it says that nobody listens any more.
 pub(crate) struct Commands {
-    queue: Arc<Queue>,
-    /// Who is woken by the next word: then there is nothing to be looked at before.
-    waiting: Option<Waker>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Something was said since the life last looked.
-    news: AtomicBool,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    commands: VecDeque<Command>,
-    waker: Option<Waker>,
-    /// One of the two ends is gone.
-    over: bool,
-}
-
-/// The two ends of a queue.
-pub(crate) fn commands() -> (Teller, Commands) {
-    let queue = Arc::default();
-    (Teller(Arc::clone(&queue)), Commands { queue, waiting: None })
-}
-
-impl Teller {
-    /// Gives a command. False: nobody hears it any more.
-    pub(crate) fn tell(&self, command: Command) -> bool {
-        let mut state = lock(&self.0.state);
-        if state.over {
-            return false;
-        }
-        state.commands.push_back(command);
-        self.0.wake(state);
-        true
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
-        state.over = true;
-        self.0.wake(state);
-    }
+    pub(crate) entry: Arc<Entry>,
+    /// The life's, by which its entry knows it.
+    pub(crate) fence: Arc<AtomicU64>,
+    /// The entry wakes the life's task at the next word: then there is nothing to be looked at before.
+    listens: bool,
 }
 
 impl Commands {
+    pub(crate) const fn new(entry: Arc<Entry>, fence: Arc<AtomicU64>) -> Self {
+        Self { entry, fence, listens: false }
+    }
+
+    /// The life's fence at this moment.
+    pub(crate) fn fence(&self) -> Fence {
+        Fence(self.fence.load(Ordering::Acquire))
+    }
+
     /// The next command; `None` once no more will come.
     pub(crate) async fn next(&mut self) -> Option<Command> {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Command>> {
-        let waits = self.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if waits && !self.queue.news.load(Ordering::Acquire) {
+    // Always polled by the one task that is the bird's, so the waker that the entry has stays right.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Command>> {
+        if self.listens && !self.entry.has_news() {
             return Poll::Pending;
         }
-        let mut state = lock(&self.queue.state);
-        self.queue.news.store(false, Ordering::Relaxed);
-        self.waiting = None;
-        if let Some(command) = state.commands.pop_front() {
-            return Poll::Ready(Some(command));
-        }
-        if state.over {
-            return Poll::Ready(None);
-        }
-        state.waker = Some(cx.waker().clone());
-        self.waiting = Some(cx.waker().clone());
-        Poll::Pending
+        let heard = self.entry.hear(&self.fence, cx.waker());
+        self.listens = heard.is_pending();
+        heard
     }
 
     /// The end that was asked for, if it was, among commands not yet obeyed. The others are dropped.
-    pub(crate) fn pending_end(&mut self) -> Option<EndWhy> {
-        let commands = std::mem::take(&mut lock(&self.queue.state).commands);
-        commands.into_iter().find_map(|command| match command {
-            Command::End(why) => Some(why),
-            Command::Depart | Command::Merge(_) => None,
-        })
+    pub(crate) fn pending_end(&self) -> Option<EndWhy> {
+        self.entry.pending_end(&self.fence)
     }
 }
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        let mut state = lock(&self.queue.state);
-        state.over = true;
-        let unheard = std::mem::take(&mut state.commands);
-        drop(state);
-        drop(unheard);
-    }
-}
-
-impl Queue {
-    /// Wakes whoever waits, and not under the lock.
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
-        self.news.store(true, Ordering::Release);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.entry.deafen(&self.fence);
     }
 }
 
@@ -141,39 +82,79 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::table::{Life, Phase};
+    use crate::tests::fake::{alone, name};
 
-    #[tokio::test]
+    const FENCE: Fence = Fence(7);
+
+    fn life() -> (Arc<Entry>, Commands) {
+        let entry = Entry::new(&alone().shared, name("robin"), Phase::Hatching);
+        let fence = Arc::new(AtomicU64::new(FENCE.0));
+        entry.with(|state| state.begin(Life { fence: fence.clone(), desk: None }));
+        (entry.clone(), Commands::new(entry, fence))
+    }
+
+    fn tell(entry: &Entry, command: Command) -> bool {
+        entry.with(|state| state.tell(FENCE, command))
+    }
+
+    #[actix::test]
     async fn commands_come_in_order_and_then_their_end() {
-        let (teller, mut heard) = commands();
-        assert!(teller.tell(Command::Depart));
-        assert!(teller.tell(Command::End(EndWhy::Stopped)));
+        let (entry, mut heard) = life();
+        assert!(tell(&entry, Command::Depart));
+        assert!(tell(&entry, Command::End(EndWhy::Stopped)));
         assert!(matches!(heard.next().await, Some(Command::Depart)));
         assert!(matches!(heard.next().await, Some(Command::End(EndWhy::Stopped))));
-        drop(teller);
+        entry.with(|state| state.let_go());
         assert!(heard.next().await.is_none());
     }
 
-    #[tokio::test]
+    #[actix::test]
     async fn a_command_and_the_end_of_all_wake_who_waits() {
-        let (teller, mut heard) = commands();
-        let waits = tokio::spawn(async move { (heard.next().await, heard.next().await) });
+        let (entry, mut heard) = life();
+        let waits = actix_rt::spawn(async move { (heard.next().await, heard.next().await) });
         // It waits before it is told.
         tokio::task::yield_now().await;
-        assert!(teller.tell(Command::Depart));
+        assert!(tell(&entry, Command::Depart));
         tokio::task::yield_now().await;
-        drop(teller);
+        entry.with(|state| state.let_go());
         let heard = tokio::time::timeout(Duration::from_secs(5), waits).await;
         assert!(matches!(heard, Ok(Ok((Some(Command::Depart), None)))), "{heard:?}");
     }
 
-    #[test]
-    fn an_end_that_was_not_heard_is_found_and_one_after_the_life_is_refused() {
-        let (teller, mut heard) = commands();
+    #[actix::test]
+    async fn who_was_woken_for_another_reason_still_hears() {
+        let (entry, mut heard) = life();
+        let waits = actix_rt::spawn(async move { heard.next().await });
+        tokio::task::yield_now().await;
+        entry.with(|state| state.phase = Phase::Running);
+        tokio::task::yield_now().await;
+        assert!(tell(&entry, Command::Depart));
+        let heard = tokio::time::timeout(Duration::from_secs(5), waits).await;
+        assert!(matches!(heard, Ok(Ok(Some(Command::Depart)))), "{heard:?}");
+    }
+
+    #[actix::test]
+    async fn an_end_that_was_not_heard_is_found_and_one_after_the_life_is_refused() {
+        let (entry, heard) = life();
         assert_eq!(heard.pending_end(), None);
-        teller.tell(Command::Merge(Bytes::new()));
-        teller.tell(Command::End(EndWhy::Duplicate));
+        tell(&entry, Command::Merge(Bytes::new()));
+        tell(&entry, Command::End(EndWhy::Duplicate));
         assert_eq!(heard.pending_end(), Some(EndWhy::Duplicate));
         drop(heard);
-        assert!(!teller.tell(Command::Depart));
+        assert!(!tell(&entry, Command::Depart));
+    }
+
+    #[actix::test]
+    async fn a_life_is_told_nothing_that_is_meant_for_another() {
+        let (entry, heard) = life();
+        assert!(!entry.with(|state| state.tell(Fence(8), Command::Depart)));
+        let other = Arc::new(AtomicU64::new(FENCE.0));
+        entry.with(|state| state.let_go());
+        entry.with(|state| state.begin(Life { fence: other, desk: None }));
+        assert!(tell(&entry, Command::End(EndWhy::Stopped)));
+        assert_eq!(heard.pending_end(), None);
+        drop(heard);
+        assert!(tell(&entry, Command::Depart), "the later life still listens");
     }
 }

@@ -12,7 +12,6 @@ use tokio::time::{Instant, Sleep};
 
 use crate::bird::{Bird, CheckpointError, Desk, Migration};
 use crate::pump::Pulse;
-use crate::shared::Shared;
 use crate::table::Entry;
 
 /// What one life's pump knows of copies.
@@ -38,11 +37,11 @@ impl Copies {
         &mut self,
         bird: &mut B,
         entry: &Entry,
-        shared: &Shared,
         pulse: &Pulse,
         task: &mut TaskContext<'_>,
     ) {
         let Some(migration) = &B::MIGRATION else { return };
+        let shared = &entry.home;
         // In this order: the desk must know whom to wake.
         if !self.desk.is_wanted(task.waker()) && !self.is_due(migration, pulse, task) {
             return;
@@ -82,7 +81,7 @@ impl Copies {
     ) -> bool {
         let Some(period) = migration.standby().period() else { return false };
         if !pulse.touched.get() {
-            *pulse.on_answer.borrow_mut() = Some(task.waker().clone());
+            pulse.wake_on_answer(task.waker());
             return false;
         }
         let Some(last) = self.last.filter(|last| last.elapsed() < period) else { return true };

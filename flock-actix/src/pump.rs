@@ -1,6 +1,6 @@
 //! The pump: takes jobs from the inbox into the bird, from within the bird's own context.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use crate::bird::Bird;
 use crate::call::CallError;
 use crate::copies::Copies;
 use crate::parcel::{self, Finish};
-use crate::shared::Shared;
 use crate::table::Entry;
 
 /// Jobs begun in one poll before the bird's other futures and its thread get their turn.
@@ -28,9 +27,8 @@ const JOBS_PER_POLL: usize = 64;
 /// with it the mailbox.
 pub(crate) struct Pump {
     pub(crate) entry: Arc<Entry>,
-    pub(crate) shared: Arc<Shared>,
     pub(crate) pulse: Rc<Pulse>,
-    pub(crate) copies: Option<Copies>,
+    pub(crate) copies: Option<Box<Copies>>,
     /// What is in the inbox may have waited there.
     pub(crate) behind: Cell<bool>,
 }
@@ -48,10 +46,10 @@ impl<B: Bird> ActorFuture<B> for Pump {
             self.see_to_states(bird);
         }
         self.run_jobs(bird, ctx, task);
-        let Self { entry, shared, pulse, copies, .. } = &mut *self;
+        let Self { entry, pulse, copies, .. } = &mut *self;
         if let Some(copies) = copies {
             // Also where a job has just begun to wait: it shall find what it asked for.
-            copies.see_to(bird, entry, shared, pulse, task);
+            copies.see_to(bird, entry, pulse, task);
         }
         Poll::Pending
     }
@@ -67,25 +65,27 @@ impl Pump {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
             // still answer `Running::Continue`. The context polls us again after either, so no
             // waker is left behind, and this future must not end.
-            if self.pulse.paused.get() || ctx.waiting() {
+            if ctx.waiting() {
                 return;
             }
-            let (parcel, more) = self.entry.pop(task.waker(), self.shared.settings.inbox);
+            let (parcel, more) = self.entry.pop(task.waker(), self.entry.home.settings.inbox);
             let Some(parcel) = parcel else {
                 self.behind.set(false);
                 return;
             };
             behind |= more;
-            let over = behind && parcel.is_over(*now.get_or_insert_with(|| self.shared.now()));
+            let over = behind && parcel.is_over(*now.get_or_insert_with(|| self.entry.home.now()));
             if over || parcel.is_cancelled() {
                 parcel.fail(CallError::TimedOut);
             } else {
-                self.pulse.touched.set(true);
+                if self.copies.is_some() {
+                    self.pulse.touched.set(true);
+                }
                 parcel::run(parcel, bird, ctx, &self.pulse);
             }
             if !more {
-                // Unless the job has the bird for itself, or the bird is to stop: others may come meanwhile.
-                self.behind.set(self.pulse.paused.get() || ctx.waiting());
+                // Unless the job has the bird for itself: others may come meanwhile.
+                self.behind.set(ctx.waiting());
                 return;
             }
         }
@@ -95,39 +95,44 @@ impl Pump {
     /// Takes in what other lives left; takes the state of this one, if it is wanted.
     fn see_to_states<B: Bird>(&self, bird: &mut B) {
         let Some(migration) = &B::MIGRATION else { return };
-        for state in self.pulse.merges.take() {
-            if let Err(why) = migration.merge(&self.shared, bird, state) {
+        for state in self.pulse.merges() {
+            if let Err(why) = migration.merge(&self.entry.home, bird, state) {
                 let bird = self.entry.name.clone();
-                self.shared.nest.event(Event::StateLost { bird, why });
+                self.entry.home.nest.event(Event::StateLost { bird, why });
             }
         }
-        if self.pulse.wanted.replace(false) {
-            self.pulse.taken.set(Some(Box::new(migration.take(bird))));
-            self.pulse.news.notify_one();
+        if self.pulse.is_wanted() {
+            self.pulse.take(migration.take(bird));
         }
     }
 }
 
-/// What one life and the answers in flight from it know of each other. All on one thread.
+/// What one life and the answers in flight from it know of each other. All on one thread. A call that is
+/// answered at once has no need of it.
 pub(crate) struct Pulse {
-    /// No job is begun any more.
-    pub(crate) paused: Cell<bool>,
-    in_flight: Cell<usize>,
-    /// An answer was given, or the state was taken: to the one who winds the life down.
-    news: Notify,
+    in_flight: Cell<u32>,
     /// The life ended otherwise than by a crash.
     gentle: Cell<bool>,
     cut: Cell<bool>,
-    cut_short: Notify,
     /// A job was begun or an answer given, since the last copy of the bird's state.
     pub(crate) touched: Cell<bool>,
-    /// Who wants to know of that.
-    pub(crate) on_answer: RefCell<Option<Waker>>,
+    /// The state of this life is wanted.
+    wanted: Cell<bool>,
+    seldom: OnceCell<Box<Seldom>>,
+}
+
+/// What most lives never have.
+#[derive(Default)]
+struct Seldom {
+    /// An answer was given, or the state was taken: to the one who winds the life down.
+    news: Notify,
+    cut_short: Notify,
+    /// Who wants to know of answers.
+    on_answer: Cell<Option<Waker>>,
     /// States of other lives, to be taken in before the next job.
-    pub(crate) merges: RefCell<Vec<Bytes>>,
-    /// The state of this life is wanted; and here it is.
-    pub(crate) wanted: Cell<bool>,
-    pub(crate) taken: Cell<Option<Box<Result<Bytes, String>>>>,
+    merges: RefCell<Vec<Bytes>>,
+    /// The state of this life, if it was wanted.
+    taken: Cell<Option<Result<Bytes, String>>>,
 }
 
 impl std::fmt::Debug for Pulse {
@@ -139,18 +144,54 @@ impl std::fmt::Debug for Pulse {
 impl Pulse {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
-            paused: Cell::new(false),
             in_flight: Cell::new(0),
-            news: Notify::new(),
             gentle: Cell::new(false),
             cut: Cell::new(false),
-            cut_short: Notify::new(),
             touched: Cell::new(false),
-            on_answer: RefCell::default(),
-            merges: RefCell::default(),
             wanted: Cell::new(false),
-            taken: Cell::new(None),
+            seldom: OnceCell::new(),
         })
+    }
+
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
+    /// Has the pump take in these states.
+    pub(crate) fn to_merge(&self, states: impl IntoIterator<Item = Bytes>) {
+        let mut states = states.into_iter().peekable();
+        if states.peek().is_some() {
+            self.seldom().merges.borrow_mut().extend(states);
+        }
+    }
+
+    fn merges(&self) -> Vec<Bytes> {
+        self.seldom.get().map(|seldom| seldom.merges.take()).unwrap_or_default()
+    }
+
+    /// Has the pump take the state of this life.
+    pub(crate) fn want(&self) {
+        self.wanted.set(true);
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.get()
+    }
+
+    fn take(&self, state: Result<Bytes, String>) {
+        self.wanted.set(false);
+        self.seldom().taken.set(Some(state));
+        self.seldom().news.notify_one();
+    }
+
+    /// The state that was wanted, if it was taken.
+    pub(crate) fn taken(&self) -> Option<Result<Bytes, String>> {
+        self.seldom.get()?.taken.take()
+    }
+
+    /// Has this one woken by the next answer.
+    pub(crate) fn wake_on_answer(&self, waker: &Waker) {
+        self.seldom().on_answer.set(Some(waker.clone()));
     }
 
     /// Sees an answer home that isn't ready yet.
@@ -163,7 +204,7 @@ impl Pulse {
         actix_rt::spawn(async move {
             let pulse = &flight.0;
             let cut = async {
-                let mut told = std::pin::pin!(pulse.cut_short.notified());
+                let mut told = std::pin::pin!(pulse.seldom().cut_short.notified());
                 told.as_mut().enable();
                 if !pulse.cut.get() {
                     told.await;
@@ -180,14 +221,14 @@ impl Pulse {
     /// Ready when no answer is in flight.
     pub(crate) async fn idle(&self) {
         while self.in_flight.get() > 0 {
-            self.news.notified().await;
+            self.seldom().news.notified().await;
         }
     }
 
     /// Ready when the state that was wanted has been taken.
     pub(crate) async fn was_taken(&self) {
         while self.wanted.get() {
-            self.news.notified().await;
+            self.seldom().news.notified().await;
         }
     }
 
@@ -200,7 +241,9 @@ impl Pulse {
     pub(crate) fn cut(&self) {
         self.gentle.set(true);
         self.cut.set(true);
-        self.cut_short.notify_waiters();
+        if let Some(seldom) = self.seldom.get() {
+            seldom.cut_short.notify_waiters();
+        }
     }
 
     const fn loss(&self) -> CallError {
@@ -220,11 +263,14 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
-        self.0.news.notify_one();
-        self.0.touched.set(true);
-        if let Some(pump) = self.0.on_answer.take() {
-            pump.wake();
+        let Self(pulse) = self;
+        pulse.in_flight.set(pulse.in_flight.get() - 1);
+        pulse.touched.set(true);
+        if let Some(seldom) = pulse.seldom.get() {
+            seldom.news.notify_one();
+            if let Some(pump) = seldom.on_answer.take() {
+                pump.wake();
+            }
         }
     }
 }

@@ -240,7 +240,7 @@ impl Shared {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// What stands behind a name in this process.
+    /// What stands behind a name in this process. (It keeps this alive; none is left once this is closed.)
     pub(crate) fn entry(&self, name: &str, hash: u64) -> Option<Arc<Entry>> {
         self.table.find(name, hash)
     }

@@ -1,19 +1,19 @@
 //! The table of names known to this nest's data plane, each with the inbox that outlives its lives.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
-use flock_proto::{BirdName, Fence, NestId, Time};
+use flock_proto::{BirdName, EndWhy, Fence, NestId, Time};
 use tokio::sync::Notify;
 
 use crate::bird::Desk;
-use crate::commands::Teller;
+use crate::commands::{self, Command};
 use crate::parcel::Parcel;
-use crate::shared::HatchOrder;
+use crate::shared::{HatchOrder, Shared};
 use crate::slot::lock;
 
 /// What stands behind a name at the moment.
@@ -32,7 +32,7 @@ pub(crate) enum Phase {
     /// The bird went there; stragglers follow it until then.
     Moved(NestId, Time),
     /// The bird is grounded; asked again after that time.
-    Grounded(String, Time),
+    Grounded(Box<str>, Time),
     /// This entry is out of the table.
     Gone,
 }
@@ -52,7 +52,6 @@ pub(crate) enum Push {
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) fence: Arc<AtomicU64>,
-    pub(crate) commands: Teller,
     /// Where checkpoints are asked for, if the species has any.
     pub(crate) desk: Option<Arc<Desk>>,
 }
@@ -63,42 +62,137 @@ impl Life {
     }
 }
 
-/// One name.
+/// One name. There is one for each bird, and each call looks at it: so it is small, what most birds never
+/// have is kept apart, and what a call looks at lies together, at the front.
+#[repr(C)]
 pub(crate) struct Entry {
-    pub(crate) name: BirdName,
-    pub(crate) hash: u64,
+    /// The life was told something since it last looked, or isn't among those who are woken any more.
+    news: AtomicBool,
+    /// Out of the table, for good.
+    gone: AtomicBool,
     state: Mutex<State>,
-    /// Told when a full inbox has room again, or will never have.
-    pub(crate) room: Notify,
+    /// The data plane that it belongs to.
+    pub(crate) home: Arc<Shared>,
+    pub(crate) hash: u64,
+    pub(crate) name: BirdName,
 }
 
 /// What an entry's lock guards.
+#[repr(C)]
 pub(crate) struct State {
-    pub(crate) phase: Phase,
-    pub(crate) parcels: VecDeque<Parcel>,
-    pub(crate) life: Option<Life>,
-    /// A hatch that must wait for the end of the present life. Boxed, for it is large and hardly ever there.
-    pub(crate) next: Option<Box<HatchOrder>>,
-    waker: Option<Waker>,
     /// The pump has found nothing and waits to be woken.
     asleep: bool,
+    /// The life's task has ended: whatever it is told, it won't hear.
+    deaf: bool,
+    pub(crate) phase: Phase,
+    pub(crate) parcels: Inbox,
+    /// Of the task of the life that is going on.
+    waker: Option<Waker>,
+    pub(crate) life: Option<Life>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most birds never have.
+#[derive(Default)]
+struct Seldom {
+    /// What the life was told and hasn't heard.
+    said: VecDeque<Command>,
+    /// A hatch that must wait for the end of the present life.
+    next: Option<HatchOrder>,
+    /// Told when a full inbox has room again, or will never have.
+    room: Option<Arc<Notify>>,
+}
+
+impl State {
+    /// Tells the life of this fence something, whose task is woken as soon as the lock is let go. False:
+    /// there is none, or it has ended.
+    pub(crate) fn tell(&mut self, fence: Fence, command: Command) -> bool {
+        match &self.life {
+            Some(life) if life.fence() == fence && !self.deaf => {
+                self.seldom().said.push_back(command);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A life, where there is none.
+    pub(crate) fn begin(&mut self, life: Life) {
+        self.life = Some(life);
+        self.deaf = false;
+        self.phase = Phase::Hatching;
+    }
+
+    /// Lets go of the life, and says whether its end had been asked for without its having heard so.
+    pub(crate) fn let_go(&mut self) -> Option<EndWhy> {
+        self.life = None;
+        self.pending_end()
+    }
+
+    fn pending_end(&mut self) -> Option<EndWhy> {
+        commands::end_among(std::mem::take(&mut self.seldom.as_mut()?.said))
+    }
+
+    /// A hatch that must wait for the end of the present life.
+    pub(crate) fn set_next(&mut self, order: HatchOrder) {
+        self.seldom().next = Some(order);
+    }
+
+    /// Whether a hatch waits.
+    pub(crate) fn has_next(&self) -> bool {
+        self.seldom.as_ref().is_some_and(|seldom| seldom.next.is_some())
+    }
+
+    /// The hatch that waited.
+    pub(crate) fn take_next(&mut self) -> Option<HatchOrder> {
+        self.seldom.as_mut()?.next.take()
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    fn has_news(&self) -> bool {
+        self.life.is_none() || self.seldom.as_ref().is_some_and(|seldom| !seldom.said.is_empty())
+    }
+
+    fn tell_of_room(&self) {
+        if let Some(room) = self.seldom.as_ref().and_then(|seldom| seldom.room.as_ref()) {
+            room.notify_waiters();
+        }
+    }
+
+    /// Has this one woken from now on.
+    fn wake_next(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
 }
 
 impl Entry {
-    fn new(name: BirdName, phase: Phase) -> Arc<Self> {
+    pub(crate) fn new(home: &Arc<Shared>, name: BirdName, phase: Phase) -> Arc<Self> {
         Arc::new(Self {
+            news: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            state: Mutex::new(State {
+                asleep: false,
+                deaf: false,
+                phase,
+                parcels: Inbox::default(),
+                waker: None,
+                life: None,
+                seldom: None,
+            }),
+            home: home.clone(),
             hash: name.hash64(),
             name,
-            state: Mutex::new(State {
-                phase,
-                parcels: VecDeque::new(),
-                life: None,
-                next: None,
-                waker: None,
-                asleep: false,
-            }),
-            room: Notify::new(),
         })
+    }
+
+    /// Whether it is out of the table, and with it all that it knows.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Runs `change` under the entry's lock, then wakes whoever may care. It must run no foreign
@@ -108,12 +202,18 @@ impl Entry {
             let mut state = lock(&self.state);
             let before = state.phase.clone();
             let result = change(&mut state);
-            let waker = if state.phase == before {
-                None
-            } else {
-                self.room.notify_waiters();
+            let changed = state.phase != before;
+            if changed {
+                state.tell_of_room();
+                self.gone.store(state.phase == Phase::Gone, Ordering::Release);
+            }
+            let waker = if changed || state.has_news() {
+                // Whoever is woken is no longer among those who are, and has to look.
+                self.news.store(true, Ordering::Release);
                 state.asleep = false;
                 state.waker.take()
+            } else {
+                None
             };
             (result, waker)
         };
@@ -123,6 +223,50 @@ impl Entry {
         result
     }
 
+    /// Something was said to the life since it last looked.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// What the life with this fence was told; `None` once nothing more will come. If nothing was, its task
+    /// is woken by the next word.
+    pub(crate) fn hear(&self, fence: &Arc<AtomicU64>, waker: &Waker) -> Poll<Option<Command>> {
+        let mut state = lock(&self.state);
+        self.news.store(false, Ordering::Relaxed);
+        if !state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
+            return Poll::Ready(None);
+        }
+        if let Some(command) = state.seldom.as_mut().and_then(|seldom| seldom.said.pop_front()) {
+            return Poll::Ready(Some(command));
+        }
+        state.wake_next(waker);
+        Poll::Pending
+    }
+
+    /// The end that was asked for, if it was, among what this life wasn't told yet. The rest is dropped.
+    pub(crate) fn pending_end(&self, fence: &Arc<AtomicU64>) -> Option<EndWhy> {
+        let mut state = lock(&self.state);
+        let later = state.life.as_ref().is_some_and(|life| !Arc::ptr_eq(&life.fence, fence));
+        if later { None } else { state.pending_end() }
+    }
+
+    /// The task of the life with this fence is no more.
+    pub(crate) fn deafen(&self, fence: &Arc<AtomicU64>) {
+        let mut state = lock(&self.state);
+        if state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
+            state.deaf = true;
+            let unheard = state.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.said));
+            let waker = state.waker.take();
+            drop(state);
+            drop((unheard, waker));
+        }
+    }
+
+    /// What is told when a full inbox has room again, or will never have.
+    pub(crate) fn room(&self) -> Arc<Notify> {
+        lock(&self.state).seldom().room.get_or_insert_default().clone()
+    }
+
     /// Puts a parcel at the end of the queue. `now` is seldom asked for.
     pub(crate) fn push(&self, parcel: Parcel, room: usize, now: impl Fn() -> Time) -> Push {
         let mut state = lock(&self.state);
@@ -130,7 +274,7 @@ impl Entry {
             Phase::Gone => return Push::Stale(parcel),
             Phase::Moved(to, until) if now() < *until => return Push::Moved(parcel, *to),
             Phase::Grounded(reason, until) if now() < *until => {
-                return Push::Grounded(parcel, reason.clone());
+                return Push::Grounded(parcel, reason.to_string());
             }
             Phase::Moved(..) | Phase::Grounded(..) => return Push::Stale(parcel),
             _ => {}
@@ -138,7 +282,7 @@ impl Entry {
         if state.parcels.len() >= room {
             return Push::Full(parcel);
         }
-        state.parcels.push_back(parcel);
+        state.parcels.push(parcel);
         if std::mem::take(&mut state.asleep)
             && let Some(waker) = &state.waker
         {
@@ -152,16 +296,14 @@ impl Entry {
     /// the pump is woken by the next one.
     pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
         let mut state = lock(&self.state);
-        let parcel = if state.phase == Phase::Running { state.parcels.pop_front() } else { None };
+        let parcel = if state.phase == Phase::Running { state.parcels.pop() } else { None };
         let more = parcel.is_some() && !state.parcels.is_empty();
         if parcel.is_some() && state.parcels.len() == room / 2 {
-            self.room.notify_waiters();
+            state.tell_of_room();
         }
         if !more {
             state.asleep = true;
-            if !state.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
-                state.waker = Some(waker.clone());
-            }
+            state.wake_next(waker);
         }
         (parcel, more)
     }
@@ -169,6 +311,55 @@ impl Entry {
     /// The phase at this moment.
     pub(crate) fn phase(&self) -> Phase {
         lock(&self.state).phase.clone()
+    }
+}
+
+/// Parcels in the order in which they came. One that waits alone, as nearly always, takes no memory of its
+/// own: a bird that is called seldom looks at fewer cold lines.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    first: Option<Parcel>,
+    /// Never filled without a first one.
+    #[expect(clippy::box_collection, reason = "most inboxes never hold two")]
+    rest: Option<Box<VecDeque<Parcel>>>,
+}
+
+impl Inbox {
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn push(&mut self, parcel: Parcel) {
+        match &self.first {
+            None => self.first = Some(parcel),
+            Some(_) => self.rest.get_or_insert_default().push_back(parcel),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Parcel> {
+        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        std::mem::replace(&mut self.first, next)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Parcel> {
+        self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
+    }
+
+    /// All of them.
+    pub(crate) fn take(&mut self) -> Vec<Parcel> {
+        let rest = self.rest.take().map_or_else(VecDeque::new, |rest| *rest);
+        self.first.take().into_iter().chain(rest).collect()
+    }
+
+    /// Leaves those in for which `stays` is true, and gives the others.
+    pub(crate) fn take_unless(&mut self, stays: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
+        let (stay, gone): (Vec<_>, Vec<_>) = self.take().into_iter().partition(stays);
+        stay.into_iter().for_each(|parcel| self.push(parcel));
+        gone
     }
 }
 
@@ -188,28 +379,36 @@ impl Hasher for AsIs {
     }
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct Key(u64, BirdName);
+/// An entry, found by its name. No key beside it: an entry is looked at anyway once it is found.
+struct Named(Arc<Entry>);
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0);
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.hash == other.0.hash && self.0.name == other.0.name
     }
 }
 
-/// A key as it is looked for: without a name of its own, whose count of owners all threads would write.
+impl Eq for Named {}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// An entry as it is looked for: without a name of its own, whose count of owners all threads would write.
 trait Sought {
     fn hash(&self) -> u64;
     fn name(&self) -> &str;
 }
 
-impl Sought for Key {
+impl Sought for Named {
     fn hash(&self) -> u64 {
-        self.0
+        self.0.hash
     }
 
     fn name(&self) -> &str {
-        self.1.as_str()
+        self.0.name.as_str()
     }
 }
 
@@ -237,13 +436,13 @@ impl PartialEq for dyn Sought + '_ {
 
 impl Eq for dyn Sought + '_ {}
 
-impl<'a> Borrow<dyn Sought + 'a> for Key {
+impl<'a> Borrow<dyn Sought + 'a> for Named {
     fn borrow(&self) -> &(dyn Sought + 'a) {
         self
     }
 }
 
-type Shard = Mutex<HashMap<Key, Arc<Entry>, BuildHasherDefault<AsIs>>>;
+type Shard = Mutex<HashSet<Named, BuildHasherDefault<AsIs>>>;
 
 const SHARDS: usize = 64;
 
@@ -262,22 +461,27 @@ impl Table {
 
     pub(crate) fn find(&self, name: &str, hash: u64) -> Option<Arc<Entry>> {
         let key = (hash, name);
-        lock(self.shard(hash)?).get(&key as &dyn Sought).cloned()
+        lock(self.shard(hash)?).get(&key as &dyn Sought).map(|found| found.0.clone())
     }
 
     /// The entry of a name; if there is none, a new one in this phase, and `true`.
-    pub(crate) fn find_or_insert(&self, name: &BirdName, phase: Phase) -> (Arc<Entry>, bool) {
+    pub(crate) fn find_or_insert(
+        &self,
+        home: &Arc<Shared>,
+        name: &BirdName,
+        phase: Phase,
+    ) -> (Arc<Entry>, bool) {
         let hash = name.hash64();
-        let Some(shard) = self.shard(hash) else { return (Entry::new(name.clone(), phase), true) };
-        let mut fresh = false;
-        let entry = lock(shard)
-            .entry(Key(hash, name.clone()))
-            .or_insert_with(|| {
-                fresh = true;
-                Entry::new(name.clone(), phase)
-            })
-            .clone();
-        (entry, fresh)
+        let new = || Entry::new(home, name.clone(), phase);
+        let Some(shard) = self.shard(hash) else { return (new(), true) };
+        let mut shard = lock(shard);
+        let key = (hash, name.as_str());
+        if let Some(Named(entry)) = shard.get(&key as &dyn Sought) {
+            return (entry.clone(), false);
+        }
+        let entry = new();
+        shard.insert(Named(entry.clone()));
+        (entry, true)
     }
 
     /// Takes an entry out if `gone` says so, under both locks; gives the parcels that waited.
@@ -285,22 +489,26 @@ impl Table {
         &self,
         entry: &Arc<Entry>,
         gone: impl FnOnce(&State) -> bool,
-    ) -> VecDeque<Parcel> {
-        let Some(shard) = self.shard(entry.hash) else { return VecDeque::new() };
+    ) -> Vec<Parcel> {
+        let Some(shard) = self.shard(entry.hash) else { return Vec::new() };
         let mut shard = lock(shard);
         entry.with(|state| {
             if state.phase == Phase::Gone || !gone(state) {
-                return VecDeque::new();
+                return Vec::new();
             }
             state.phase = Phase::Gone;
             state.life = None;
-            shard.remove(&Key(entry.hash, entry.name.clone()));
-            std::mem::take(&mut state.parcels)
+            let sought = (entry.hash, entry.name.as_str());
+            shard.remove(&sought as &dyn Sought);
+            state.parcels.take()
         })
     }
 
     /// All entries at this moment.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.0.iter().flat_map(|shard| lock(shard).values().cloned().collect::<Vec<_>>()).collect()
+        self.0
+            .iter()
+            .flat_map(|shard| lock(shard).iter().map(|named| named.0.clone()).collect::<Vec<_>>())
+            .collect()
     }
 }

@@ -6,7 +6,7 @@
 
 mod birds;
 mod calls;
-mod fake;
+pub(crate) mod fake;
 mod lives;
 mod moves;
 mod remote;

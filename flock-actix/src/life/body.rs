@@ -21,7 +21,6 @@ use crate::bird::Bird;
 use crate::codec::panic_text;
 use crate::copies::Copies;
 use crate::pump::{Pulse, Pump};
-use crate::shared::Shared;
 use crate::table::Entry;
 
 /// What came of winding a life down.
@@ -30,32 +29,24 @@ pub(super) enum Stopped {
     Crashed(String),
 }
 
-/// An actor in its context, ready to be polled.
-type Living<B> = Pin<Box<ContextFut<B, Context<B>>>>;
-
 pub(super) struct Body<B: Bird> {
-    /// None once the life is over.
-    context: Option<Living<B>>,
+    /// The actor in its context, ready to be polled; none once the life is over.
+    context: Option<ContextFut<B, Context<B>>>,
     pulse: Rc<Pulse>,
 }
 
 impl<B: Bird> Body<B> {
-    pub(super) fn new(
-        bird: B,
-        shared: Arc<Shared>,
-        entry: Arc<Entry>,
-        copies: Option<Copies>,
-    ) -> Self {
+    pub(super) fn new(bird: B, entry: Arc<Entry>, copies: Option<Copies>) -> Self {
         let mut ctx = Context::new();
         let (pulse, behind) = (Pulse::new(), Cell::new(true));
-        ctx.spawn(Pump { entry, shared, pulse: pulse.clone(), copies, behind });
-        Self { context: Some(Box::pin(ctx.into_future(bird))), pulse }
+        ctx.spawn(Pump { entry, pulse: pulse.clone(), copies: copies.map(Box::new), behind });
+        Self { context: Some(ctx.into_future(bird)), pulse }
     }
 
     /// The bird takes these in before its next job. It must be polled.
     pub(super) fn merge(&self, states: impl IntoIterator<Item = Bytes>) {
         if B::MIGRATION.is_some() {
-            self.pulse.merges.borrow_mut().extend(states);
+            self.pulse.to_merge(states);
         }
     }
 
@@ -70,20 +61,18 @@ impl<B: Bird> Body<B> {
         .await
     }
 
-    /// Runs until the bird stops itself, or panics.
-    pub(super) async fn run(&mut self) -> Result<(), String> {
+    async fn run(&mut self) -> Result<(), String> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Begins no further job, waits a while for the answers in flight, cuts short what is left,
-    /// and stops the actor, whatever its `stopping()` says. If it `goes_on` elsewhere, its state is taken
-    /// before that, if it has one to take along.
+    /// Waits a while for the answers in flight, cuts short what is left, and stops the actor, whatever its
+    /// `stopping()` says. If it `goes_on` elsewhere, its state is taken before that, if it has one to take
+    /// along. The entry's phase must say that the life ends: so no further job is begun.
     pub(super) async fn wind_down(
         &mut self,
         patience: Duration,
         goes_on: bool,
     ) -> (Stopped, Option<Result<Bytes, String>>) {
-        self.pulse.paused.set(true);
         let pulse = self.pulse.clone();
         let deadline = tokio::time::Instant::now() + patience;
         let mut ended = tokio::select! {
@@ -99,7 +88,7 @@ impl<B: Bird> Body<B> {
                 ended = self.take_state(deadline).await;
             }
             let late = || Err(format!("its snapshot could not be taken within {patience:?}"));
-            state = Some(pulse.taken.take().map_or_else(late, |taken| *taken));
+            state = Some(pulse.taken().unwrap_or_else(late));
         }
         let ended = match ended {
             Some(ended) => Some(ended),
@@ -121,11 +110,11 @@ impl<B: Bird> Body<B> {
     /// Has the pump take the bird's state, as soon as nothing has the bird for itself. `Some`: the
     /// life was over before.
     async fn take_state(&mut self, deadline: tokio::time::Instant) -> Option<Result<(), String>> {
-        self.pulse.wanted.set(true);
+        self.pulse.want();
         // At once, even if the deadline has passed: mostly nothing is in the way.
         let over = self.first_poll().await;
         let pulse = self.pulse.clone();
-        if over.is_some() || !pulse.wanted.get() {
+        if over.is_some() || !pulse.is_wanted() {
             return over;
         }
         tokio::select! {
@@ -136,9 +125,10 @@ impl<B: Bird> Body<B> {
         }
     }
 
-    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), String>> {
+    /// Ready once the bird has stopped itself, or panicked.
+    pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), String>> {
         let Some(context) = &mut self.context else { return Poll::Ready(Ok(())) };
-        match catch_unwind(AssertUnwindSafe(|| context.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *context).poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => {
                 self.pulse.ended();

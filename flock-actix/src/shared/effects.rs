@@ -10,7 +10,7 @@ use flock_proto::{BirdName, EndWhy, Fence, Hlc, Input, NestId, NestName, Route, 
 use super::{HatchOrder, Shared};
 use crate::bird::{CheckpointError, Desk};
 use crate::call::CallError;
-use crate::commands::{Command, Commands, commands};
+use crate::commands::{Command, Commands};
 use crate::life::{End, LifeOrder};
 use crate::parcel::Parcel;
 use crate::slot::lock;
@@ -32,36 +32,33 @@ impl Shared {
     /// told meanwhile waits for it.
     pub(crate) fn found(self: &Arc<Self>, order: HatchOrder) -> Option<Box<LifeOrder>> {
         while !self.closed.load(Ordering::Acquire) {
-            let (entry, _) = self.table.find_or_insert(&order.name, Phase::Hatching);
+            let (entry, _) = self.table.find_or_insert(self, &order.name, Phase::Hatching);
             let mut gone = false;
-            let raise = entry.with(|state| match &state.life {
+            let raise = entry.with(|state| match state.life.as_ref().map(Life::fence) {
                 _ if state.phase == Phase::Gone => {
                     gone = true;
                     None
                 }
-                Some(life) if life.fence() == order.fence => None,
-                Some(life) => {
-                    life.commands.tell(Command::End(EndWhy::Duplicate));
-                    state.next = Some(Box::new(order.clone()));
+                Some(fence) if fence == order.fence => None,
+                Some(fence) => {
+                    state.tell(fence, Command::End(EndWhy::Duplicate));
+                    state.set_next(order.clone());
                     None
                 }
                 None => {
-                    let (teller, heard) = commands();
                     let fence = Arc::new(AtomicU64::new(order.fence.0));
                     let stands_by = self.species.stands_by(order.species);
                     let desk = stands_by.then(Arc::<Desk>::default);
-                    let (fence_too, desk_too) = (fence.clone(), desk.clone());
-                    state.life = Some(Life { fence: fence_too, commands: teller, desk: desk_too });
-                    state.phase = Phase::Hatching;
-                    Some((fence, desk, heard))
+                    state.begin(Life { fence: fence.clone(), desk: desk.clone() });
+                    Some((fence, desk))
                 }
             });
             if gone {
                 continue;
             }
-            let (fence, desk, commands) = raise?;
-            let shared = self.clone();
-            return Some(Box::new(LifeOrder { shared, entry, order, fence, desk, commands }));
+            let (fence, desk) = raise?;
+            let commands = Commands::new(entry, fence);
+            return Some(Box::new(LifeOrder { order, desk, commands }));
         }
         None
     }
@@ -72,7 +69,7 @@ impl Shared {
         let mut orders: Vec<Vec<_>> = workers.iter().map(|_| Vec::new()).collect();
         for life in lives {
             // The low bits: the ring has used up the high ones, so they hardly differ within a nest.
-            let worker = (life.entry.hash as usize).checked_rem(workers.len());
+            let worker = (life.commands.entry.hash as usize).checked_rem(workers.len());
             match worker.and_then(|worker| orders.get_mut(worker)) {
                 Some(orders) => orders.push(life),
                 None => self.cannot_live(*life),
@@ -88,17 +85,14 @@ impl Shared {
     /// `Effect::End`. `Ended` follows in any case, for a life that isn't there at once.
     pub(crate) fn end(self: &Arc<Self>, name: &BirdName, fence: Fence, why: EndWhy) {
         let entry = self.table.find(name.as_str(), name.hash64());
-        let told = entry.as_ref().is_some_and(|entry| {
-            entry.with(|state| match &state.life {
-                Some(life) if life.fence() == fence => life.commands.tell(Command::End(why)),
-                _ => false,
-            })
-        });
+        let told = entry
+            .as_ref()
+            .is_some_and(|entry| entry.with(|state| state.tell(fence, Command::End(why))));
         if told {
             return;
         }
         let departed = entry.filter(|entry| entry.phase() == Phase::Departed);
-        let left = departed.map(|entry| (self.clear(&entry, why), entry));
+        let left = departed.map(|entry| (self.clear(&entry, why).0, entry));
         self.nest.tell(Input::Ended { name: name.clone(), fence, snapshot: None });
         if let Some((left, entry)) = left {
             self.see_to(&entry, left);
@@ -108,13 +102,7 @@ impl Shared {
     /// `Effect::Depart`. A life that isn't there has told its end already.
     pub(crate) fn depart(&self, name: &BirdName, fence: Fence) {
         if let Some(entry) = self.table.find(name.as_str(), name.hash64()) {
-            entry.with(|state| {
-                if let Some(life) = &state.life
-                    && life.fence() == fence
-                {
-                    life.commands.tell(Command::Depart);
-                }
-            });
+            entry.with(|state| state.tell(fence, Command::Depart));
         }
     }
 
@@ -122,13 +110,7 @@ impl Shared {
     /// is lost with it.
     pub(crate) fn merge(&self, name: &BirdName, fence: Fence, merged: Bytes) {
         if let Some(entry) = self.table.find(name.as_str(), name.hash64()) {
-            entry.with(|state| {
-                if let Some(life) = &state.life
-                    && life.fence() == fence
-                {
-                    life.commands.tell(Command::Merge(merged));
-                }
-            });
+            entry.with(|state| state.tell(fence, Command::Merge(merged)));
         }
     }
 
@@ -200,7 +182,7 @@ impl Shared {
                 return self.redirect(&entry, parcels);
             }
             Route::Grounded { reason } => {
-                let phase = Phase::Grounded(reason.clone(), now + GROUNDED_FOR);
+                let phase = Phase::Grounded(reason.as_str().into(), now + GROUNDED_FOR);
                 let parcels = self.turn(&entry, phase);
                 return fail_all(parcels, &CallError::Grounded { reason });
             }
@@ -246,8 +228,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
         for entry in self.table.entries() {
             entry.with(|state| {
-                if let Some(life) = &state.life {
-                    life.commands.tell(Command::End(EndWhy::Stopped));
+                if let Some(fence) = state.life.as_ref().map(Life::fence) {
+                    state.tell(fence, Command::End(EndWhy::Stopped));
                 }
             });
             fail_all(self.table.remove(&entry, |_| true), &CallError::Leaving);
@@ -261,97 +243,98 @@ impl Shared {
 
     /// All lives of a bird on this nest are over. The table is set right first, so that whoever
     /// hears of the end finds it so.
-    pub(crate) fn life_over(
-        self: &Arc<Self>,
-        entry: &Arc<Entry>,
-        fence: Fence,
-        end: End,
-        commands: &mut Commands,
-    ) {
+    pub(crate) fn life_over(self: &Arc<Self>, entry: &Arc<Entry>, fence: Fence, end: End) {
         let name = entry.name.clone();
-        let mut ended = false;
+        // An end that was asked for in the last moment. None comes later: the entry has let go of the life.
+        let mut asked = None;
         let left = match end {
             End::Itself => {
-                ended = true;
-                let left = self.clear(entry, EndWhy::Stopped);
+                let (left, _) = self.clear(entry, EndWhy::Stopped);
                 self.nest.tell(Input::Ended { name, fence, snapshot: None });
                 left
             }
             End::Wanted(why, snapshot) => {
-                ended = true;
-                let left = self.clear(entry, why);
+                let (left, _) = self.clear(entry, why);
                 self.nest.tell(Input::Ended { name, fence, snapshot });
                 left
             }
             End::HatchFailed(reason) => {
-                let left = self.clear(entry, EndWhy::Stopped);
+                let left;
+                (left, asked) = self.clear(entry, EndWhy::Stopped);
                 self.nest.tell(Input::HatchFailed { name, fence, reason });
                 left
             }
             End::Departed(crashes, snapshot) => {
                 let input = Input::Departed { name, fence, crashes, snapshot };
-                self.end_life(entry, Phase::Departed, input);
+                (_, asked) = self.end_life(entry, Phase::Departed, input);
                 Left::Nothing
             }
             End::Grounded { reason, crashes } => {
-                let phase = Phase::Grounded(reason.clone(), self.now() + GROUNDED_FOR);
+                let until = self.now() + GROUNDED_FOR;
+                let phase = Phase::Grounded(reason.as_str().into(), until);
                 let error = CallError::Grounded { reason: reason.clone() };
                 let input = Input::Grounded { name, fence, reason, crashes };
-                Left::Failed(self.end_life(entry, phase, input), error)
+                let parcels;
+                (parcels, asked) = self.end_life(entry, phase, input);
+                Left::Failed(parcels, error)
             }
         };
         // Only now: whoever hears that the bird is gone may start it anew, and the core must have
         // heard of the end before.
         self.see_to(entry, left);
-        // An end that was asked for in the last moment. None comes later: the entry has let go of
-        // the life.
-        if let Some(why) = commands.pending_end()
-            && !ended
-        {
-            let left = self.clear(entry, why);
+        if let Some(why) = asked {
+            let (left, _) = self.clear(entry, why);
             let name = entry.name.clone();
             self.nest.tell(Input::Ended { name, fence, snapshot: None });
             self.see_to(entry, left);
         }
-        let next = entry.with(|state| state.next.take());
+        let next = entry.with(|state| state.take_next());
         if let Some(order) = next {
-            self.hatch(*order);
+            self.hatch(order);
         }
     }
 
-    /// Takes the ended life out of its entry, which stays; parcels stay too for a departed bird.
-    fn end_life(&self, entry: &Arc<Entry>, phase: Phase, input: Input) -> Vec<Parcel> {
-        let parcels = entry.with(|state| {
+    /// Takes the ended life out of its entry, which stays; parcels stay too for a departed bird. Also says
+    /// whether an end was asked for that the life didn't hear of.
+    fn end_life(
+        &self,
+        entry: &Arc<Entry>,
+        phase: Phase,
+        input: Input,
+    ) -> (Vec<Parcel>, Option<EndWhy>) {
+        let left = entry.with(|state| {
             // Under the lock: as soon as the new phase is seen, a caller may ask the core about it.
             self.nest.tell(input);
-            state.life = None;
+            let asked = state.let_go();
             if state.phase == Phase::Gone {
-                return Vec::new();
+                return (Vec::new(), asked);
             }
             let stay = phase == Phase::Departed;
             state.phase = phase;
-            if stay { Vec::new() } else { state.parcels.drain(..).collect() }
+            (if stay { Vec::new() } else { state.parcels.take() }, asked)
         });
         self.watch_age(entry);
-        parcels
+        left
     }
 
     /// Ends a name here. What waited is to be failed if the bird was stopped, and else looked at
-    /// anew: another life of the bird goes on, here or elsewhere.
-    fn clear(&self, entry: &Arc<Entry>, why: EndWhy) -> Left {
-        let replaced = entry.with(|state| {
-            state.life = None;
-            state.next.is_some()
+    /// anew: another life of the bird goes on, here or elsewhere. Also says whether an end was asked for
+    /// that the life didn't hear of.
+    fn clear(&self, entry: &Arc<Entry>, why: EndWhy) -> (Left, Option<EndWhy>) {
+        let (replaced, asked) = entry.with(|state| {
+            let asked = state.let_go();
+            (state.has_next(), asked)
         });
         if replaced {
-            return Left::Nothing;
+            return (Left::Nothing, asked);
         }
-        let parcels = self.table.remove(entry, |_| true).into_iter().collect();
-        if why == EndWhy::Stopped {
+        let parcels = self.table.remove(entry, |_| true);
+        let left = if why == EndWhy::Stopped {
             Left::Failed(parcels, CallError::NoSuchBird)
         } else {
             Left::SentOn(parcels)
-        }
+        };
+        (left, asked)
     }
 
     fn see_to(self: &Arc<Self>, entry: &Arc<Entry>, left: Left) {
@@ -369,7 +352,7 @@ impl Shared {
                 return Vec::new();
             }
             state.phase = phase;
-            state.parcels.drain(..).collect()
+            state.parcels.take()
         });
         self.watch_age(entry);
         parcels

@@ -196,7 +196,7 @@ impl Shared {
             return Err(Push::Full(parcel));
         }
         let now = self.now();
-        let (entry, mut fresh) = self.table.find_or_insert(name, Phase::Waiting(now));
+        let (entry, mut fresh) = self.table.find_or_insert(self, name, Phase::Waiting(now));
         entry.with(|state| {
             if matches!(state.phase, Phase::Moved(..)) && state.life.is_none() {
                 // It moved away from here, and by the view it is to be here again.

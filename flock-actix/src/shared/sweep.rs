@@ -1,6 +1,6 @@
 //! What time brings: deadlines, second tries, and entries that age.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -151,12 +151,9 @@ impl Shared {
     fn drop_overdue(&self, entry: &Arc<Entry>, now: Time) {
         let overdue = entry.with(|state| {
             if !state.parcels.iter().any(|parcel| parcel.is_over(now)) {
-                return VecDeque::new();
+                return Vec::new();
             }
-            let (overdue, waiting): (VecDeque<_>, _) =
-                state.parcels.drain(..).partition(|parcel| parcel.is_over(now));
-            state.parcels = waiting;
-            overdue
+            state.parcels.take_unless(|parcel| !parcel.is_over(now))
         });
         fail_all(overdue, &CallError::TimedOut);
     }

@@ -60,8 +60,8 @@ impl NestHandle for FakeCore {
 }
 
 /// One data plane with a worker thread of its own.
-pub(super) struct Plane {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Plane {
+    pub(crate) shared: Arc<Shared>,
     pub(super) core: Arc<FakeCore>,
     pub(super) links: Arc<MemLinks>,
     worker: Arbiter,
@@ -84,7 +84,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn alone() -> Plane {
+pub(crate) fn alone() -> Plane {
     with_settings(settings())
 }
 
@@ -154,7 +154,7 @@ pub(super) fn name_of(plane: &Plane, owner: u64, stem: &str) -> BirdName {
         .expect("some name falls to every nest")
 }
 
-pub(super) fn name(text: &str) -> BirdName {
+pub(crate) fn name(text: &str) -> BirdName {
     BirdName::new(text).expect("a name")
 }
 
