@@ -3,14 +3,14 @@
 //! Both can be run by the bird's pump, sent on to another nest, or failed; and each ends its call
 //! exactly once, if only by being dropped.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::Context;
 use actix::dev::MessageResponse;
+use actix::{Context, MessageResult};
 use tokio::sync::oneshot;
 
 use flock_proto::{CallId, CallKind, MessageId, NestId, SpeciesId, Time};
@@ -213,15 +213,38 @@ where
     M: Wire,
     F: Finish<M::Result>,
 {
+    let mut response = Some(B::handle(bird, message, ctx));
+    if let Some(answer) = at_once::<M, _>(&mut response) {
+        return done.finish(Ok(answer));
+    }
+    let Some(response) = response else { return };
     // A channel of our own even if nobody wants the answer: it tells when the work is over, which
     // a hand-over waits for.
     let (to, mut from) = oneshot::channel();
-    B::handle(bird, message, ctx).handle(ctx, Some(to));
+    response.handle(ctx, Some(to));
     match from.try_recv() {
         Ok(answer) => done.finish(Ok(answer)),
         Err(oneshot::error::TryRecvError::Closed) => done.finish(Err(CallError::Interrupted)),
         Err(oneshot::error::TryRecvError::Empty) => pulse.follow(from, done),
     }
+}
+
+/// The answer that a response is, if it is of a type of which actix itself makes nothing but that: then there
+/// is no need of a channel, which costs an allocation.
+fn at_once<M: Wire, R: 'static>(response: &mut Option<R>) -> Option<M::Result> {
+    let response: &mut dyn Any = response;
+    if let Some(result) = response.downcast_mut::<Option<MessageResult<M>>>() {
+        return result.take().map(|MessageResult(answer)| answer);
+    }
+    if is_plain::<R>() { response.downcast_mut::<Option<M::Result>>()?.take() } else { None }
+}
+
+/// Whether actix answers with such a value as it is. (An author's own type may do otherwise.)
+fn is_plain<R: 'static>() -> bool {
+    macro_rules! is_one_of {
+        ($($plain:ty),*) => { $(TypeId::of::<R>() == TypeId::of::<$plain>())||* };
+    }
+    is_one_of!((), bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, String)
 }
 
 /// A call or cast that came as bytes.
@@ -261,16 +284,17 @@ pub(crate) fn deliver<B, M>(
 
 /// Runs whichever kind of parcel this is.
 pub(crate) fn run<B: Bird>(parcel: Parcel, bird: &mut B, ctx: &mut Context<B>, pulse: &Rc<Pulse>) {
+    let species = const { SpeciesId::of(B::SPECIES) };
     match parcel {
         Parcel::Typed(typed) => {
-            if typed.note().species == SpeciesId::of(B::SPECIES) {
+            if typed.note().species == species {
                 typed.run(bird, ctx, pulse);
             } else {
                 typed.fail(wrong_species::<B>());
             }
         }
         Parcel::Encoded(call) => {
-            if call.note.species != SpeciesId::of(B::SPECIES) {
+            if call.note.species != species {
                 return call.reply.send(Err(wrong_species::<B>()));
             }
             match B::EARS.iter().find(|ear| ear.id() == call.note.message) {
