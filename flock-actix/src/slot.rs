@@ -1,5 +1,6 @@
 //! Where one call's outcome is put, exactly once, and where its caller waits for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -34,7 +35,11 @@ pub(crate) enum Origin {
 }
 
 /// The outcome of one call.
-pub(crate) struct Slot<R>(Mutex<State<R>>);
+pub(crate) struct Slot<R> {
+    /// Beside the lock: each job that is begun asks this of its call.
+    is_waiting: AtomicBool,
+    state: Mutex<State<R>>,
+}
 
 enum State<R> {
     Waiting(Option<Waker>),
@@ -45,15 +50,16 @@ enum State<R> {
 
 impl<R> Slot<R> {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State::Waiting(None)))
+        Self { is_waiting: AtomicBool::new(true), state: Mutex::new(State::Waiting(None)) }
     }
 
     /// Puts the outcome in, if the caller still waits and none is there.
     pub(crate) fn settle(&self, outcome: Result<R, CallError>, origin: Origin) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if let State::Waiting(waker) = &mut *state {
             let waker = waker.take();
             *state = State::Done(outcome, origin);
+            self.is_waiting.store(false, Ordering::Release);
             drop(state);
             if let Some(waker) = waker {
                 waker.wake();
@@ -63,11 +69,11 @@ impl<R> Slot<R> {
 
     /// Whether the caller still waits for an outcome.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(*lock(&self.0), State::Waiting(_))
+        self.is_waiting.load(Ordering::Acquire)
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<(Result<R, CallError>, Origin)> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         match &mut *state {
             State::Waiting(waker) => {
                 if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -85,7 +91,8 @@ impl<R> Slot<R> {
 
     /// The caller has gone; a job not begun won't be.
     pub(crate) fn abandon(&self) {
-        let before = std::mem::replace(&mut *lock(&self.0), State::Over);
+        self.is_waiting.store(false, Ordering::Release);
+        let before = std::mem::replace(&mut *lock(&self.state), State::Over);
         // A result may run foreign code when dropped: not under the lock.
         drop(before);
     }
