@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
-use flock_proto::{BirdName, CallId, SpeciesId, Time};
+use flock_proto::{BirdName, CallId, NameError, SpeciesId, Time, hash64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bird::{Hears, Wire};
@@ -28,12 +28,21 @@ use crate::table::{Entry, Push};
 /// arguments is bound to the flock that brought it; decoded elsewhere, its calls fail as
 /// [`CallError::Unbound`] until it is bound.
 pub struct BirdRef<B> {
-    to: Arc<To>,
+    to: To,
     bird: PhantomData<fn() -> B>,
 }
 
-/// What all clones of a reference have in common.
-struct To {
+/// Whom a reference means.
+#[derive(Clone)]
+enum To {
+    /// One that stood in the table of this process when the reference was made: all that a call needs is
+    /// there, and nothing else of the reference's own is looked at.
+    Here(Arc<Entry>),
+    Named(Arc<Named>),
+}
+
+/// What all clones of a reference to a bird of which nothing was known here have in common.
+struct Named {
     name: BirdName,
     hash: u64,
     home: Option<Arc<Shared>>,
@@ -43,20 +52,53 @@ struct To {
     called: AtomicBool,
 }
 
+/// What stands behind a name in this process.
+enum Found<'a> {
+    Known(&'a Arc<Entry>),
+    Looked(Guard<Option<Arc<Entry>>>),
+}
+
+impl Found<'_> {
+    fn entry(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Self::Known(entry) => Some(entry),
+            Self::Looked(entry) => entry.as_ref(),
+        }
+    }
+}
+
 impl To {
+    fn name(&self) -> &BirdName {
+        match self {
+            Self::Here(entry) => &entry.name,
+            Self::Named(to) => &to.name,
+        }
+    }
+
+    fn hash(&self) -> u64 {
+        match self {
+            Self::Here(entry) => entry.hash,
+            Self::Named(to) => to.hash,
+        }
+    }
+
+    fn home(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Here(entry) => Some(&entry.home),
+            Self::Named(to) => to.home.as_ref(),
+        }
+    }
+
     /// What stands behind the name in this process.
-    fn entry(&self, shared: &Shared) -> Option<Guard<Option<Arc<Entry>>>> {
-        let kept = self.entry.load();
-        if kept.is_some() {
-            return Some(kept);
+    fn entry(&self, shared: &Shared) -> Option<Found<'_>> {
+        match self {
+            Self::Here(entry) if !entry.is_gone() => Some(Found::Known(entry)),
+            Self::Here(entry) => {
+                let found = shared.entry(entry.name.as_str(), entry.hash)?;
+                Some(Found::Looked(Guard::from_inner(Some(found))))
+            }
+            Self::Named(to) => to.entry(shared).map(Found::Looked),
         }
-        let found = shared.entry(self.name.as_str(), self.hash)?;
-        if self.called.load(Ordering::Relaxed) {
-            self.entry.store(Some(found.clone()));
-        } else {
-            self.called.store(true, Ordering::Relaxed);
-        }
-        Some(Guard::from_inner(Some(found)))
     }
 
     /// Sends a parcel on its way: right into the inbox, if there is one in this process and all is as nearly
@@ -72,30 +114,65 @@ impl To {
                 Push::Taken => return Ok(()),
                 Push::Full(back) => back,
                 Push::Moved(back, _) | Push::Grounded(back, _) | Push::Stale(back) => {
-                    self.entry.store(None);
+                    if let Self::Named(to) = self {
+                        to.entry.store(None);
+                    }
                     back
                 }
             };
         }
-        shared.dispatch(&self.name, self.hash, parcel)
+        shared.dispatch(self.name(), self.hash(), parcel)
+    }
+}
+
+impl Named {
+    fn entry(&self, shared: &Shared) -> Option<Guard<Option<Arc<Entry>>>> {
+        let kept = self.entry.load();
+        if kept.is_some() {
+            return Some(kept);
+        }
+        let found = shared.entry(self.name.as_str(), self.hash)?;
+        if self.called.load(Ordering::Relaxed) {
+            self.entry.store(Some(found.clone()));
+        } else {
+            self.called.store(true, Ordering::Relaxed);
+        }
+        Some(Guard::from_inner(Some(found)))
     }
 }
 
 impl<B> BirdRef<B> {
+    /// A reference to the bird of this name.
+    pub(crate) fn find(name: &str, home: &Arc<Shared>) -> Result<Self, NameError> {
+        // One that stands in the table is the name of a bird: nothing else has to be looked at.
+        Ok(match home.entry(name, hash64(name)) {
+            Some(entry) => Self { to: To::Here(entry), bird: PhantomData },
+            None => Self::named(BirdName::new(name)?, Some(home.clone())),
+        })
+    }
+
     pub(crate) fn new(name: BirdName, home: Option<Arc<Shared>>) -> Self {
+        let entry = home.as_ref().and_then(|home| home.entry(name.as_str(), name.hash64()));
+        match entry {
+            Some(entry) => Self { to: To::Here(entry), bird: PhantomData },
+            None => Self::named(name, home),
+        }
+    }
+
+    fn named(name: BirdName, home: Option<Arc<Shared>>) -> Self {
         let (entry, called) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        let to = To { hash: name.hash64(), name, home, entry, called };
-        Self { to: Arc::new(to), bird: PhantomData }
+        let to = Named { hash: name.hash64(), name, home, entry, called };
+        Self { to: To::Named(Arc::new(to)), bird: PhantomData }
     }
 
     /// The bird's name.
     pub fn name(&self) -> &BirdName {
-        &self.to.name
+        self.to.name()
     }
 
     /// Whether calls through it have a flock to go through.
     pub fn is_bound(&self) -> bool {
-        self.to.home.is_some()
+        self.to.home().is_some()
     }
 
     /// Sends a message and waits for the answer, as `Addr::send` does. The message is on its way
@@ -115,19 +192,19 @@ impl<B> BirdRef<B> {
     where
         B: Hears<M>,
     {
-        let to = &*self.to;
-        let Some(shared) = &to.home else { return };
+        let to = &self.to;
+        let Some(shared) = to.home() else { return };
         let within = shared.settings.call_deadline;
         let note = self.note::<M>(shared, None, shared.now() + within);
         let entry = to.entry(shared);
         if entry.is_none()
-            && let Some(way) = shared.way(to.hash)
-            && shared.send_off(&way, &to.name, &note, within, &message).is_some()
+            && let Some(way) = shared.way(to.hash())
+            && shared.send_off(&way, to.name(), &note, within, &message).is_some()
         {
             return;
         }
         let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
-        let entry = entry.as_deref().and_then(Option::as_ref);
+        let entry = entry.as_ref().and_then(Found::entry);
         if let Err(refused) = to.dispatch(shared, entry, parcel) {
             shared.lose(refused.into_parcel());
         }
@@ -164,13 +241,13 @@ impl<B> BirdRef<B> {
     where
         B: Hears<M>,
     {
-        let to = &*self.to;
-        let Some(shared) = &to.home else { return Reply(State::Failed(CallError::Unbound)) };
+        let to = &self.to;
+        let Some(shared) = to.home() else { return Reply(State::Failed(CallError::Unbound)) };
         let within = within.unwrap_or(shared.settings.call_deadline);
         let deadline = shared.now() + within;
         let slot = Arc::new(Slot::new());
         let entry = to.entry(shared);
-        let way = if entry.is_none() { shared.way(to.hash) } else { None };
+        let way = if entry.is_none() { shared.way(to.hash()) } else { None };
         let link = way.as_ref().map(Way::link);
         let Some(call) = shared.expect(deadline, slot.clone(), link) else {
             return Reply(State::Failed(CallError::Overloaded));
@@ -178,7 +255,7 @@ impl<B> BirdRef<B> {
         let id = call.id;
         let note = self.note::<M>(shared, Some(call), deadline);
         if let Some(way) = way {
-            match shared.send_off(&way, &to.name, &note, within, &message) {
+            match shared.send_off(&way, to.name(), &note, within, &message) {
                 Some(Ok(())) => return Reply::new(self.to, slot, id, None),
                 Some(Err(error)) => {
                     shared.forget(id);
@@ -190,10 +267,10 @@ impl<B> BirdRef<B> {
         let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
         let parcel = Parcel::Typed(Box::new(typed));
         let mut room = None;
-        match to.dispatch(shared, entry.as_deref().and_then(Option::as_ref), parcel) {
+        match to.dispatch(shared, entry.as_ref().and_then(Found::entry), parcel) {
             Ok(()) => {}
             Err(refused) if wait => {
-                let waiting = wait_for_room(shared.clone(), to.name.clone(), refused);
+                let waiting = wait_for_room(shared.clone(), to.name().clone(), refused);
                 room = Some(Box::pin(waiting) as Room);
             }
             Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
@@ -288,13 +365,13 @@ enum State<R> {
 type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<R> Reply<R> {
-    const fn new(to: Arc<To>, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
+    const fn new(to: To, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
         Self(State::Waiting(Ticket { to, slot, id, over: false }, room))
     }
 }
 
 struct Ticket<R> {
-    to: Arc<To>,
+    to: To,
     slot: Arc<Slot<R>>,
     id: CallId,
     /// The outcome was taken, and nothing is left to be given up.
@@ -303,7 +380,7 @@ struct Ticket<R> {
 
 impl<R> Ticket<R> {
     fn forget(&self) {
-        if let Some(shared) = &self.to.home {
+        if let Some(shared) = self.to.home() {
             shared.forget(self.id);
         }
     }
@@ -398,7 +475,7 @@ trait Listen<M: Wire>: Send + Sync {
 
 impl<B: Hears<M>, M: Wire> Listen<M> for BirdRef<B> {
     fn name(&self) -> &BirdName {
-        &self.to.name
+        self.to.name()
     }
 
     fn call(&self, message: M) -> Reply<M::Result> {

@@ -162,7 +162,7 @@ impl Flock {
 
     /// A reference to the bird of this name. Asks nobody: the bird need not live yet.
     pub fn bird<B: Bird>(&self, name: &str) -> Result<BirdRef<B>, NameError> {
-        Ok(self.bird_named(BirdName::new(name)?))
+        BirdRef::find(name, &self.shared)
     }
 
     pub(crate) fn bird_named<B>(&self, name: BirdName) -> BirdRef<B> {
