@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flock_proto::Input;
+use flock_proto::{EndWhy, Fence, Input};
 
 use super::birds::*;
 use super::fake::*;
@@ -51,6 +51,19 @@ async fn a_call_of_nobody_asks_the_core_once_for_all_who_wait() {
     for call in calls {
         assert_eq!(call.await, Err(CallError::NoSuchBird));
     }
+}
+
+#[actix::test]
+async fn a_kept_reference_finds_whoever_has_the_name_now() {
+    let nest = alone();
+    nest.start::<Probe>("phoenix", Plan::default()).await;
+    let kept = nest.bird::<Probe>("phoenix");
+    assert_eq!(kept.send(Add(1)).await, Ok(1));
+    nest.shared.end(&name("phoenix"), Fence(1), EndWhy::Stopped);
+    nest.ended("phoenix").await;
+    assert_eq!(kept.send(Add(1)).await, Err(CallError::NoSuchBird));
+    nest.start::<Probe>("phoenix", Plan::default()).await;
+    assert_eq!(kept.send(Add(2)).await, Ok(2));
 }
 
 #[actix::test]
