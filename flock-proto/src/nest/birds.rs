@@ -337,7 +337,7 @@ impl Nest {
         }
         let left = self.left_by(&name, &mut bird, state);
         self.stop_keeping(&name);
-        self.tell_ended(&name, bird.birth, bird.fence, left.clone());
+        self.tell_left(&name, bird.birth, bird.fence, left.clone());
         self.note_lost(&name, bird.birth, bird.fence, left);
         self.dirty.insert(name);
     }
@@ -384,6 +384,22 @@ impl Nest {
             let after = self.registry.last_dot().seq;
             let name = name.clone();
             self.send(owner, &Frame::Ended(Ended { name, birth, fence, after, left }));
+        }
+    }
+
+    /// The same of a life that left these states.
+    pub(super) fn tell_left(
+        &mut self,
+        name: &BirdName,
+        birth: Dot,
+        fence: Fence,
+        left: Vec<Snapshot>,
+    ) {
+        if left.is_empty() {
+            return self.tell_ended(name, birth, fence, None);
+        }
+        for state in left {
+            self.tell_ended(name, birth, fence, Some(state));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{BirdName, Dot, Effect, Fence, NestId, Time};
 pub(super) struct Lost {
     birth: Dot,
     fence: Fence,
-    left: Option<Snapshot>,
+    left: Vec<Snapshot>,
     until: Time,
 }
 
@@ -35,7 +35,7 @@ impl Nest {
         name: &BirdName,
         birth: Dot,
         fence: Fence,
-        left: Option<Snapshot>,
+        left: Vec<Snapshot>,
     ) {
         // A bird that was stopped, or ended, may live on where a nest is that isn't seen now, or another of
         // its name.
@@ -47,7 +47,7 @@ impl Nest {
         }
     }
 
-    fn remember_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence, left: Option<Snapshot>) {
+    fn remember_lost(&mut self, name: &BirdName, birth: Dot, fence: Fence, left: Vec<Snapshot>) {
         let until = self.now + self.config.aftermath;
         self.lost.insert(name.clone(), Lost { birth, fence, left, until });
     }
@@ -57,7 +57,7 @@ impl Nest {
     pub(super) fn on_removed(&mut self, name: &BirdName, birth: Dot) {
         let bird = self.birds.get(name).filter(|bird| bird.birth == birth);
         if let Some(fence) = bird.map(|bird| bird.fence) {
-            self.remember_lost(name, birth, fence, None);
+            self.remember_lost(name, birth, fence, Vec::new());
         }
     }
 
@@ -107,7 +107,7 @@ impl Nest {
         // Asked of each bird that is started anywhere, and hardly ever is any lost.
         let Some(Lost { birth, fence, left, .. }) = self.lost.get(name).cloned() else { return };
         if !self.birds.contains_key(name) && !self.snaps.contains_key(name) {
-            self.tell_ended(name, birth, fence, left);
+            self.tell_left(name, birth, fence, left);
         }
     }
 

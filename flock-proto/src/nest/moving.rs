@@ -257,13 +257,14 @@ impl Nest {
         let left: Vec<_> =
             if outdone { snap.carried.clone().into_all().collect() } else { Vec::new() };
         self.drop_snap(name, route);
+        if left.is_empty() {
+            return;
+        }
         if self.owns(name.hash64()) {
-            return left.into_iter().for_each(|state| self.merge(name, state));
+            left.iter().for_each(|state| self.merge(name, state.clone()));
         }
-        for state in left {
-            self.tell_ended(name, birth, fence, Some(state.clone()));
-            self.note_lost(name, birth, fence, Some(state));
-        }
+        self.tell_left(name, birth, fence, left.clone());
+        self.note_lost(name, birth, fence, left);
     }
 
     pub(super) fn on_refused(&mut self, from: NestId, refused: Refused) {

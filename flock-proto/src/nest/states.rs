@@ -123,23 +123,24 @@ impl Nest {
         carried
     }
 
-    /// What a life leaves that ended because another of its name goes on: to that one.
+    /// What a life leaves that ended because another of its name goes on: to that one. Whoever owns the name in
+    /// the views to come must be told, also where this nest owns it now and keeps it for the next life here:
+    /// it may not have met the one that goes on yet.
     pub(super) fn left_by(
         &mut self,
         name: &BirdName,
         bird: &mut Bird,
         state: Option<Bytes>,
-    ) -> Option<Snapshot> {
+    ) -> Vec<Snapshot> {
         let winner = self.registry.winner_birth(name);
         if bird.ends_here || winner.is_none_or(|(winner, _)| winner == bird.birth) {
-            return None;
+            return Vec::new();
         }
-        let mut carried = self.carried_by(name, bird, state);
-        if !self.owns(name.hash64()) {
-            return carried.snapshot.take();
+        let left: Vec<Snapshot> = self.carried_by(name, bird, state).into_all().collect();
+        if self.owns(name.hash64()) {
+            left.iter().for_each(|state| self.merge(name, state.clone()));
         }
-        carried.into_all().for_each(|state| self.merge(name, state));
-        None
+        left
     }
 
     /// No bird carries more than is configured: what is to be merged goes first.

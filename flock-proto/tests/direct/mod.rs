@@ -31,6 +31,8 @@ pub(crate) struct Direct {
     pub(crate) started: Vec<(usize, BirdName)>,
     /// Lives that are to leave.
     pub(crate) departing: Vec<(usize, BirdName, Fence)>,
+    /// States that lives took in from others.
+    pub(crate) merged: Vec<(usize, BirdName, Bytes)>,
     /// By how much each nest's clock is ahead.
     ahead: Vec<Duration>,
     dead: BTreeSet<usize>,
@@ -63,6 +65,7 @@ impl Direct {
             comparisons: 0,
             started: Vec::new(),
             departing: Vec::new(),
+            merged: Vec::new(),
             ahead: Vec::new(),
             dead: BTreeSet::new(),
         }
@@ -164,9 +167,23 @@ impl Direct {
         while self.bring_one() {}
     }
 
+    /// Opens the link of two nests.
+    pub(crate) fn meet(&mut self, a: usize, b: usize) {
+        self.dial(a, b.to_string());
+    }
+
     /// Brings one frame over; false if none is on its way.
     pub(crate) fn bring_one(&mut self) -> bool {
-        let Some((from, to, frame)) = self.wire.pop_front() else { return false };
+        self.bring_one_but(|_| false)
+    }
+
+    /// The same, but for frames that are held up.
+    pub(crate) fn bring_one_but(&mut self, is_held: impl Fn(&Frame) -> bool) -> bool {
+        let decode = |bytes: &Bytes| Frame::decode(bytes).expect("nests write what can be read");
+        let next = self.wire.iter().position(|(_, _, bytes)| !is_held(&decode(bytes)));
+        let Some((from, to, frame)) = next.and_then(|at| self.wire.remove(at)) else {
+            return false;
+        };
         assert!(Header::decode(&frame).is_ok());
         let decoded = Frame::decode(&frame).expect("nests write what can be read");
         self.comparisons += usize::from(matches!(decoded, Frame::Ranges(_)));
@@ -251,6 +268,7 @@ impl Direct {
                     self.ending.push((at, name, fence));
                 }
                 Effect::Depart { name, fence } => self.departing.push((at, name, fence)),
+                Effect::Merge { name, state, .. } => self.merged.push((at, name, state)),
                 Effect::Answer { req, answer } => drop(self.answers.insert((at, req), answer)),
                 Effect::Tell(Event::Started(name)) => self.started.push((at, name)),
                 _ => {}
