@@ -10,6 +10,7 @@ use common::*;
 use flock_actix::testing::TestFlock;
 use flock_actix::{Bird, BirdRef, Event, Flock, Hatching, Migrate, SnapshotError, bird};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Counts what it hears; what each of its lives has heard it knows apart, so that what two lives had in
 /// common counts once.
@@ -37,9 +38,13 @@ struct Grow(usize);
 struct Past;
 
 /// Is handled for ever, and holds up all others.
+/// Has the bird for itself for ever.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Hold;
+
+/// Told when that was begun.
+static HELD: Notify = Notify::const_new();
 
 impl Actor for Tally {
     type Context = Context<Self>;
@@ -119,6 +124,7 @@ impl Handler<Hold> for Tally {
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, _: Hold, _: &mut Context<Self>) -> Self::Result {
+        HELD.notify_one();
         AtomicResponse::new(Box::pin(std::future::pending().into_actor(self)))
     }
 }
@@ -310,11 +316,11 @@ async fn a_state_that_is_too_large_is_left_behind() {
 async fn a_state_that_cannot_be_taken_in_time_is_left_behind() {
     let flock = tallies(2).await;
     let (name, bird) = start_on::<Tally>(&flock, 0, || ()).await;
-    let held = bird.send(Hold).into_future();
+    let held = actix::spawn(bird.send(Hold).into_future());
+    HELD.notified().await;
     // Behind it in the inbox: waits, and goes along.
     let waiting = tally(flock.nest(1), &name).send(One).deadline(PATIENCE).into_future();
     let waiting = actix::spawn(waiting);
-    let held = actix::spawn(held);
     let why = moved_without(&flock, &name).await;
     assert!(why.contains("within 200ms"), "{why}");
     assert!(held.await.expect("it ends").is_err());
