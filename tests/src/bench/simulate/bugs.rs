@@ -53,7 +53,7 @@ mod hunt {
     use super::{Options, Progress, Report};
 
     /// After so many stories a mistake counts as not noticed.
-    const STORIES: u64 = 2_000;
+    const STORIES: u64 = 5_000;
 
     #[derive(Serialize)]
     struct Figures {
