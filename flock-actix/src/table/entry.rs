@@ -1,0 +1,314 @@
+//! What stands behind one name, and its inbox.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use flock_proto::{BirdName, EndWhy, Fence, NestId, Time};
+use tokio::sync::Notify;
+
+use super::inbox::Inbox;
+use crate::bird::Desk;
+use crate::commands::{self, Command};
+use crate::parcel::Parcel;
+use crate::shared::{HatchOrder, Shared};
+use crate::slot::lock;
+
+/// What stands behind a name at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing yet: the core was asked, at this time.
+    Waiting(Time),
+    /// A hatch is under way, the first or one after a crash.
+    Hatching,
+    /// A life runs.
+    Running,
+    /// The life is ending.
+    Ending,
+    /// The life has ended, to go on elsewhere; calls wait to hear where.
+    Departed,
+    /// The bird went there; stragglers follow it until then.
+    Moved(NestId, Time),
+    /// The bird is grounded; asked again after that time.
+    Grounded(Box<str>, Time),
+    /// This entry is out of the table.
+    Gone,
+}
+
+/// What became of a parcel that was pushed.
+pub(crate) enum Push {
+    Taken,
+    /// The inbox is full.
+    Full(Parcel),
+    Moved(Parcel, NestId),
+    Grounded(Parcel, String),
+    /// The entry is no longer valid; look again.
+    Stale(Parcel),
+}
+
+/// The life that is going on, or about to.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) fence: Arc<AtomicU64>,
+    /// Where checkpoints are asked for, if the species has any.
+    pub(crate) desk: Option<Arc<Desk>>,
+}
+
+impl Life {
+    pub(crate) fn fence(&self) -> Fence {
+        Fence(self.fence.load(Ordering::Acquire))
+    }
+}
+
+/// One name. There is one for each bird, and each call looks at it: so it is small, what most birds never
+/// have is kept apart, and what a call looks at lies together, at the front.
+#[repr(C)]
+pub(crate) struct Entry {
+    /// The life was told something since it last looked, or isn't among those who are woken any more.
+    news: AtomicBool,
+    /// Out of the table, for good.
+    gone: AtomicBool,
+    state: Mutex<State>,
+    /// The data plane that it belongs to.
+    pub(crate) home: Arc<Shared>,
+    pub(crate) hash: u64,
+    pub(crate) name: BirdName,
+}
+
+/// What an entry's lock guards.
+#[repr(C)]
+pub(crate) struct State {
+    /// The pump has found nothing and waits to be woken.
+    asleep: bool,
+    /// The life's task has ended: whatever it is told, it won't hear.
+    deaf: bool,
+    pub(crate) phase: Phase,
+    pub(crate) parcels: Inbox,
+    /// Of the task of the life that is going on.
+    waker: Option<Waker>,
+    pub(crate) life: Option<Life>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most birds never have.
+#[derive(Default)]
+struct Seldom {
+    /// What the life was told and hasn't heard.
+    said: VecDeque<Command>,
+    /// A hatch that must wait for the end of the present life.
+    next: Option<HatchOrder>,
+    /// Told when a full inbox has room again, or will never have.
+    room: Option<Arc<Notify>>,
+}
+
+impl State {
+    /// Tells the life of this fence something, whose task is woken as soon as the lock is let go. False:
+    /// there is none, or it has ended.
+    pub(crate) fn tell(&mut self, fence: Fence, command: Command) -> bool {
+        match &self.life {
+            Some(life) if life.fence() == fence && !self.deaf => {
+                self.seldom().said.push_back(command);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A life, where there is none.
+    pub(crate) fn begin(&mut self, life: Life) {
+        self.life = Some(life);
+        self.deaf = false;
+        self.phase = Phase::Hatching;
+    }
+
+    /// Lets go of the life, and says whether its end had been asked for without its having heard so.
+    pub(crate) fn let_go(&mut self) -> Option<EndWhy> {
+        self.life = None;
+        self.pending_end()
+    }
+
+    fn pending_end(&mut self) -> Option<EndWhy> {
+        commands::end_among(std::mem::take(&mut self.seldom.as_mut()?.said))
+    }
+
+    /// A hatch that must wait for the end of the present life.
+    pub(crate) fn set_next(&mut self, order: HatchOrder) {
+        self.seldom().next = Some(order);
+    }
+
+    /// Whether a hatch waits.
+    pub(crate) fn has_next(&self) -> bool {
+        self.seldom.as_ref().is_some_and(|seldom| seldom.next.is_some())
+    }
+
+    /// The hatch that waited.
+    pub(crate) fn take_next(&mut self) -> Option<HatchOrder> {
+        self.seldom.as_mut()?.next.take()
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    fn has_news(&self) -> bool {
+        self.life.is_none() || self.seldom.as_ref().is_some_and(|seldom| !seldom.said.is_empty())
+    }
+
+    fn tell_of_room(&self) {
+        if let Some(room) = self.seldom.as_ref().and_then(|seldom| seldom.room.as_ref()) {
+            room.notify_waiters();
+        }
+    }
+
+    /// Has this one woken from now on.
+    fn wake_next(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(home: &Arc<Shared>, name: BirdName, phase: Phase) -> Arc<Self> {
+        Arc::new(Self {
+            news: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            state: Mutex::new(State {
+                asleep: false,
+                deaf: false,
+                phase,
+                parcels: Inbox::default(),
+                waker: None,
+                life: None,
+                seldom: None,
+            }),
+            home: home.clone(),
+            hash: name.hash64(),
+            name,
+        })
+    }
+
+    /// Whether it is out of the table, and with it all that it knows.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Runs `change` under the entry's lock, then wakes whoever may care. It must run no foreign
+    /// code: parcels are dropped outside.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let (result, waker) = {
+            let mut state = lock(&self.state);
+            let before = state.phase.clone();
+            let result = change(&mut state);
+            let changed = state.phase != before;
+            if changed {
+                state.tell_of_room();
+                self.gone.store(state.phase == Phase::Gone, Ordering::Release);
+            }
+            let waker = if changed || state.has_news() {
+                // Whoever is woken is no longer among those who are, and has to look.
+                self.news.store(true, Ordering::Release);
+                state.asleep = false;
+                state.waker.take()
+            } else {
+                None
+            };
+            (result, waker)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Something was said to the life since it last looked.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// What the life with this fence was told; `None` once nothing more will come. If nothing was, its task
+    /// is woken by the next word.
+    pub(crate) fn hear(&self, fence: &Arc<AtomicU64>, waker: &Waker) -> Poll<Option<Command>> {
+        let mut state = lock(&self.state);
+        self.news.store(false, Ordering::Relaxed);
+        if !state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
+            return Poll::Ready(None);
+        }
+        if let Some(command) = state.seldom.as_mut().and_then(|seldom| seldom.said.pop_front()) {
+            return Poll::Ready(Some(command));
+        }
+        state.wake_next(waker);
+        Poll::Pending
+    }
+
+    /// The end that was asked for, if it was, among what this life wasn't told yet. The rest is dropped.
+    pub(crate) fn pending_end(&self, fence: &Arc<AtomicU64>) -> Option<EndWhy> {
+        let mut state = lock(&self.state);
+        let later = state.life.as_ref().is_some_and(|life| !Arc::ptr_eq(&life.fence, fence));
+        if later { None } else { state.pending_end() }
+    }
+
+    /// The task of the life with this fence is no more.
+    pub(crate) fn deafen(&self, fence: &Arc<AtomicU64>) {
+        let mut state = lock(&self.state);
+        if state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
+            state.deaf = true;
+            let unheard = state.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.said));
+            let waker = state.waker.take();
+            drop(state);
+            drop((unheard, waker));
+        }
+    }
+
+    /// What is told when a full inbox has room again, or will never have.
+    pub(crate) fn room(&self) -> Arc<Notify> {
+        lock(&self.state).seldom().room.get_or_insert_default().clone()
+    }
+
+    /// Puts a parcel at the end of the queue. `now` is seldom asked for.
+    pub(crate) fn push(&self, parcel: Parcel, room: usize, now: impl Fn() -> Time) -> Push {
+        let mut state = lock(&self.state);
+        match &state.phase {
+            Phase::Gone => return Push::Stale(parcel),
+            Phase::Moved(to, until) if now() < *until => return Push::Moved(parcel, *to),
+            Phase::Grounded(reason, until) if now() < *until => {
+                return Push::Grounded(parcel, reason.to_string());
+            }
+            Phase::Moved(..) | Phase::Grounded(..) => return Push::Stale(parcel),
+            _ => {}
+        }
+        if state.parcels.len() >= room {
+            return Push::Full(parcel);
+        }
+        state.parcels.push(parcel);
+        if std::mem::take(&mut state.asleep)
+            && let Some(waker) = &state.waker
+        {
+            // Under the lock: it is a task's, and nothing foreign runs in it. It stays for the next time.
+            waker.wake_by_ref();
+        }
+        Push::Taken
+    }
+
+    /// Takes the next parcel for a running life, and says whether another waits behind it. If none does,
+    /// the pump is woken by the next one.
+    pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
+        let mut state = lock(&self.state);
+        let parcel = if state.phase == Phase::Running { state.parcels.pop() } else { None };
+        let more = parcel.is_some() && !state.parcels.is_empty();
+        if parcel.is_some() && state.parcels.len() == room / 2 {
+            state.tell_of_room();
+        }
+        if !more {
+            state.asleep = true;
+            state.wake_next(waker);
+        }
+        (parcel, more)
+    }
+
+    /// The phase at this moment.
+    pub(crate) fn phase(&self) -> Phase {
+        lock(&self.state).phase.clone()
+    }
+}
