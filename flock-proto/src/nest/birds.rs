@@ -544,17 +544,13 @@ impl Nest {
     /// What an operation did to a name, whoever issued it.
     pub(super) fn on_change(&mut self, change: Change, own: bool) {
         let Change { name, hash, before, after, cause, fence, conflict } = change;
-        if let Some((birth, _)) = before
-            && cause.is_some()
-            && let Some(bird) = self.birds.get_mut(&name).filter(|bird| bird.birth == birth)
-        {
-            bird.ends_here = true;
-        }
-        if let Some((birth, _)) = before
-            && cause.is_some()
-            && let Some(snap) = self.snaps.get_mut(&name).filter(|snap| snap.birth == birth)
-        {
-            snap.ends_here = true;
+        if let Some((birth, _)) = before.filter(|_| cause.is_some()) {
+            if let Some(bird) = self.birds.get_mut(&name).filter(|bird| bird.birth == birth) {
+                bird.ends_here = true;
+            }
+            if let Some(snap) = self.snaps.get_mut(&name).filter(|snap| snap.birth == birth) {
+                snap.ends_here = true;
+            }
         }
         self.forget_stopped(&name);
         match (before, after) {

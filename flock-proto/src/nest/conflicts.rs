@@ -67,22 +67,24 @@ impl Nest {
         // On the other side any bird may have lived and ended under a greater fence, of which nobody
         // tells. A conflict that is known lasts longer: whoever ends a life of the loser tells the
         // owner that it sees, and needn't see us.
-        let names: Vec<BirdName> = if merged {
+        let names = if merged {
             self.on_lives_doubled();
             self.birds.keys().cloned().collect()
         } else {
             self.contested.keys().cloned().collect()
         };
-        for name in names {
-            self.surpass_all(&name);
-        }
-        self.tell_lost(|_| true);
+        self.outlive(names);
     }
 
     /// Others held this nest for dead. They know that it is a reunion; this one, if it stood still, never lost
     /// sight of them.
     pub(super) fn on_held_dead(&mut self) {
-        for name in self.birds.keys().cloned().collect::<Vec<_>>() {
+        self.outlive(self.birds.keys().cloned().collect());
+    }
+
+    /// These birds go on above whatever there was elsewhere; and the owners hear of what ended here.
+    fn outlive(&mut self, names: Vec<BirdName>) {
+        for name in names {
             self.surpass_all(&name);
         }
         self.tell_lost(|_| true);
