@@ -7,17 +7,19 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, RawWakerVTable};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 use flock_proto::{BirdName, CallId, NameError, SpeciesId, Time, hash64};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bird::{Hears, Wire};
 use crate::call::CallError;
 use crate::codec;
 use crate::parcel::{Note, Parcel, Typed};
+use crate::rt;
 use crate::shared::{Expected, Refused, Shared, Way};
 use crate::slot::{Origin, Slot};
 use crate::table::{Entry, Push};
@@ -123,6 +125,23 @@ impl To {
         }
         shared.dispatch(self.name(), self.hash(), parcel)
     }
+
+    /// Sends a call on its way. If there is no room it fails; or what waits for some is given, if the caller
+    /// wants to `wait`.
+    fn deliver(
+        &self,
+        shared: &Arc<Shared>,
+        entry: Option<&Arc<Entry>>,
+        call: Parcel,
+        wait: bool,
+    ) -> Option<Room> {
+        let refused = self.dispatch(shared, entry, call).err()?;
+        if wait {
+            return Some(Box::pin(wait_for_room(shared.clone(), self.name().clone(), refused)));
+        }
+        refused.into_parcel().fail(CallError::Overloaded);
+        None
+    }
 }
 
 impl Named {
@@ -195,7 +214,8 @@ impl<B> BirdRef<B> {
         let to = &self.to;
         let Some(shared) = to.home() else { return };
         let within = shared.settings.call_deadline;
-        let note = self.note::<M>(shared, None, shared.now() + within);
+        let deadline = shared.now() + within;
+        let note = self.note::<M>(shared, false, Expected::default(), deadline);
         let entry = to.entry(shared);
         if entry.is_none()
             && let Some(way) = shared.way(to.hash())
@@ -218,12 +238,16 @@ impl<B> BirdRef<B> {
         BirdRecipient(Arc::new(self.clone()))
     }
 
-    fn note<M: Wire>(&self, shared: &Shared, call: Option<Expected>, deadline: Time) -> Note
+    fn note<M: Wire>(
+        &self,
+        shared: &Shared,
+        is_call: bool,
+        Expected { id, alone }: Expected,
+        deadline: Time,
+    ) -> Note
     where
         B: Hears<M>,
     {
-        let is_call = call.is_some();
-        let Expected { id, alone } = call.unwrap_or_default();
         Note {
             id,
             deadline,
@@ -244,16 +268,33 @@ impl<B> BirdRef<B> {
         let to = &self.to;
         let Some(shared) = to.home() else { return Reply(State::Failed(CallError::Unbound)) };
         let within = within.unwrap_or(shared.settings.call_deadline);
-        let deadline = shared.now() + within;
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(Slot::new(within));
         let entry = to.entry(shared);
+        if let Some(entry) = entry.as_ref().and_then(Found::entry)
+            && entry.is_of(rt::thread_number())
+            && shared.may_note_later()
+            && !shared.is_closed()
+        {
+            let note = self.note::<M>(shared, true, Expected::default(), Time::NEVER);
+            let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
+            return match entry.push_unnoted(Parcel::Typed(Box::new(typed))) {
+                Ok(wakers) => Reply::unnoted(self.to, slot, wakers),
+                Err(mut call) => {
+                    call.note_late(shared);
+                    let id = call.note().id;
+                    let room = to.deliver(shared, Some(entry), call, wait);
+                    Reply::new(self.to, slot, id, room)
+                }
+            };
+        }
+        let deadline = shared.now() + within;
         let way = if entry.is_none() { shared.way(to.hash()) } else { None };
         let link = way.as_ref().map(Way::link);
         let Some(call) = shared.expect(deadline, slot.clone(), link) else {
             return Reply(State::Failed(CallError::Overloaded));
         };
         let id = call.id;
-        let note = self.note::<M>(shared, Some(call), deadline);
+        let note = self.note::<M>(shared, true, call, deadline);
         if let Some(way) = way {
             match shared.send_off(&way, to.name(), &note, within, &message) {
                 Some(Ok(())) => return Reply::new(self.to, slot, id, None),
@@ -266,15 +307,7 @@ impl<B> BirdRef<B> {
         }
         let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
         let parcel = Parcel::Typed(Box::new(typed));
-        let mut room = None;
-        match to.dispatch(shared, entry.as_ref().and_then(Found::entry), parcel) {
-            Ok(()) => {}
-            Err(refused) if wait => {
-                let waiting = wait_for_room(shared.clone(), to.name().clone(), refused);
-                room = Some(Box::pin(waiting) as Room);
-            }
-            Err(refused) => refused.into_parcel().fail(CallError::Overloaded),
-        }
+        let room = to.deliver(shared, entry.as_ref().and_then(Found::entry), parcel, wait);
         Reply::new(self.to, slot, id, room)
     }
 }
@@ -366,40 +399,94 @@ type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<R> Reply<R> {
     const fn new(to: To, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
-        Self(State::Waiting(Ticket { to, slot, id, over: false }, room))
+        Self(State::Waiting(Ticket { to, slot, id, unnoted: None, over: false }, room))
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static> Reply<R> {
+    /// Of a call that is in no table yet.
+    fn unnoted(to: To, slot: Arc<Slot<R>>, wakers: &'static RawWakerVTable) -> Self {
+        let thread = rt::thread_number();
+        let unnoted = Unnoted { note: Slot::note, wakers, thread, looked: false };
+        let ticket =
+            Ticket { to, slot, id: CallId::default(), unnoted: Some(unnoted), over: false };
+        Self(State::Waiting(ticket, None))
     }
 }
 
 struct Ticket<R> {
     to: To,
     slot: Arc<Slot<R>>,
+    /// The default for one that wasn't in the table when it was made.
     id: CallId,
+    unnoted: Option<Unnoted<R>>,
     /// The outcome was taken, and nothing is left to be given up.
     over: bool,
 }
 
+/// A call that went to a bird of the same thread, which had nothing else to do: mostly it has its answer when
+/// the bird's task has run, and is in no table till then. But whoever waits for it in another way than as a
+/// task of that thread may wait without that task's ever running.
+struct Unnoted<R> {
+    /// Puts it into the table.
+    note: fn(&Arc<Slot<R>>, &Shared) -> Option<(CallId, Time)>,
+    /// Of the tasks of that thread.
+    wakers: &'static RawWakerVTable,
+    thread: u32,
+    /// Somebody has looked for its outcome.
+    looked: bool,
+}
+
+impl<R> Unnoted<R> {
+    /// Somebody waits for it who does so as a task of its thread.
+    fn may_wait(&self, cx: &Context<'_>) -> bool {
+        self.thread == rt::thread_number() && std::ptr::eq(self.wakers, cx.waker().vtable())
+    }
+}
+
 impl<R> Ticket<R> {
-    fn forget(&self) {
-        if let Some(shared) = self.to.home() {
-            shared.forget(self.id);
+    /// Takes the call out of the table.
+    fn forget(&self, late: Option<CallId>) {
+        let id = late.unwrap_or(self.id);
+        if id != CallId::default()
+            && let Some(shared) = self.to.home()
+        {
+            shared.forget(id);
         }
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
-        let (outcome, origin) = std::task::ready!(self.slot.poll(cx));
+        let Poll::Ready((outcome, origin, late)) = self.slot.poll(cx) else {
+            self.wait_on(cx);
+            return Poll::Pending;
+        };
         if origin == Origin::Bird {
-            self.forget();
+            self.forget(late);
         }
         self.over = true;
         Poll::Ready(outcome)
+    }
+
+    /// It has no outcome. It must be in the table, if it was looked for before, or by one who can't be trusted to
+    /// let the bird's task run.
+    fn wait_on(&mut self, cx: &Context<'_>) {
+        let Some(unnoted) = &mut self.unnoted else { return };
+        if unnoted.looked || !unnoted.may_wait(cx) {
+            if let Some(shared) = self.to.home() {
+                (unnoted.note)(&self.slot, shared);
+            }
+            self.unnoted = None;
+        } else {
+            unnoted.looked = true;
+        }
     }
 }
 
 impl<R> Drop for Ticket<R> {
     fn drop(&mut self) {
         if !self.over {
-            self.slot.abandon();
-            self.forget();
+            let late = self.slot.abandon();
+            self.forget(late);
         }
     }
 }

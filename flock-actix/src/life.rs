@@ -113,7 +113,9 @@ impl<B: Bird> Living<B> {
                 Err(wind) => return Poll::Ready(Turn::Told(wind)),
             }
         }
-        self.body.poll(cx).map(Turn::Ended)
+        let ended = self.body.poll(cx).map(Turn::Ended);
+        self.lives.entry().note_waiting();
+        ended
     }
 
     /// Sees the life off, and to the next one, if there is to be one.

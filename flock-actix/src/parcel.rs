@@ -52,6 +52,11 @@ impl Note {
     pub(crate) const fn kind(&self) -> CallKind {
         if self.is_call { CallKind::Call } else { CallKind::Cast }
     }
+
+    /// A call that isn't in its origin's table: it is expected to be answered before anybody could look there.
+    fn is_unnoted(&self) -> bool {
+        self.is_call && self.id == CallId::default()
+    }
 }
 
 impl Parcel {
@@ -79,6 +84,16 @@ impl Parcel {
         match self {
             Self::Typed(parcel) => parcel.is_cancelled(),
             Self::Encoded(_) => false,
+        }
+    }
+
+    /// It won't be answered as soon as was expected, or goes elsewhere: it gets its place in the table of calls
+    /// that wait, and a deadline, if it has none.
+    pub(crate) fn note_late(&mut self, shared: &Shared) {
+        if let Self::Typed(parcel) = self
+            && parcel.note().is_unnoted()
+        {
+            parcel.note_late(shared);
         }
     }
 
@@ -125,8 +140,16 @@ pub(crate) trait TypedParcel: Send {
     fn note_mut(&mut self) -> &mut Note;
     /// The caller has gone, or has its outcome.
     fn is_cancelled(&self) -> bool;
+    /// Puts the call into the table of those that wait, unless it is over.
+    fn note_late(&mut self, shared: &Shared);
     /// Handles the message, if these are a bird and a context of the right species.
-    fn run(self: Box<Self>, bird: &mut dyn Any, ctx: &mut dyn Any, pulse: &Rc<Pulse>);
+    fn run(
+        self: Box<Self>,
+        bird: &mut dyn Any,
+        ctx: &mut dyn Any,
+        pulse: &Rc<Pulse>,
+        home: &Shared,
+    );
     fn fail(self: Box<Self>, error: CallError);
     fn with_body(&self, then: &mut dyn FnMut(&[u8])) -> Result<(), CallError>;
     fn let_go(self: Box<Self>);
@@ -159,11 +182,31 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
         self.done.0.as_ref().is_some_and(|slot| !slot.is_waiting())
     }
 
-    fn run(self: Box<Self>, bird: &mut dyn Any, ctx: &mut dyn Any, pulse: &Rc<Pulse>) {
-        let Self { message, done, .. } = *self;
-        match (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>()) {
-            (Some(bird), Some(ctx)) => handle(bird, ctx, pulse, message, done),
-            _ => done.finish(Err(CallError::WrongSpecies { actual: None })),
+    fn note_late(&mut self, shared: &Shared) {
+        if let Some((id, deadline)) = self.done.0.as_ref().and_then(|slot| slot.note(shared)) {
+            (self.note.id, self.note.deadline) = (id, deadline);
+        }
+    }
+
+    fn run(
+        self: Box<Self>,
+        bird: &mut dyn Any,
+        ctx: &mut dyn Any,
+        pulse: &Rc<Pulse>,
+        home: &Shared,
+    ) {
+        let Self { note, message, done, .. } = *self;
+        let (Some(bird), Some(ctx)) = (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>())
+        else {
+            return done.finish(Err(CallError::WrongSpecies { actual: None }));
+        };
+        if let Some((answer, done)) = handle(bird, ctx, message, done) {
+            if note.is_unnoted()
+                && let Some(slot) = &done.0
+            {
+                slot.note(home);
+            }
+            pulse.follow(answer, done);
         }
     }
 
@@ -206,8 +249,14 @@ impl<R> Drop for Done<R> {
     }
 }
 
-/// Has the bird handle a message, and sees its answer home, now or later.
-fn handle<B, M, F>(bird: &mut B, ctx: &mut Context<B>, pulse: &Rc<Pulse>, message: M, done: F)
+/// Has the bird handle a message, and sees its answer home, if it is there at once. Else gives what it will
+/// come from.
+fn handle<B, M, F>(
+    bird: &mut B,
+    ctx: &mut Context<B>,
+    message: M,
+    done: F,
+) -> Option<(oneshot::Receiver<M::Result>, F)>
 where
     B: Hears<M>,
     M: Wire,
@@ -215,9 +264,10 @@ where
 {
     let mut response = Some(B::handle(bird, message, ctx));
     if let Some(answer) = at_once::<M, _>(&mut response) {
-        return done.finish(Ok(answer));
+        done.finish(Ok(answer));
+        return None;
     }
-    let Some(response) = response else { return };
+    let response = response?;
     // A channel of our own even if nobody wants the answer: it tells when the work is over, which
     // a hand-over waits for.
     let (to, mut from) = oneshot::channel();
@@ -225,8 +275,9 @@ where
     match from.try_recv() {
         Ok(answer) => done.finish(Ok(answer)),
         Err(oneshot::error::TryRecvError::Closed) => done.finish(Err(CallError::Interrupted)),
-        Err(oneshot::error::TryRecvError::Empty) => pulse.follow(from, done),
+        Err(oneshot::error::TryRecvError::Empty) => return Some((from, done)),
     }
+    None
 }
 
 /// The answer that a response is, if it is of a type of which actix itself makes nothing but that: then there
@@ -277,18 +328,28 @@ pub(crate) fn deliver<B, M>(
     let decoded = codec::decode::<M>(&call.reply.shared, &call.body);
     let EncodedCall { reply, .. } = *call;
     match decoded {
-        Ok(message) => handle(bird, ctx, pulse, message, reply),
+        Ok(message) => {
+            if let Some((answer, reply)) = handle(bird, ctx, message, reply) {
+                pulse.follow(answer, reply);
+            }
+        }
         Err(error) => reply.send(Err(error)),
     }
 }
 
 /// Runs whichever kind of parcel this is.
-pub(crate) fn run<B: Bird>(parcel: Parcel, bird: &mut B, ctx: &mut Context<B>, pulse: &Rc<Pulse>) {
+pub(crate) fn run<B: Bird>(
+    parcel: Parcel,
+    bird: &mut B,
+    ctx: &mut Context<B>,
+    pulse: &Rc<Pulse>,
+    home: &Shared,
+) {
     let species = const { SpeciesId::of(B::SPECIES) };
     match parcel {
         Parcel::Typed(typed) => {
             if typed.note().species == species {
-                typed.run(bird, ctx, pulse);
+                typed.run(bird, ctx, pulse, home);
             } else {
                 typed.fail(wrong_species::<B>());
             }

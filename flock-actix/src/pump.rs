@@ -81,7 +81,7 @@ impl Pump {
                 if self.copies.is_some() {
                     self.pulse.touched.set(true);
                 }
-                parcel::run(parcel, bird, ctx, &self.pulse);
+                parcel::run(parcel, bird, ctx, &self.pulse, &self.entry.home);
             }
             if !more {
                 // Unless the job has the bird for itself: others may come meanwhile.

@@ -15,7 +15,7 @@ mod turmoil;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use actix::{Actor, Addr, Context};
 use actix_rt::ArbiterHandle;
@@ -222,9 +222,9 @@ impl Drop for Threads {
     }
 }
 
-/// A number of the present thread, which hardly any other has: for spreading over tables.
-pub(crate) fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// The present thread's own number, which is never zero.
+pub(crate) fn thread_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
     NUMBER.with(|number| {
         number.get().unwrap_or_else(|| {
             let mine = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -235,7 +235,7 @@ pub(crate) fn thread_number() -> usize {
 }
 
 thread_local! {
-    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    static NUMBER: Cell<Option<u32>> = const { Cell::new(None) };
     /// The crew and the seat of this thread, if it is a worker that has one.
     static SEAT: Cell<Option<(u64, u8)>> = const { Cell::new(None) };
 }

@@ -116,6 +116,14 @@ struct PendingCall {
     word_by: Option<Time>,
 }
 
+/// One of the tables of pending calls.
+#[derive(Default)]
+struct Shard {
+    calls: Mutex<Pending<PendingCall>>,
+    /// No more fit in, when somebody looked the last time.
+    is_full: AtomicBool,
+}
+
 /// A call that was noted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Expected {
@@ -148,7 +156,7 @@ pub(crate) struct Shared {
     core: OnceLock<Arc<Core>>,
     links: OnceLock<Arc<dyn Links>>,
     workers: OnceLock<Vec<Addr<BirdSupervisor>>>,
-    pending: Vec<Mutex<Pending<PendingCall>>>,
+    pending: Vec<Shard>,
     parked: Mutex<VecDeque<Parked>>,
     /// Entries without a life, looked at in each sweep; those that can wait go on to `resting`.
     ageing: Mutex<Vec<Arc<Entry>>>,
@@ -191,7 +199,7 @@ impl Shared {
             core: OnceLock::new(),
             links: OnceLock::new(),
             workers: OnceLock::new(),
-            pending: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            pending: (0..SHARDS).map(|_| Shard::default()).collect(),
             parked: Mutex::default(),
             ageing: Mutex::default(),
             resting: Mutex::default(),
@@ -297,7 +305,7 @@ impl Shared {
 
     /// Calls made here that wait for their outcome.
     pub(crate) fn pending_calls(&self) -> usize {
-        self.pending.iter().map(|shard| lock(shard).len()).sum()
+        self.pending.iter().map(|shard| lock(&shard.calls).len()).sum()
     }
 
     /// Notes the stamp of a frame, for the core to observe.
@@ -331,15 +339,41 @@ impl Shared {
         slot: Arc<dyn Settle>,
         link: Option<LinkId>,
     ) -> Option<Expected> {
-        // One for each thread, as far as it goes.
-        let shard = rt::thread_number() as u32 % SHARDS;
-        let mut table = lock(self.pending.get(shard as usize)?);
-        if table.len() >= MAX_PENDING {
+        let (number, shard) = self.shard()?;
+        let mut table = lock(&shard.calls);
+        let is_full = table.len() >= MAX_PENDING;
+        if shard.is_full.load(Ordering::Relaxed) != is_full {
+            shard.is_full.store(is_full, Ordering::Relaxed);
+        }
+        if is_full {
             return None;
         }
         let id = table.insert(deadline, PendingCall { slot, link, step: 0, word_by: None });
         let alone = table.len() == 1;
-        Some(Expected { id: CallId { slot: id.slot * SHARDS + shard, ..id }, alone })
+        Some(Expected { id: CallId { slot: id.slot * SHARDS + number, ..id }, alone })
+    }
+
+    /// Notes a call that was made on this thread already, however many wait: no other is made without being noted
+    /// then.
+    pub(crate) fn expect_late(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
+        let Some((number, shard)) = self.shard() else { return CallId::default() };
+        let mut table = lock(&shard.calls);
+        let id = table.insert(deadline, PendingCall { slot, link: None, step: 0, word_by: None });
+        if table.len() >= MAX_PENDING {
+            shard.is_full.store(true, Ordering::Relaxed);
+        }
+        CallId { slot: id.slot * SHARDS + number, ..id }
+    }
+
+    /// Whether a call of this thread may be made that is noted later, if at all.
+    pub(crate) fn may_note_later(&self) -> bool {
+        self.shard().is_some_and(|(_, shard)| !shard.is_full.load(Ordering::Relaxed))
+    }
+
+    /// The table of this thread's calls, as far as they go, and its number.
+    fn shard(&self) -> Option<(u32, &Shard)> {
+        let number = rt::thread_number() % SHARDS;
+        Some((number, self.pending.get(number as usize)?))
     }
 
     /// Runs `look` on the table that holds a call, and the call's id in it.
@@ -348,7 +382,7 @@ impl Shared {
         id: CallId,
         look: impl FnOnce(&mut Pending<PendingCall>, CallId) -> R,
     ) -> Option<R> {
-        let table = self.pending.get((id.slot % SHARDS) as usize)?;
+        let table = &self.pending.get((id.slot % SHARDS) as usize)?.calls;
         Some(look(&mut lock(table), CallId { slot: id.slot / SHARDS, ..id }))
     }
 
@@ -388,7 +422,7 @@ impl Shared {
     /// Ends calls made here, chosen by `which`, with an error.
     fn fail_calls(&self, error: &CallError, which: impl Fn(CallId, Option<LinkId>) -> bool) {
         for (number, shard) in (0u32..).zip(&self.pending) {
-            let gone = lock(shard).take_where(|id, call| {
+            let gone = lock(&shard.calls).take_where(|id, call| {
                 which(CallId { slot: id.slot * SHARDS + number, ..id }, call.link)
             });
             for (_, call) in gone {

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use flock_proto::{CallId, Time};
 use serde::de::DeserializeOwned;
 
 use crate::call::CallError;
@@ -38,27 +40,32 @@ pub(crate) enum Origin {
 pub(crate) struct Slot<R> {
     /// Beside the lock: each job that is begun asks this of its call.
     is_waiting: AtomicBool,
+    /// For a call that isn't in the table of those that wait: how long it does, from the moment at which it is
+    /// put there.
+    within: Duration,
     state: Mutex<State<R>>,
 }
 
 enum State<R> {
-    Waiting(Option<Waker>),
-    Done(Result<R, CallError>, Origin),
+    /// With its place in the table, and its deadline, if it was put there late.
+    Waiting(Option<Waker>, Option<(CallId, Time)>),
+    Done(Result<R, CallError>, Origin, Option<CallId>),
     /// The outcome was taken, or the caller has gone.
     Over,
 }
 
 impl<R> Slot<R> {
-    pub(crate) const fn new() -> Self {
-        Self { is_waiting: AtomicBool::new(true), state: Mutex::new(State::Waiting(None)) }
+    pub(crate) const fn new(within: Duration) -> Self {
+        let state = Mutex::new(State::Waiting(None, None));
+        Self { is_waiting: AtomicBool::new(true), within, state }
     }
 
     /// Puts the outcome in, if the caller still waits and none is there.
     pub(crate) fn settle(&self, outcome: Result<R, CallError>, origin: Origin) {
         let mut state = lock(&self.state);
-        if let State::Waiting(waker) = &mut *state {
-            let waker = waker.take();
-            *state = State::Done(outcome, origin);
+        if let State::Waiting(waker, late) = &mut *state {
+            let (waker, late) = (waker.take(), late.map(|(id, _)| id));
+            *state = State::Done(outcome, origin, late);
             self.is_waiting.store(false, Ordering::Release);
             drop(state);
             if let Some(waker) = waker {
@@ -72,29 +79,51 @@ impl<R> Slot<R> {
         self.is_waiting.load(Ordering::Acquire)
     }
 
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<(Result<R, CallError>, Origin)> {
+    /// The outcome; and the place that the call still has in the table, if it was put there late.
+    pub(crate) fn poll(
+        &self,
+        cx: &Context<'_>,
+    ) -> Poll<(Result<R, CallError>, Origin, Option<CallId>)> {
         let mut state = lock(&self.state);
         match &mut *state {
-            State::Waiting(waker) => {
+            State::Waiting(waker, _) => {
                 if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     *waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
             }
             State::Done(..) => match std::mem::replace(&mut *state, State::Over) {
-                State::Done(outcome, origin) => Poll::Ready((outcome, origin)),
+                State::Done(outcome, origin, late) => Poll::Ready((outcome, origin, late)),
                 _ => Poll::Pending,
             },
-            State::Over => Poll::Ready((Err(CallError::Interrupted), Origin::Bird)),
+            State::Over => Poll::Ready((Err(CallError::Interrupted), Origin::Bird, None)),
         }
     }
 
-    /// The caller has gone; a job not begun won't be.
-    pub(crate) fn abandon(&self) {
+    /// The caller has gone; a job not begun won't be. Gives the place that the call has in the table, if it
+    /// was put there late.
+    pub(crate) fn abandon(&self) -> Option<CallId> {
         self.is_waiting.store(false, Ordering::Release);
         let before = std::mem::replace(&mut *lock(&self.state), State::Over);
         // A result may run foreign code when dropped: not under the lock.
-        drop(before);
+        match before {
+            State::Waiting(_, late) => late.map(|(id, _)| id),
+            State::Done(_, _, late) => late,
+            State::Over => None,
+        }
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static> Slot<R> {
+    /// Puts a call that isn't there into the table of those that wait, so that its deadline is kept and that a
+    /// reply finds it. `None`: it is over.
+    pub(crate) fn note(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
+        let mut state = lock(&self.state);
+        let State::Waiting(_, late) = &mut *state else { return None };
+        Some(*late.get_or_insert_with(|| {
+            let deadline = shared.now() + self.within;
+            (shared.expect_late(deadline, self.clone()), deadline)
+        }))
     }
 }
 

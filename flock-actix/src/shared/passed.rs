@@ -120,7 +120,7 @@ impl Shared {
     pub(super) fn await_word(&self, link: LinkId) {
         let by = self.now() + WORD_WITHIN;
         for shard in &self.pending {
-            for call in lock(shard).calls_mut() {
+            for call in lock(&shard.calls).calls_mut() {
                 if call.link.take_if(|of| *of == link).is_some() {
                     call.word_by = Some(by);
                     self.word_due.fetch_min(by.as_micros(), Ordering::AcqRel);
@@ -137,7 +137,7 @@ impl Shared {
         self.word_due.store(u64::MAX, Ordering::Release);
         for shard in &self.pending {
             let mut next = u64::MAX;
-            let given_up = lock(shard).take_where(|_, call| {
+            let given_up = lock(&shard.calls).take_where(|_, call| {
                 let due = call.word_by.is_some_and(|by| by <= now);
                 let by = call.word_by.filter(|_| !due);
                 next = by.map_or(next, |by| next.min(by.as_micros()));

@@ -87,6 +87,7 @@ impl Shared {
             parcel.fail(CallError::Leaving);
             return Ok(());
         }
+        parcel.note_late(self);
         loop {
             let mut local = Local::Unknown;
             if let Some(entry) = self.table.find(name.as_str(), hash) {

@@ -47,7 +47,7 @@ impl Shared {
             self.nest.tell(Input::Observed { stamp });
         }
         for shard in &self.pending {
-            let due = lock(shard).expired(now);
+            let due = lock(&shard.calls).expired(now);
             for call in due {
                 call.slot.fail(CallError::TimedOut);
             }

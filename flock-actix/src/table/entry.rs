@@ -1,9 +1,9 @@
 //! What stands behind one name, and its inbox.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Poll, RawWakerVTable, Waker};
 
 use flock_proto::{BirdName, EndWhy, Fence, NestId, Time};
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use super::inbox::Inbox;
 use crate::bird::Desk;
 use crate::commands::{self, Command};
 use crate::parcel::Parcel;
+use crate::rt;
 use crate::shared::{HatchOrder, Shared};
 use crate::slot::lock;
 
@@ -69,6 +70,10 @@ pub(crate) struct Entry {
     news: AtomicBool,
     /// Out of the table, for good.
     gone: AtomicBool,
+    /// A call waits in the inbox that isn't in the table of those that wait for their outcome.
+    unnoted: AtomicBool,
+    /// The number of the thread on which the pump waits, or has waited; no thread has number zero.
+    thread: AtomicU32,
     state: Mutex<State>,
     /// The data plane that it belongs to.
     pub(crate) home: Arc<Shared>,
@@ -174,6 +179,8 @@ impl Entry {
         Arc::new(Self {
             news: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            unnoted: AtomicBool::new(false),
+            thread: AtomicU32::new(0),
             state: Mutex::new(State {
                 asleep: false,
                 deaf: false,
@@ -205,6 +212,7 @@ impl Entry {
             if changed {
                 state.tell_of_room();
                 self.gone.store(state.phase == Phase::Gone, Ordering::Release);
+                self.note(&mut state);
             }
             let waker = if changed || state.has_news() {
                 // Whoever is woken is no longer among those who are, and has to look.
@@ -291,11 +299,52 @@ impl Entry {
         Push::Taken
     }
 
+    /// The bird runs on this thread, if it runs.
+    pub(crate) fn is_of(&self, thread: u32) -> bool {
+        self.thread.load(Ordering::Relaxed) == thread
+    }
+
+    /// Gives a call to a bird of this thread that has nothing else to do, and says of what kind the wakers of
+    /// this thread's tasks are. The call need not be in any table: the bird's task is woken, and sees to it that
+    /// it gets there if it isn't answered when that task has run. It comes back where that isn't so.
+    pub(crate) fn push_unnoted(&self, call: Parcel) -> Result<&'static RawWakerVTable, Parcel> {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let rests = state.asleep && state.phase == Phase::Running && !state.deaf;
+        match &state.waker {
+            Some(waker) if rests && state.parcels.is_empty() => {
+                state.asleep = false;
+                state.parcels.push(call);
+                self.unnoted.store(true, Ordering::Relaxed);
+                waker.wake_by_ref();
+                Ok(waker.vtable())
+            }
+            _ => Err(call),
+        }
+    }
+
+    /// The bird's task has run: a call that still waits in the inbox may wait for long.
+    pub(crate) fn note_waiting(&self) {
+        if self.unnoted.load(Ordering::Relaxed) {
+            self.note(&mut lock(&self.state));
+        }
+    }
+
+    fn note(&self, state: &mut State) {
+        if self.unnoted.swap(false, Ordering::Relaxed) {
+            state.parcels.note(&self.home);
+        }
+    }
+
     /// Takes the next parcel for a running life, and says whether another waits behind it. If none does,
     /// the pump is woken by the next one.
     pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
         let mut state = lock(&self.state);
         let parcel = if state.phase == Phase::Running { state.parcels.pop() } else { None };
+        if parcel.is_some() {
+            // It was the first, if there was one.
+            self.unnoted.store(false, Ordering::Relaxed);
+        }
         let more = parcel.is_some() && !state.parcels.is_empty();
         if parcel.is_some() && state.parcels.len() == room / 2 {
             state.tell_of_room();
@@ -303,6 +352,7 @@ impl Entry {
         if !more {
             state.asleep = true;
             state.wake_next(waker);
+            self.thread.store(rt::thread_number(), Ordering::Relaxed);
         }
         (parcel, more)
     }
