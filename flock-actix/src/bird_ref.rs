@@ -1,28 +1,35 @@
 //! References to birds, and calls through them.
+//!
+//! - here: a bird's name with its type, and how a call is made.
+//! - `reply`: the answer to a call, and who waits for it.
+//! - `recipient`: a bird that hears a message, whatever its species.
+
+mod recipient;
+mod reply;
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, RawWakerVTable};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
-use flock_proto::{BirdName, CallId, NameError, SpeciesId, Time, hash64};
-use serde::de::DeserializeOwned;
+use flock_proto::{BirdName, NameError, SpeciesId, Time, hash64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bird::{Hears, Wire};
 use crate::call::CallError;
 use crate::codec;
-use crate::parcel::{Note, Parcel, Typed};
+use crate::parcel::{Note, Parcel};
 use crate::rt;
 use crate::shared::{Expected, Refused, Shared, Way};
-use crate::slot::{Origin, Slot};
+use crate::slot::Slot;
 use crate::table::{Entry, Push};
+pub use recipient::BirdRecipient;
+pub use reply::Reply;
+use reply::{Room, wait_for_room};
 
 /// A bird's name with its type: what `Addr` is to an actor, wherever the bird lives.
 ///
@@ -223,7 +230,7 @@ impl<B> BirdRef<B> {
         {
             return;
         }
-        let parcel = Parcel::Typed(Box::new(Typed::<B, M>::new(note, message, None)));
+        let parcel = Parcel::typed::<B, M>(|| note, message, None);
         let entry = entry.as_ref().and_then(Found::entry);
         if let Err(refused) = to.dispatch(shared, entry, parcel) {
             shared.lose(refused.into_parcel());
@@ -235,9 +242,10 @@ impl<B> BirdRef<B> {
     where
         B: Hears<M>,
     {
-        BirdRecipient(Arc::new(self.clone()))
+        BirdRecipient::new(self.clone())
     }
 
+    #[inline(always)]
     fn note<M: Wire>(
         &self,
         shared: &Shared,
@@ -266,18 +274,18 @@ impl<B> BirdRef<B> {
         B: Hears<M>,
     {
         let to = &self.to;
-        let Some(shared) = to.home() else { return Reply(State::Failed(CallError::Unbound)) };
+        let Some(shared) = to.home() else { return Reply::failed(CallError::Unbound) };
         let within = within.unwrap_or(shared.settings.call_deadline);
-        let slot = Arc::new(Slot::new(within));
+        let slot = Slot::new(within);
         let entry = to.entry(shared);
         if let Some(entry) = entry.as_ref().and_then(Found::entry)
             && entry.is_of(rt::thread_number())
             && shared.may_note_later()
             && !shared.is_closed()
         {
-            let note = self.note::<M>(shared, true, Expected::default(), Time::NEVER);
-            let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
-            return match entry.push_unnoted(Parcel::Typed(Box::new(typed))) {
+            let note = || self.note::<M>(shared, true, Expected::default(), Time::NEVER);
+            let call = Parcel::typed::<B, M>(note, message, Some(slot.clone()));
+            return match entry.push_unnoted(call) {
                 Ok(wakers) => Reply::unnoted(self.to, slot, wakers),
                 Err(mut call) => {
                     call.note_late(shared);
@@ -291,7 +299,7 @@ impl<B> BirdRef<B> {
         let way = if entry.is_none() { shared.way(to.hash()) } else { None };
         let link = way.as_ref().map(Way::link);
         let Some(call) = shared.expect(deadline, slot.clone(), link) else {
-            return Reply(State::Failed(CallError::Overloaded));
+            return Reply::failed(CallError::Overloaded);
         };
         let id = call.id;
         let note = self.note::<M>(shared, true, call, deadline);
@@ -300,13 +308,12 @@ impl<B> BirdRef<B> {
                 Some(Ok(())) => return Reply::new(self.to, slot, id, None),
                 Some(Err(error)) => {
                     shared.forget(id);
-                    return Reply(State::Failed(error));
+                    return Reply::failed(error);
                 }
                 None => {}
             }
         }
-        let typed = Typed::<B, M>::new(note, message, Some(slot.clone()));
-        let parcel = Parcel::Typed(Box::new(typed));
+        let parcel = Parcel::typed::<B, M>(|| note, message, Some(slot.clone()));
         let room = to.deliver(shared, entry.as_ref().and_then(Found::entry), parcel, wait);
         Reply::new(self.to, slot, id, room)
     }
@@ -382,223 +389,5 @@ impl<B: Hears<M>, M: Wire> IntoFuture for Outgoing<B, M> {
 
     fn into_future(self) -> Reply<M::Result> {
         self.to.call(self.message, self.deadline, self.wait)
-    }
-}
-
-/// The answer to a call that was made. Dropping it cancels the call.
-#[must_use = "dropping it cancels the call"]
-pub struct Reply<R>(State<R>);
-
-enum State<R> {
-    Waiting(Ticket<R>, Option<Room>),
-    Failed(CallError),
-}
-
-/// Waits for room, and sends the message then.
-type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl<R> Reply<R> {
-    const fn new(to: To, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
-        Self(State::Waiting(Ticket { to, slot, id, unnoted: None, over: false }, room))
-    }
-}
-
-impl<R: DeserializeOwned + Send + 'static> Reply<R> {
-    /// Of a call that is in no table yet.
-    fn unnoted(to: To, slot: Arc<Slot<R>>, wakers: &'static RawWakerVTable) -> Self {
-        let thread = rt::thread_number();
-        let unnoted = Unnoted { note: Slot::note, wakers, thread, looked: false };
-        let ticket =
-            Ticket { to, slot, id: CallId::default(), unnoted: Some(unnoted), over: false };
-        Self(State::Waiting(ticket, None))
-    }
-}
-
-struct Ticket<R> {
-    to: To,
-    slot: Arc<Slot<R>>,
-    /// The default for one that wasn't in the table when it was made.
-    id: CallId,
-    unnoted: Option<Unnoted<R>>,
-    /// The outcome was taken, and nothing is left to be given up.
-    over: bool,
-}
-
-/// A call that went to a bird of the same thread, which had nothing else to do: mostly it has its answer when
-/// the bird's task has run, and is in no table till then. But whoever waits for it in another way than as a
-/// task of that thread may wait without that task's ever running.
-struct Unnoted<R> {
-    /// Puts it into the table.
-    note: fn(&Arc<Slot<R>>, &Shared) -> Option<(CallId, Time)>,
-    /// Of the tasks of that thread.
-    wakers: &'static RawWakerVTable,
-    thread: u32,
-    /// Somebody has looked for its outcome.
-    looked: bool,
-}
-
-impl<R> Unnoted<R> {
-    /// Somebody waits for it who does so as a task of its thread.
-    fn may_wait(&self, cx: &Context<'_>) -> bool {
-        self.thread == rt::thread_number() && std::ptr::eq(self.wakers, cx.waker().vtable())
-    }
-}
-
-impl<R> Ticket<R> {
-    /// Takes the call out of the table.
-    fn forget(&self, late: Option<CallId>) {
-        let id = late.unwrap_or(self.id);
-        if id != CallId::default()
-            && let Some(shared) = self.to.home()
-        {
-            shared.forget(id);
-        }
-    }
-
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
-        let Poll::Ready((outcome, origin, late)) = self.slot.poll(cx) else {
-            self.wait_on(cx);
-            return Poll::Pending;
-        };
-        if origin == Origin::Bird {
-            self.forget(late);
-        }
-        self.over = true;
-        Poll::Ready(outcome)
-    }
-
-    /// It has no outcome. It must be in the table, if it was looked for before, or by one who can't be trusted to
-    /// let the bird's task run.
-    fn wait_on(&mut self, cx: &Context<'_>) {
-        let Some(unnoted) = &mut self.unnoted else { return };
-        if unnoted.looked || !unnoted.may_wait(cx) {
-            if let Some(shared) = self.to.home() {
-                (unnoted.note)(&self.slot, shared);
-            }
-            self.unnoted = None;
-        } else {
-            unnoted.looked = true;
-        }
-    }
-}
-
-impl<R> Drop for Ticket<R> {
-    fn drop(&mut self) {
-        if !self.over {
-            let late = self.slot.abandon();
-            self.forget(late);
-        }
-    }
-}
-
-// Nothing in it is pinned in place: futures are boxed, and the answer is moved out.
-impl<R> Unpin for Reply<R> {}
-
-impl<R> Future for Reply<R> {
-    type Output = Result<R, CallError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = match &mut self.0 {
-            State::Failed(error) => return Poll::Ready(Err(error.clone())),
-            State::Waiting(ticket, room) => {
-                if let Some(waiting) = room
-                    && waiting.as_mut().poll(cx).is_ready()
-                {
-                    *room = None;
-                }
-                std::task::ready!(ticket.poll(cx))
-            }
-        };
-        self.0 = State::Failed(CallError::Interrupted);
-        Poll::Ready(outcome)
-    }
-}
-
-impl<R> fmt::Debug for Reply<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").finish_non_exhaustive()
-    }
-}
-
-/// Tries again to send a parcel whenever there may be room, until its call is over.
-async fn wait_for_room(shared: Arc<Shared>, name: BirdName, mut refused: Refused) {
-    // Short enough that room made while nobody listened is soon found.
-    const LOOK_AGAIN: Duration = Duration::from_millis(20);
-    let hash = name.hash64();
-    loop {
-        let parcel = match refused {
-            Refused::Inbox(parcel, entry) => {
-                let room = entry.room();
-                let _ = tokio::time::timeout(LOOK_AGAIN, room.notified()).await;
-                parcel
-            }
-            Refused::Link(parcel, link) => {
-                let _ = tokio::time::timeout(LOOK_AGAIN, link.drained()).await;
-                parcel
-            }
-            Refused::Crowd(parcel) => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                parcel
-            }
-        };
-        if parcel.is_over(shared.now()) {
-            return parcel.fail(CallError::TimedOut);
-        }
-        match shared.dispatch(&name, hash, parcel) {
-            Ok(()) => return,
-            Err(again) => refused = again,
-        }
-    }
-}
-
-/// A bird that hears a message, whatever its species: what `Recipient` is to `Addr`.
-pub struct BirdRecipient<M: Wire>(Arc<dyn Listen<M>>);
-
-trait Listen<M: Wire>: Send + Sync {
-    fn name(&self) -> &BirdName;
-    fn call(&self, message: M) -> Reply<M::Result>;
-    fn cast(&self, message: M);
-}
-
-impl<B: Hears<M>, M: Wire> Listen<M> for BirdRef<B> {
-    fn name(&self) -> &BirdName {
-        self.to.name()
-    }
-
-    fn call(&self, message: M) -> Reply<M::Result> {
-        self.send(message).into_future()
-    }
-
-    fn cast(&self, message: M) {
-        self.do_send(message);
-    }
-}
-
-impl<M: Wire> BirdRecipient<M> {
-    /// The bird's name.
-    pub fn name(&self) -> &BirdName {
-        self.0.name()
-    }
-
-    /// Sends a message and waits for the answer. The call is on its way at once.
-    pub fn send(&self, message: M) -> Reply<M::Result> {
-        self.0.call(message)
-    }
-
-    /// Sends a message without asking for an answer.
-    pub fn do_send(&self, message: M) {
-        self.0.cast(message);
-    }
-}
-
-impl<M: Wire> Clone for BirdRecipient<M> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<M: Wire> fmt::Debug for BirdRecipient<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BirdRecipient({:?})", self.0.name().as_str())
     }
 }

@@ -11,7 +11,7 @@ use flock_proto::{Event, Fence, Input};
 use tokio::time::{Instant, Sleep};
 
 use crate::bird::{Bird, CheckpointError, Desk, Migration};
-use crate::pump::Pulse;
+use crate::pulse::Pulse;
 use crate::table::Entry;
 
 /// What one life's pump knows of copies.

@@ -90,6 +90,7 @@ mod nest_actor;
 mod net;
 mod parcel;
 mod payload;
+mod pulse;
 mod pump;
 mod questions;
 mod quorum;

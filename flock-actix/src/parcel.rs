@@ -6,7 +6,6 @@
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::dev::MessageResponse;
@@ -20,9 +19,9 @@ use crate::call::CallError;
 use crate::codec;
 use crate::data_link::DataLink;
 use crate::payload::Payload;
-use crate::pump::Pulse;
+use crate::pulse::LazyPulse;
 use crate::shared::Shared;
-use crate::slot::{Origin, Slot};
+use crate::slot::Slot;
 
 /// A call or cast on its way.
 pub(crate) enum Parcel {
@@ -60,6 +59,20 @@ impl Note {
 }
 
 impl Parcel {
+    /// A message for a bird of this species, never encoded so far.
+    #[inline]
+    pub(crate) fn typed<B: Hears<M>, M: Wire>(
+        note: impl FnOnce() -> Note,
+        message: M,
+        slot: Option<Arc<Slot<M::Result>>>,
+    ) -> Self {
+        // The room first: then it is put together there, and not moved.
+        let room = Box::<Typed<B, M>>::new_uninit();
+        let typed = Typed { note: note(), message, done: Done(slot), bird: PhantomData };
+        let typed: Box<Typed<B, M>> = Box::write(room, typed);
+        Self::Typed(typed)
+    }
+
     pub(crate) fn note(&self) -> &Note {
         match self {
             Self::Typed(parcel) => parcel.note(),
@@ -80,6 +93,7 @@ impl Parcel {
     }
 
     /// The caller, in this process, has gone or has its outcome. It has one soon after its deadline.
+    #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
             Self::Typed(parcel) => parcel.is_cancelled(),
@@ -147,7 +161,7 @@ pub(crate) trait TypedParcel: Send {
         self: Box<Self>,
         bird: &mut dyn Any,
         ctx: &mut dyn Any,
-        pulse: &Rc<Pulse>,
+        pulse: &LazyPulse,
         home: &Shared,
     );
     fn fail(self: Box<Self>, error: CallError);
@@ -161,12 +175,6 @@ pub(crate) struct Typed<B, M: Wire> {
     message: M,
     done: Done<M::Result>,
     bird: PhantomData<fn() -> B>,
-}
-
-impl<B: Hears<M>, M: Wire> Typed<B, M> {
-    pub(crate) fn new(note: Note, message: M, slot: Option<Arc<Slot<M::Result>>>) -> Self {
-        Self { note, message, done: Done(slot), bird: PhantomData }
-    }
 }
 
 impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
@@ -192,7 +200,7 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
         self: Box<Self>,
         bird: &mut dyn Any,
         ctx: &mut dyn Any,
-        pulse: &Rc<Pulse>,
+        pulse: &LazyPulse,
         home: &Shared,
     ) {
         let Self { note, message, done, .. } = *self;
@@ -206,7 +214,7 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
             {
                 slot.note(home);
             }
-            pulse.follow(answer, done);
+            pulse.get().follow(answer, done);
         }
     }
 
@@ -236,7 +244,7 @@ struct Done<R>(Option<Arc<Slot<R>>>);
 impl<R: 'static> Finish<R> for Done<R> {
     fn finish(mut self, outcome: Result<R, CallError>) {
         if let Some(slot) = self.0.take() {
-            slot.settle(outcome, Origin::Bird);
+            slot.settle(outcome);
         }
     }
 }
@@ -244,7 +252,7 @@ impl<R: 'static> Finish<R> for Done<R> {
 impl<R> Drop for Done<R> {
     fn drop(&mut self) {
         if let Some(slot) = self.0.take() {
-            slot.settle(Err(CallError::Crashed), Origin::Bird);
+            slot.settle(Err(CallError::Crashed));
         }
     }
 }
@@ -319,7 +327,7 @@ impl std::fmt::Debug for EncodedCall {
 pub(crate) fn deliver<B, M>(
     bird: &mut B,
     ctx: &mut Context<B>,
-    pulse: &Rc<Pulse>,
+    pulse: &LazyPulse,
     call: Box<EncodedCall>,
 ) where
     B: Hears<M>,
@@ -330,7 +338,7 @@ pub(crate) fn deliver<B, M>(
     match decoded {
         Ok(message) => {
             if let Some((answer, reply)) = handle(bird, ctx, message, reply) {
-                pulse.follow(answer, reply);
+                pulse.get().follow(answer, reply);
             }
         }
         Err(error) => reply.send(Err(error)),
@@ -342,7 +350,7 @@ pub(crate) fn run<B: Bird>(
     parcel: Parcel,
     bird: &mut B,
     ctx: &mut Context<B>,
-    pulse: &Rc<Pulse>,
+    pulse: &LazyPulse,
     home: &Shared,
 ) {
     let species = const { SpeciesId::of(B::SPECIES) };

@@ -1,65 +1,114 @@
 //! The pump: takes jobs from the inbox into the bird, from within the bird's own context.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 
 use actix::fut::ActorFuture;
 use actix::{AsyncContext, Context};
-use bytes::Bytes;
 use flock_proto::Event;
-use tokio::sync::{Notify, oneshot};
 
 use crate::bird::Bird;
 use crate::call::CallError;
 use crate::copies::Copies;
-use crate::parcel::{self, Finish};
+use crate::parcel;
+use crate::pulse::LazyPulse;
 use crate::table::Entry;
 
 /// Jobs begun in one poll before the bird's other futures and its thread get their turn.
 const JOBS_PER_POLL: usize = 64;
 
-/// Moves jobs from an inbox into the bird.
-///
-/// An actor future rather than messages to the mailbox, because an inbox outlives the life, and
-/// with it the mailbox.
+/// Moves jobs from an inbox into the bird, where the [`Spout`] runs it.
 pub(crate) struct Pump {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) pulse: Rc<Pulse>,
-    pub(crate) copies: Option<Box<Copies>>,
-    /// What is in the inbox may have waited there.
-    pub(crate) behind: Cell<bool>,
+    entry: Arc<Entry>,
+    pub(crate) pulse: LazyPulse,
+    copies: Option<Box<Copies>>,
+    behind: Cell<Behind>,
 }
 
-impl<B: Bird> ActorFuture<B> for Pump {
+/// Whether what is in the inbox may have waited there. As large as all else that a pump is made of: to move what
+/// was written in parts is felt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Behind {
+    No,
+    Maybe,
+}
+
+thread_local! {
+    /// The pump of the life that is polled. Never left there: so nothing has to be dropped when the thread ends,
+    /// which would be asked at each use.
+    static LENT: Cell<Option<ManuallyDrop<Pump>>> = const { Cell::new(None) };
+}
+
+/// Where a bird's context runs the pump, which it is lent for the time that it is polled.
+///
+/// An actor future rather than messages to the mailbox, because an inbox outlives the life, and
+/// with it the mailbox. It holds nothing itself, and so needs no memory: the pump lies beside the context,
+/// in the same few lines and on the same page, and not wherever there was room for its box.
+pub(crate) struct Spout;
+
+impl<B: Bird> ActorFuture<B> for Spout {
     type Output = ();
 
     fn poll(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         bird: &mut B,
         ctx: &mut Context<B>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        if !ctx.waiting() {
-            self.see_to_states(bird);
-        }
-        self.run_jobs(bird, ctx, task);
-        let Self { entry, pulse, copies, .. } = &mut *self;
-        if let Some(copies) = copies {
-            // Also where a job has just begun to wait: it shall find what it asked for.
-            copies.see_to(bird, entry, pulse, task);
+        let mut lent = Lent(LENT.take().map(ManuallyDrop::into_inner));
+        if let Some(pump) = &mut lent.0 {
+            pump.run(bird, ctx, task);
         }
         Poll::Pending
     }
 }
 
+/// Given back however a job ends.
+struct Lent(Option<Pump>);
+
+impl Drop for Lent {
+    #[inline]
+    fn drop(&mut self) {
+        LENT.set(self.0.take().map(ManuallyDrop::new));
+    }
+}
+
 impl Pump {
+    pub(crate) fn new(entry: Arc<Entry>, copies: Option<Copies>) -> Self {
+        let (copies, behind) = (copies.map(Box::new), Cell::new(Behind::Maybe));
+        Self { entry, pulse: LazyPulse::default(), copies, behind }
+    }
+
+    /// Lends it to the context that `poll` polls.
+    #[inline]
+    pub(crate) fn lend<R>(this: &mut Option<Self>, poll: impl FnOnce() -> R) -> R {
+        // A bird that polls another's context, by whatever means, is lent its own again afterwards.
+        let outer = LENT.replace(this.take().map(ManuallyDrop::new));
+        let polled = poll();
+        *this = LENT.replace(outer).map(ManuallyDrop::into_inner);
+        polled
+    }
+
+    fn run<B: Bird>(&mut self, bird: &mut B, ctx: &mut Context<B>, task: &mut TaskContext<'_>) {
+        if !ctx.waiting() {
+            self.see_to_states(bird);
+        }
+        self.run_jobs(bird, ctx, task);
+        let Self { entry, pulse, copies, .. } = self;
+        if let Some(copies) = copies {
+            // Also where a job has just begun to wait: it shall find what it asked for.
+            copies.see_to(bird, entry, pulse.get(), task);
+        }
+    }
+
     fn run_jobs<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>, task: &mut TaskContext<'_>) {
         // One that comes while the pump waits for it is begun at once. The clock costs as much as all else
         // that is done about a job here.
-        let mut behind = self.behind.replace(true);
+        let mut behind = self.behind.replace(Behind::Maybe) == Behind::Maybe;
         let mut now = None;
         for _ in 0..JOBS_PER_POLL {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
@@ -70,7 +119,7 @@ impl Pump {
             }
             let (parcel, more) = self.entry.pop(task.waker(), self.entry.home.settings.inbox);
             let Some(parcel) = parcel else {
-                self.behind.set(false);
+                self.behind.set(Behind::No);
                 return;
             };
             behind |= more;
@@ -79,13 +128,13 @@ impl Pump {
                 parcel.fail(CallError::TimedOut);
             } else {
                 if self.copies.is_some() {
-                    self.pulse.touched.set(true);
+                    self.pulse.get().touched.set(true);
                 }
                 parcel::run(parcel, bird, ctx, &self.pulse, &self.entry.home);
             }
             if !more {
                 // Unless the job has the bird for itself: others may come meanwhile.
-                self.behind.set(ctx.waiting());
+                self.behind.set(if ctx.waiting() { Behind::Maybe } else { Behind::No });
                 return;
             }
         }
@@ -95,182 +144,15 @@ impl Pump {
     /// Takes in what other lives left; takes the state of this one, if it is wanted.
     fn see_to_states<B: Bird>(&self, bird: &mut B) {
         let Some(migration) = &B::MIGRATION else { return };
-        for state in self.pulse.merges() {
+        let Some(pulse) = self.pulse.known() else { return };
+        for state in pulse.merges() {
             if let Err(why) = migration.merge(&self.entry.home, bird, state) {
                 let bird = self.entry.name.clone();
                 self.entry.home.nest.event(Event::StateLost { bird, why });
             }
         }
-        if self.pulse.is_wanted() {
-            self.pulse.take(migration.take(bird));
-        }
-    }
-}
-
-/// What one life and the answers in flight from it know of each other. All on one thread. A call that is
-/// answered at once has no need of it.
-pub(crate) struct Pulse {
-    in_flight: Cell<u32>,
-    /// The life ended otherwise than by a crash.
-    gentle: Cell<bool>,
-    cut: Cell<bool>,
-    /// A job was begun or an answer given, since the last copy of the bird's state.
-    pub(crate) touched: Cell<bool>,
-    /// The state of this life is wanted.
-    wanted: Cell<bool>,
-    seldom: OnceCell<Box<Seldom>>,
-}
-
-/// What most lives never have.
-#[derive(Default)]
-struct Seldom {
-    /// An answer was given, or the state was taken: to the one who winds the life down.
-    news: Notify,
-    cut_short: Notify,
-    /// Who wants to know of answers.
-    on_answer: Cell<Option<Waker>>,
-    /// States of other lives, to be taken in before the next job.
-    merges: RefCell<Vec<Bytes>>,
-    /// The state of this life, if it was wanted.
-    taken: Cell<Option<Result<Bytes, String>>>,
-}
-
-impl std::fmt::Debug for Pulse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pulse").field("in_flight", &self.in_flight).finish_non_exhaustive()
-    }
-}
-
-impl Pulse {
-    pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self {
-            in_flight: Cell::new(0),
-            gentle: Cell::new(false),
-            cut: Cell::new(false),
-            touched: Cell::new(false),
-            wanted: Cell::new(false),
-            seldom: OnceCell::new(),
-        })
-    }
-
-    fn seldom(&self) -> &Seldom {
-        self.seldom.get_or_init(Box::default)
-    }
-
-    /// Has the pump take in these states.
-    pub(crate) fn to_merge(&self, states: impl IntoIterator<Item = Bytes>) {
-        let mut states = states.into_iter().peekable();
-        if states.peek().is_some() {
-            self.seldom().merges.borrow_mut().extend(states);
-        }
-    }
-
-    fn merges(&self) -> Vec<Bytes> {
-        self.seldom.get().map(|seldom| seldom.merges.take()).unwrap_or_default()
-    }
-
-    /// Has the pump take the state of this life.
-    pub(crate) fn want(&self) {
-        self.wanted.set(true);
-    }
-
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.get()
-    }
-
-    fn take(&self, state: Result<Bytes, String>) {
-        self.wanted.set(false);
-        self.seldom().taken.set(Some(state));
-        self.seldom().news.notify_one();
-    }
-
-    /// The state that was wanted, if it was taken.
-    pub(crate) fn taken(&self) -> Option<Result<Bytes, String>> {
-        self.seldom.get()?.taken.take()
-    }
-
-    /// Has this one woken by the next answer.
-    pub(crate) fn wake_on_answer(&self, waker: &Waker) {
-        self.seldom().on_answer.set(Some(waker.clone()));
-    }
-
-    /// Sees an answer home that isn't ready yet.
-    pub(crate) fn follow<R: 'static>(
-        self: &Rc<Self>,
-        answer: oneshot::Receiver<R>,
-        done: impl Finish<R>,
-    ) {
-        let flight = Flight::new(self.clone());
-        actix_rt::spawn(async move {
-            let pulse = &flight.0;
-            let cut = async {
-                let mut told = std::pin::pin!(pulse.seldom().cut_short.notified());
-                told.as_mut().enable();
-                if !pulse.cut.get() {
-                    told.await;
-                }
-            };
-            tokio::select! {
-                biased;
-                answer = answer => done.finish(answer.map_err(|_| pulse.loss())),
-                () = cut => done.finish(Err(CallError::Interrupted)),
-            }
-        });
-    }
-
-    /// Ready when no answer is in flight.
-    pub(crate) async fn idle(&self) {
-        while self.in_flight.get() > 0 {
-            self.seldom().news.notified().await;
-        }
-    }
-
-    /// Ready when the state that was wanted has been taken.
-    pub(crate) async fn was_taken(&self) {
-        while self.wanted.get() {
-            self.seldom().news.notified().await;
-        }
-    }
-
-    /// The life has ended gently: what is lost with it was interrupted, not crashed.
-    pub(crate) fn ended(&self) {
-        self.gentle.set(true);
-    }
-
-    /// Ends what is still in flight as `Interrupted`.
-    pub(crate) fn cut(&self) {
-        self.gentle.set(true);
-        self.cut.set(true);
-        if let Some(seldom) = self.seldom.get() {
-            seldom.cut_short.notify_waiters();
-        }
-    }
-
-    const fn loss(&self) -> CallError {
-        if self.gentle.get() { CallError::Interrupted } else { CallError::Crashed }
-    }
-}
-
-/// One answer in flight.
-struct Flight(Rc<Pulse>);
-
-impl Flight {
-    fn new(pulse: Rc<Pulse>) -> Self {
-        pulse.in_flight.set(pulse.in_flight.get() + 1);
-        Self(pulse)
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let Self(pulse) = self;
-        pulse.in_flight.set(pulse.in_flight.get() - 1);
-        pulse.touched.set(true);
-        if let Some(seldom) = pulse.seldom.get() {
-            seldom.news.notify_one();
-            if let Some(pump) = seldom.on_answer.take() {
-                pump.wake();
-            }
+        if pulse.is_wanted() {
+            pulse.take(migration.take(bird));
         }
     }
 }

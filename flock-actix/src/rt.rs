@@ -223,6 +223,7 @@ impl Drop for Threads {
 }
 
 /// The present thread's own number, which is never zero.
+#[inline]
 pub(crate) fn thread_number() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     NUMBER.with(|number| {

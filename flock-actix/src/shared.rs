@@ -244,6 +244,7 @@ impl Shared {
     }
 
     /// The nest is shut down.
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -254,6 +255,7 @@ impl Shared {
     }
 
     /// This nest's incarnation.
+    #[inline]
     pub(crate) fn me(&self) -> NestId {
         NestId(self.me.load(Ordering::Acquire))
     }
@@ -366,11 +368,13 @@ impl Shared {
     }
 
     /// Whether a call of this thread may be made that is noted later, if at all.
+    #[inline]
     pub(crate) fn may_note_later(&self) -> bool {
         self.shard().is_some_and(|(_, shard)| !shard.is_full.load(Ordering::Relaxed))
     }
 
     /// The table of this thread's calls, as far as they go, and its number.
+    #[inline]
     fn shard(&self) -> Option<(u32, &Shard)> {
         let number = rt::thread_number() % SHARDS;
         Some((number, self.pending.get(number as usize)?))

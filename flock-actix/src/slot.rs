@@ -1,6 +1,6 @@
 //! Where one call's outcome is put, exactly once, and where its caller waits for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::shared::Shared;
 
 /// Locks a mutex whose data is whole even if a thread panicked while it held the lock: no foreign
 /// code runs under any of this crate's locks.
+#[inline]
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -27,46 +28,67 @@ pub(crate) trait Settle: Send + Sync {
     fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]);
 }
 
-/// Where an outcome came from.
+/// Where a call stands, to be read beside the lock: each job that is begun asks whether its call still waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The bird itself, in this process: the call is still in the table of those that wait.
-    Bird,
-    /// The table: whoever ends a call by its number takes it out.
-    Table,
+#[repr(u8)]
+enum Stage {
+    Waiting,
+    /// The outcome came from the bird itself, in this process: the call is still in the table of those that wait,
+    /// if it ever was.
+    OfBird,
+    /// It came from the table: whoever ends a call by its number takes it out.
+    OfTable,
+    /// The caller has gone.
+    Abandoned,
 }
+
+type Outcome<R> = Result<R, Box<CallError>>;
+
+type Noting<R> = fn(&Arc<Slot<R>>, &Shared) -> Option<(CallId, Time)>;
 
 /// The outcome of one call.
 pub(crate) struct Slot<R> {
-    /// Beside the lock: each job that is begun asks this of its call.
-    is_waiting: AtomicBool,
+    /// Of a [`Stage`].
+    stage: AtomicU8,
+    /// The call was put into the table later than it was made.
+    is_late: AtomicBool,
     /// For a call that isn't in the table of those that wait: how long it does, from the moment at which it is
     /// put there.
-    within: Duration,
+    /// In microseconds.
+    within: AtomicU64,
+    note: Noting<R>,
     state: Mutex<State<R>>,
 }
 
-enum State<R> {
-    /// With its place in the table, and its deadline, if it was put there late.
-    Waiting(Option<Waker>, Option<(CallId, Time)>),
-    Done(Result<R, CallError>, Origin, Option<CallId>),
-    /// The outcome was taken, or the caller has gone.
-    Over,
+/// What a slot's lock guards.
+struct State<R> {
+    waker: Option<Waker>,
+    /// Until it is taken. An error, which is large and rare, has a box: to move an outcome is felt.
+    outcome: Option<Outcome<R>>,
+    /// Its place in the table, and its deadline, if it was put there late.
+    late: Option<(CallId, Time)>,
 }
 
 impl<R> Slot<R> {
-    pub(crate) const fn new(within: Duration) -> Self {
-        let state = Mutex::new(State::Waiting(None, None));
-        Self { is_waiting: AtomicBool::new(true), within, state }
+    /// Puts a call that isn't there into the table of those that wait, so that its deadline is kept and that a
+    /// reply finds it. `None`: it is over.
+    pub(crate) fn note(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
+        (self.note)(self, shared)
     }
 
-    /// Puts the outcome in, if the caller still waits and none is there.
-    pub(crate) fn settle(&self, outcome: Result<R, CallError>, origin: Origin) {
+    /// Puts the bird's own outcome in, if the caller still waits and none is there.
+    #[inline]
+    pub(crate) fn settle(&self, outcome: Result<R, CallError>) {
+        self.put(outcome.map_err(Box::new), Stage::OfBird);
+    }
+
+    #[inline]
+    fn put(&self, outcome: Outcome<R>, by: Stage) {
         let mut state = lock(&self.state);
-        if let State::Waiting(waker, late) = &mut *state {
-            let (waker, late) = (waker.take(), late.map(|(id, _)| id));
-            *state = State::Done(outcome, origin, late);
-            self.is_waiting.store(false, Ordering::Release);
+        if self.is_waiting() {
+            state.outcome = Some(outcome);
+            self.set(by);
+            let waker = state.waker.take();
             drop(state);
             if let Some(waker) = waker {
                 waker.wake();
@@ -74,66 +96,94 @@ impl<R> Slot<R> {
         }
     }
 
+    /// Under the lock.
+    fn set(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+    }
+
+    fn is_at(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Acquire) == stage as u8
+    }
+
     /// Whether the caller still waits for an outcome.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.is_waiting.load(Ordering::Acquire)
+        self.is_at(Stage::Waiting)
     }
 
-    /// The outcome; and the place that the call still has in the table, if it was put there late.
-    pub(crate) fn poll(
-        &self,
-        cx: &Context<'_>,
-    ) -> Poll<(Result<R, CallError>, Origin, Option<CallId>)> {
+    #[inline]
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Outcome<R>> {
         let mut state = lock(&self.state);
-        match &mut *state {
-            State::Waiting(waker, _) => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-            State::Done(..) => match std::mem::replace(&mut *state, State::Over) {
-                State::Done(outcome, origin, late) => Poll::Ready((outcome, origin, late)),
-                _ => Poll::Pending,
-            },
-            State::Over => Poll::Ready((Err(CallError::Interrupted), Origin::Bird, None)),
+        if let Some(outcome) = state.outcome.take() {
+            return Poll::Ready(outcome);
         }
+        if !self.is_waiting() {
+            return Poll::Ready(Err(Box::new(CallError::Interrupted)));
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
-    /// The caller has gone; a job not begun won't be. Gives the place that the call has in the table, if it
-    /// was put there late.
-    pub(crate) fn abandon(&self) -> Option<CallId> {
-        self.is_waiting.store(false, Ordering::Release);
-        let before = std::mem::replace(&mut *lock(&self.state), State::Over);
-        // A result may run foreign code when dropped: not under the lock.
-        match before {
-            State::Waiting(_, late) => late.map(|(id, _)| id),
-            State::Done(_, _, late) => late,
-            State::Over => None,
+    /// The caller has gone; a job not begun won't be.
+    pub(crate) fn abandon(&self) {
+        let (from, to) = (Stage::Waiting as u8, Stage::Abandoned as u8);
+        // Else there is an outcome already.
+        let _ = self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        let outcome = lock(&self.state).outcome.take();
+        // It may run foreign code when dropped: not under the lock.
+        drop(outcome);
+    }
+
+    /// The place that the call still has in the table, if it was made with that one.
+    pub(crate) fn place(&self, id: CallId) -> Option<CallId> {
+        if self.is_at(Stage::OfTable) {
+            return None;
         }
+        let late = || lock(&self.state).late.map(|(id, _)| id);
+        let id = if self.is_late.load(Ordering::Acquire) { late()? } else { id };
+        (id != CallId::default()).then_some(id)
     }
 }
 
 impl<R: DeserializeOwned + Send + 'static> Slot<R> {
-    /// Puts a call that isn't there into the table of those that wait, so that its deadline is kept and that a
-    /// reply finds it. `None`: it is over.
-    pub(crate) fn note(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
+    #[inline]
+    pub(crate) fn new(within: Duration) -> Arc<Self> {
+        // All that is the same for each first: so it is copied from where it lies ready.
+        let slot = Arc::new(Self {
+            stage: AtomicU8::new(Stage::Waiting as u8),
+            is_late: AtomicBool::new(false),
+            within: AtomicU64::new(0),
+            note: Self::note_late,
+            state: Mutex::new(State { waker: None, outcome: None, late: None }),
+        });
+        let within = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        slot.within.store(within, Ordering::Relaxed);
+        slot
+    }
+
+    fn note_late(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
         let mut state = lock(&self.state);
-        let State::Waiting(_, late) = &mut *state else { return None };
-        Some(*late.get_or_insert_with(|| {
-            let deadline = shared.now() + self.within;
-            (shared.expect_late(deadline, self.clone()), deadline)
+        if !self.is_waiting() {
+            return None;
+        }
+        Some(*state.late.get_or_insert_with(|| {
+            let within = Duration::from_micros(self.within.load(Ordering::Relaxed));
+            let deadline = shared.now() + within;
+            let id = shared.expect_late(deadline, self.clone());
+            self.is_late.store(true, Ordering::Release);
+            (id, deadline)
         }))
     }
 }
 
-impl<R: DeserializeOwned + Send> Settle for Slot<R> {
+impl<R: DeserializeOwned + Send + 'static> Settle for Slot<R> {
     fn fail(&self, error: CallError) {
-        self.settle(Err(error), Origin::Table);
+        self.put(Err(Box::new(error)), Stage::OfTable);
     }
 
     fn answer(&self, shared: &Arc<Shared>, bytes: &[u8]) {
         // Whoever has gone has taken itself out of the table, where this one was found just now.
-        self.settle(codec::decode(shared, bytes), Origin::Table);
+        self.put(codec::decode(shared, bytes).map_err(Box::new), Stage::OfTable);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Why a text is no name.
@@ -89,10 +90,10 @@ pub fn hash64(name: &str) -> u64 {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident($text:ty)) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name($text);
 
         impl $name {
             /// 1 to 255 bytes of UTF-8 without control characters.
@@ -135,7 +136,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.as_ref().into()
+                name.as_str().into()
             }
         }
 
@@ -155,7 +156,10 @@ macro_rules! name {
 
 name! {
     /// A bird's name, valid inside its flock.
-    BirdName
+    ///
+    /// One of up to 23 bytes, as most are, lies where the name itself does: whoever looks at a bird needn't go and
+    /// look elsewhere, too, for what it is called.
+    BirdName(SmolStr)
 }
 
 impl std::borrow::Borrow<str> for BirdName {
@@ -174,7 +178,7 @@ impl BirdName {
 
 name! {
     /// A nest's name: its identity across restarts, and its key on the ring.
-    NestName
+    NestName(Arc<str>)
 }
 
 macro_rules! number {

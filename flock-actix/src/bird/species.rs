@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 
 use actix::{Actor, Context};
 
@@ -13,7 +12,7 @@ use flock_proto::{MessageId, SpeciesId};
 use super::{Bird, Hears, Migration, Wire};
 use crate::life::{self, LifeOrder};
 use crate::parcel::{EncodedCall, deliver};
-use crate::pump::Pulse;
+use crate::pulse::LazyPulse;
 
 /// Written by [`bird!`](crate::bird!), not by hand.
 #[diagnostic::on_unimplemented(
@@ -35,7 +34,7 @@ pub trait Plumage: Actor<Context = Context<Self>> {
 pub struct Ear<B: Actor<Context = Context<B>>> {
     name: &'static str,
     id: MessageId,
-    deliver: fn(&mut B, &mut Context<B>, &Rc<Pulse>, Box<EncodedCall>),
+    deliver: fn(&mut B, &mut Context<B>, &LazyPulse, Box<EncodedCall>),
 }
 
 impl<B: Actor<Context = Context<B>>> Ear<B> {
@@ -61,7 +60,7 @@ impl<B: Actor<Context = Context<B>>> Ear<B> {
         &self,
         bird: &mut B,
         ctx: &mut Context<B>,
-        pulse: &Rc<Pulse>,
+        pulse: &LazyPulse,
         call: Box<EncodedCall>,
     ) {
         (self.deliver)(bird, ctx, pulse, call);

@@ -4,7 +4,6 @@
 //! if one of those panics too, the process aborts. So after a panic the context is terminated
 //! before it is dropped: no hook runs on the broken actor.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -20,7 +19,8 @@ use bytes::Bytes;
 use crate::bird::Bird;
 use crate::codec::panic_text;
 use crate::copies::Copies;
-use crate::pump::{Pulse, Pump};
+use crate::pulse::Pulse;
+use crate::pump::{Pump, Spout};
 use crate::table::Entry;
 
 /// What came of winding a life down.
@@ -32,21 +32,34 @@ pub(super) enum Stopped {
 pub(super) struct Body<B: Bird> {
     /// The actor in its context, ready to be polled; none once the life is over.
     context: Option<ContextFut<B, Context<B>>>,
-    pulse: Rc<Pulse>,
+    /// None while the context is polled, to which it is lent.
+    pump: Option<Pump>,
 }
 
 impl<B: Bird> Body<B> {
     pub(super) fn new(bird: B, entry: Arc<Entry>, copies: Option<Copies>) -> Self {
         let mut ctx = Context::new();
-        let (pulse, behind) = (Pulse::new(), Cell::new(true));
-        ctx.spawn(Pump { entry, pulse: pulse.clone(), copies: copies.map(Box::new), behind });
-        Self { context: Some(ctx.into_future(bird)), pulse }
+        ctx.spawn(Spout);
+        let pump = Some(Pump::new(entry, copies));
+        Self { context: Some(ctx.into_future(bird)), pump }
+    }
+
+    fn pulse(&self) -> Rc<Pulse> {
+        self.pump.as_ref().map(|pump| pump.pulse.get().clone()).unwrap_or_default()
+    }
+
+    /// The life has ended gently.
+    fn ended(&self) {
+        if let Some(pulse) = self.pump.as_ref().and_then(|pump| pump.pulse.known()) {
+            pulse.ended();
+        }
     }
 
     /// The bird takes these in before its next job. It must be polled.
     pub(super) fn merge(&self, states: impl IntoIterator<Item = Bytes>) {
-        if B::MIGRATION.is_some() {
-            self.pulse.to_merge(states);
+        let mut states = states.into_iter().peekable();
+        if B::MIGRATION.is_some() && states.peek().is_some() {
+            self.pulse().to_merge(states);
         }
     }
 
@@ -73,7 +86,7 @@ impl<B: Bird> Body<B> {
         patience: Duration,
         goes_on: bool,
     ) -> (Stopped, Option<Result<Bytes, String>>) {
-        let pulse = self.pulse.clone();
+        let pulse = self.pulse();
         let deadline = tokio::time::Instant::now() + patience;
         let mut ended = tokio::select! {
             biased;
@@ -110,10 +123,10 @@ impl<B: Bird> Body<B> {
     /// Has the pump take the bird's state, as soon as nothing has the bird for itself. `Some`: the
     /// life was over before.
     async fn take_state(&mut self, deadline: tokio::time::Instant) -> Option<Result<(), String>> {
-        self.pulse.want();
+        let pulse = self.pulse();
+        pulse.want();
         // At once, even if the deadline has passed: mostly nothing is in the way.
         let over = self.first_poll().await;
-        let pulse = self.pulse.clone();
         if over.is_some() || !pulse.is_wanted() {
             return over;
         }
@@ -128,10 +141,13 @@ impl<B: Bird> Body<B> {
     /// Ready once the bird has stopped itself, or panicked.
     pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), String>> {
         let Some(context) = &mut self.context else { return Poll::Ready(Ok(())) };
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *context).poll(cx))) {
+        let polled = Pump::lend(&mut self.pump, || {
+            catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *context).poll(cx)))
+        });
+        match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => {
-                self.pulse.ended();
+                self.ended();
                 self.bury();
                 Poll::Ready(Ok(()))
             }
@@ -140,7 +156,7 @@ impl<B: Bird> Body<B> {
                 // bird back.
                 let stopped = context.ctx().state() == ActorState::Stopped;
                 if stopped {
-                    self.pulse.ended();
+                    self.ended();
                 }
                 self.bury();
                 Poll::Ready(if stopped { Ok(()) } else { Err(panic_text(&*panic)) })

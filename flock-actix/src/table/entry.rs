@@ -74,11 +74,11 @@ pub(crate) struct Entry {
     unnoted: AtomicBool,
     /// The number of the thread on which the pump waits, or has waited; no thread has number zero.
     thread: AtomicU32,
-    state: Mutex<State>,
     /// The data plane that it belongs to.
     pub(crate) home: Arc<Shared>,
     pub(crate) hash: u64,
     pub(crate) name: BirdName,
+    state: Mutex<State>,
 }
 
 /// What an entry's lock guards.
@@ -167,6 +167,7 @@ impl State {
     }
 
     /// Has this one woken from now on.
+    #[inline]
     fn wake_next(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             self.waker = Some(waker.clone());
@@ -197,6 +198,7 @@ impl Entry {
     }
 
     /// Whether it is out of the table, and with it all that it knows.
+    #[inline]
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
@@ -231,6 +233,7 @@ impl Entry {
     }
 
     /// Something was said to the life since it last looked.
+    #[inline]
     pub(crate) fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire)
     }
@@ -300,6 +303,7 @@ impl Entry {
     }
 
     /// The bird runs on this thread, if it runs.
+    #[inline]
     pub(crate) fn is_of(&self, thread: u32) -> bool {
         self.thread.load(Ordering::Relaxed) == thread
     }
@@ -307,6 +311,7 @@ impl Entry {
     /// Gives a call to a bird of this thread that has nothing else to do, and says of what kind the wakers of
     /// this thread's tasks are. The call need not be in any table: the bird's task is woken, and sees to it that
     /// it gets there if it isn't answered when that task has run. It comes back where that isn't so.
+    #[inline(always)]
     pub(crate) fn push_unnoted(&self, call: Parcel) -> Result<&'static RawWakerVTable, Parcel> {
         let mut state = lock(&self.state);
         let state = &mut *state;
@@ -324,6 +329,7 @@ impl Entry {
     }
 
     /// The bird's task has run: a call that still waits in the inbox may wait for long.
+    #[inline]
     pub(crate) fn note_waiting(&self) {
         if self.unnoted.load(Ordering::Relaxed) {
             self.note(&mut lock(&self.state));
@@ -338,6 +344,7 @@ impl Entry {
 
     /// Takes the next parcel for a running life, and says whether another waits behind it. If none does,
     /// the pump is woken by the next one.
+    #[inline(always)]
     pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
         let mut state = lock(&self.state);
         let parcel = if state.phase == Phase::Running { state.parcels.pop() } else { None };

@@ -20,10 +20,12 @@ impl Inbox {
         usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
+    #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
+    #[inline(always)]
     pub(super) fn push(&mut self, parcel: Parcel) {
         match &self.first {
             None => self.first = Some(parcel),
@@ -31,9 +33,12 @@ impl Inbox {
         }
     }
 
+    #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<Parcel> {
-        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
-        std::mem::replace(&mut self.first, next)
+        match &mut self.rest {
+            None => self.first.take(),
+            Some(rest) => std::mem::replace(&mut self.first, rest.pop_front()),
+        }
     }
 
     /// What waits here won't be answered as soon as was expected.

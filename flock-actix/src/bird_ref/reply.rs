@@ -1,0 +1,178 @@
+//! The answer to a call, and who waits for it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, RawWakerVTable};
+use std::time::Duration;
+
+use flock_proto::{BirdName, CallId};
+
+use super::To;
+use crate::call::CallError;
+use crate::rt;
+use crate::shared::{Refused, Shared};
+use crate::slot::Slot;
+
+/// The answer to a call that was made. Dropping it cancels the call.
+#[must_use = "dropping it cancels the call"]
+pub struct Reply<R>(State<R>);
+
+enum State<R> {
+    Waiting(Ticket<R>, Option<Room>),
+    Failed(CallError),
+}
+
+/// Waits for room, and sends the message then.
+pub(super) type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl<R> Reply<R> {
+    pub(super) const fn failed(error: CallError) -> Self {
+        Self(State::Failed(error))
+    }
+
+    pub(super) const fn new(to: To, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
+        Self(State::Waiting(Ticket { to, slot, id, unnoted: None, over: false }, room))
+    }
+
+    /// Of a call that is in no table yet.
+    pub(super) fn unnoted(to: To, slot: Arc<Slot<R>>, wakers: &'static RawWakerVTable) -> Self {
+        let thread = rt::thread_number();
+        let unnoted = Unnoted { wakers, thread, looked: false };
+        let ticket =
+            Ticket { to, slot, id: CallId::default(), unnoted: Some(unnoted), over: false };
+        Self(State::Waiting(ticket, None))
+    }
+}
+
+struct Ticket<R> {
+    to: To,
+    slot: Arc<Slot<R>>,
+    /// The default for one that wasn't in the table when it was made.
+    id: CallId,
+    unnoted: Option<Unnoted>,
+    /// The outcome was taken, and nothing is left to be given up.
+    over: bool,
+}
+
+/// A call that went to a bird of the same thread, which had nothing else to do: mostly it has its answer when
+/// the bird's task has run, and is in no table till then. But whoever waits for it in another way than as a
+/// task of that thread may wait without that task's ever running.
+struct Unnoted {
+    /// Of the tasks of that thread.
+    wakers: &'static RawWakerVTable,
+    thread: u32,
+    /// Somebody has looked for its outcome.
+    looked: bool,
+}
+
+impl Unnoted {
+    /// Somebody waits for it who does so as a task of its thread.
+    fn may_wait(&self, cx: &Context<'_>) -> bool {
+        self.thread == rt::thread_number() && std::ptr::eq(self.wakers, cx.waker().vtable())
+    }
+}
+
+impl<R> Ticket<R> {
+    /// Takes the call out of the table.
+    fn forget(&self) {
+        if let Some(id) = self.slot.place(self.id)
+            && let Some(shared) = self.to.home()
+        {
+            shared.forget(id);
+        }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
+        let polled = self.slot.poll(cx);
+        if polled.is_pending() {
+            self.wait_on(cx);
+        } else {
+            self.over = true;
+            self.forget();
+        }
+        polled.map_err(|error| *error)
+    }
+
+    /// It has no outcome. It must be in the table, if it was looked for before, or by one who can't be trusted to
+    /// let the bird's task run.
+    fn wait_on(&mut self, cx: &Context<'_>) {
+        let Some(unnoted) = &mut self.unnoted else { return };
+        if unnoted.looked || !unnoted.may_wait(cx) {
+            if let Some(shared) = self.to.home() {
+                self.slot.note(shared);
+            }
+            self.unnoted = None;
+        } else {
+            unnoted.looked = true;
+        }
+    }
+}
+
+impl<R> Drop for Ticket<R> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.slot.abandon();
+            self.forget();
+        }
+    }
+}
+
+// Nothing in it is pinned in place: futures are boxed, and the answer is moved out.
+impl<R> Unpin for Reply<R> {}
+
+impl<R> Future for Reply<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Failed(error) => Poll::Ready(Err(error.clone())),
+            State::Waiting(ticket, room) => {
+                if let Some(waiting) = room
+                    && waiting.as_mut().poll(cx).is_ready()
+                {
+                    *room = None;
+                }
+                ticket.poll(cx)
+            }
+        }
+    }
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
+
+/// Tries again to send a parcel whenever there may be room, until its call is over.
+pub(super) async fn wait_for_room(shared: Arc<Shared>, name: BirdName, mut refused: Refused) {
+    // Short enough that room made while nobody listened is soon found.
+    const LOOK_AGAIN: Duration = Duration::from_millis(20);
+    let hash = name.hash64();
+    loop {
+        let parcel = match refused {
+            Refused::Inbox(parcel, entry) => {
+                let room = entry.room();
+                let _ = tokio::time::timeout(LOOK_AGAIN, room.notified()).await;
+                parcel
+            }
+            Refused::Link(parcel, link) => {
+                let _ = tokio::time::timeout(LOOK_AGAIN, link.drained()).await;
+                parcel
+            }
+            Refused::Crowd(parcel) => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                parcel
+            }
+        };
+        if parcel.is_over(shared.now()) {
+            return parcel.fail(CallError::TimedOut);
+        }
+        match shared.dispatch(&name, hash, parcel) {
+            Ok(()) => return,
+            Err(again) => refused = again,
+        }
+    }
+}
