@@ -2,7 +2,8 @@
 //!
 //! - `fake`: the stand-ins. `birds`: the birds of these tests.
 //! - `lives`: crashes, restarts, ends. `moves`: departures, fences, routes.
-//! - `calls`: calls within one nest. `responses`: inbox and mailbox alike. `remote`: two nests.
+//! - `calls`: calls within one nest. `same_thread`: calls within one thread, which are in no table at first.
+//! - `responses`: inbox and mailbox alike. `remote`: two nests.
 
 mod birds;
 mod calls;
@@ -11,3 +12,4 @@ mod lives;
 mod moves;
 mod remote;
 mod responses;
+mod same_thread;

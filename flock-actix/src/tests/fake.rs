@@ -13,7 +13,7 @@ use flock_proto::{
     BirdName, Event, Fence, Input, Member, NestId, NestName, NestState, Route, SpeciesId, Via,
     View, Why,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::birds;
 use crate::bird::{Bird, SpeciesTable};
@@ -177,6 +177,16 @@ impl Plane {
         self.shared.hatch(self.order::<B>(name, &args, 1));
         self.hatched(name, 1).await;
         self.bird(name)
+    }
+
+    /// What comes of this on the thread of the birds.
+    pub(super) async fn beside_birds<R: Send + 'static>(
+        &self,
+        task: impl Future<Output = R> + Send + 'static,
+    ) -> R {
+        let (done, told) = oneshot::channel();
+        assert!(self.worker.spawn(async move { drop(done.send(task.await)) }));
+        tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("no panic")
     }
 
     pub(super) fn bird<B>(&self, name: &str) -> BirdRef<B> {
