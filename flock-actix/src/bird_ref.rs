@@ -269,7 +269,47 @@ impl<B> BirdRef<B> {
         }
     }
 
+    // Inlined, so that the reply is put together where it is waited for, and not moved there.
+    #[inline(always)]
     fn call<M: Wire>(self, message: M, within: Option<Duration>, wait: bool) -> Reply<M::Result>
+    where
+        B: Hears<M>,
+    {
+        let thread = rt::thread_number();
+        match &self.to {
+            To::Here(entry) if entry.is_of(thread) && entry.home.may_note_later() => {
+                let shared = &entry.home;
+                let slot = Slot::new(within.unwrap_or(shared.settings.call_deadline));
+                let note = || self.note::<M>(shared, true, Expected::default(), Time::NEVER);
+                let call = Parcel::typed::<B, M>(note, message, Some(slot.clone()));
+                match entry.push_unnoted(call) {
+                    Ok(wakers) => Reply::unnoted(self.to, slot, wakers, thread),
+                    Err(call) => self.note_and_deliver(call, slot, wait),
+                }
+            }
+            _ => self.call_by_table(message, within, wait),
+        }
+    }
+
+    /// The bird of this thread doesn't rest.
+    #[inline(never)]
+    fn note_and_deliver<R>(self, mut call: Parcel, slot: Arc<Slot<R>>, wait: bool) -> Reply<R> {
+        let to = &self.to;
+        let Some(shared) = to.home() else { return Reply::failed(CallError::Unbound) };
+        call.note_late(shared);
+        let id = call.note().id;
+        let entry = to.entry(shared);
+        let room = to.deliver(shared, entry.as_ref().and_then(Found::entry), call, wait);
+        Reply::new(self.to, slot, id, room)
+    }
+
+    #[inline(never)]
+    fn call_by_table<M: Wire>(
+        self,
+        message: M,
+        within: Option<Duration>,
+        wait: bool,
+    ) -> Reply<M::Result>
     where
         B: Hears<M>,
     {
@@ -278,23 +318,6 @@ impl<B> BirdRef<B> {
         let within = within.unwrap_or(shared.settings.call_deadline);
         let slot = Slot::new(within);
         let entry = to.entry(shared);
-        if let Some(entry) = entry.as_ref().and_then(Found::entry)
-            && entry.is_of(rt::thread_number())
-            && shared.may_note_later()
-            && !shared.is_closed()
-        {
-            let note = || self.note::<M>(shared, true, Expected::default(), Time::NEVER);
-            let call = Parcel::typed::<B, M>(note, message, Some(slot.clone()));
-            return match entry.push_unnoted(call) {
-                Ok(wakers) => Reply::unnoted(self.to, slot, wakers),
-                Err(mut call) => {
-                    call.note_late(shared);
-                    let id = call.note().id;
-                    let room = to.deliver(shared, Some(entry), call, wait);
-                    Reply::new(self.to, slot, id, room)
-                }
-            };
-        }
         let deadline = shared.now() + within;
         let way = if entry.is_none() { shared.way(to.hash()) } else { None };
         let link = way.as_ref().map(Way::link);

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use flock_proto::{CallId, CallKind, MessageId, NestId, SpeciesId, Time};
 
-use crate::bird::{Bird, Hears, Plumage, Wire};
+use crate::bird::{Bird, Hears, Wire};
 use crate::call::CallError;
 use crate::codec;
 use crate::data_link::DataLink;
@@ -156,13 +156,15 @@ pub(crate) trait TypedParcel: Send {
     fn is_cancelled(&self) -> bool;
     /// Puts the call into the table of those that wait, unless it is over.
     fn note_late(&mut self, shared: &Shared);
-    /// Handles the message, if these are a bird and a context of the right species.
+    /// Handles the message, if these are a bird and a context of the right species, and the caller still waits.
+    /// Else the call fails; `species` is what the bird is of.
     fn run(
         self: Box<Self>,
         bird: &mut dyn Any,
         ctx: &mut dyn Any,
         pulse: &LazyPulse,
         home: &Shared,
+        species: &'static str,
     );
     fn fail(self: Box<Self>, error: CallError);
     fn with_body(&self, then: &mut dyn FnMut(&[u8])) -> Result<(), CallError>;
@@ -202,11 +204,15 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
         ctx: &mut dyn Any,
         pulse: &LazyPulse,
         home: &Shared,
+        species: &'static str,
     ) {
+        if self.is_cancelled() {
+            return self.fail(CallError::TimedOut);
+        }
         let Self { note, message, done, .. } = *self;
         let (Some(bird), Some(ctx)) = (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>())
         else {
-            return done.finish(Err(CallError::WrongSpecies { actual: None }));
+            return done.finish(Err(CallError::WrongSpecies { actual: Some(species.into()) }));
         };
         if let Some((answer, done)) = handle(bird, ctx, message, done) {
             if note.is_unnoted()
@@ -353,18 +359,12 @@ pub(crate) fn run<B: Bird>(
     pulse: &LazyPulse,
     home: &Shared,
 ) {
-    let species = const { SpeciesId::of(B::SPECIES) };
     match parcel {
-        Parcel::Typed(typed) => {
-            if typed.note().species == species {
-                typed.run(bird, ctx, pulse, home);
-            } else {
-                typed.fail(wrong_species::<B>());
-            }
-        }
+        Parcel::Typed(typed) => typed.run(bird, ctx, pulse, home, B::SPECIES),
         Parcel::Encoded(call) => {
-            if call.note.species != species {
-                return call.reply.send(Err(wrong_species::<B>()));
+            if call.note.species != const { SpeciesId::of(B::SPECIES) } {
+                let actual = Some(B::SPECIES.into());
+                return call.reply.send(Err(CallError::WrongSpecies { actual }));
             }
             match B::EARS.iter().find(|ear| ear.id() == call.note.message) {
                 Some(ear) => ear.hear(bird, ctx, pulse, call),
@@ -372,10 +372,6 @@ pub(crate) fn run<B: Bird>(
             }
         }
     }
-}
-
-fn wrong_species<B: Plumage>() -> CallError {
-    CallError::WrongSpecies { actual: Some(B::SPECIES.into()) }
 }
 
 /// The way back to a caller on another nest (or on this one, if its call came back undelivered).

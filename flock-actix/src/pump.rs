@@ -124,10 +124,10 @@ impl Pump {
             };
             behind |= more;
             let over = behind && parcel.is_over(*now.get_or_insert_with(|| self.entry.home.now()));
-            if over || parcel.is_cancelled() {
+            if over {
                 parcel.fail(CallError::TimedOut);
             } else {
-                if self.copies.is_some() {
+                if self.copies.is_some() && !parcel.is_cancelled() {
                     self.pulse.get().touched.set(true);
                 }
                 parcel::run(parcel, bird, ctx, &self.pulse, &self.entry.home);

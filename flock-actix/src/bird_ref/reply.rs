@@ -37,8 +37,13 @@ impl<R> Reply<R> {
     }
 
     /// Of a call that is in no table yet.
-    pub(super) fn unnoted(to: To, slot: Arc<Slot<R>>, wakers: &'static RawWakerVTable) -> Self {
-        let thread = rt::thread_number();
+    #[inline]
+    pub(super) fn unnoted(
+        to: To,
+        slot: Arc<Slot<R>>,
+        wakers: &'static RawWakerVTable,
+        thread: u32,
+    ) -> Self {
         let unnoted = Unnoted { wakers, thread, looked: false };
         let ticket =
             Ticket { to, slot, id: CallId::default(), unnoted: Some(unnoted), over: false };
