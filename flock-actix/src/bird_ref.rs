@@ -393,6 +393,9 @@ pub struct Outgoing<B, M> {
 impl<B, M> Outgoing<B, M> {
     /// How long to wait for the answer; by default five seconds. Then the call ends as
     /// [`CallError::TimedOut`]. Links carry at most 71 minutes of it.
+    ///
+    /// It is counted from the call; or, if a bird's thread calls a bird of its own that rests, from when it comes
+    /// to that bird.
     pub const fn deadline(mut self, within: Duration) -> Self {
         self.deadline = Some(within);
         self
