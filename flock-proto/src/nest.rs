@@ -58,6 +58,7 @@ use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
 use crate::name_map::{NameList, NameMap, NameSet};
+use crate::name_table::NameTable;
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
@@ -140,8 +141,8 @@ pub struct Nest {
     responses: BTreeMap<NestId, Vec<Response>>,
     timers: Timers,
     ask_times: BTreeSet<(Time, ReqId)>,
-    // Boxed: half of a tree's room is empty.
-    birds: NameMap<Box<Bird>>,
+    // Boxed: a third of a table's room is empty.
+    birds: NameTable<Box<Bird>>,
     snaps: NameMap<Snap>,
     /// Snaps that wait until their new owner, by which they are listed, has taken in what is under way.
     held_back: BTreeMap<NestId, NameSet>,
@@ -155,7 +156,7 @@ pub struct Nest {
     wanted: NameSet,
     /// Names that are ours and whose calls were sent to the nest that still runs the bird.
     routed: NameMap<NestId>,
-    served_names: NameMap<Keys>,
+    served_names: NameTable<Keys>,
     /// Lives that ended here because another goes on.
     lost: NameMap<Lost>,
     catch_up: CatchUp,
@@ -260,7 +261,7 @@ pub struct Nest {
     confirming: u64,
 }
 
-/// So many names' records are fetched side by side: in a large register they lie where the processor's
+/// So many names' birds and records are fetched side by side: where there are many they lie where the processor's
 /// caches don't reach.
 const FETCHED_TOGETHER: usize = 16;
 
@@ -343,7 +344,7 @@ impl Nest {
             acked: NestMap::new(),
             told: NestMap::new(),
             ack_turn: 0,
-            birds: NameMap::new(),
+            birds: NameTable::new(),
             snaps: NameMap::new(),
             held_back: BTreeMap::new(),
             leftovers: NameMap::new(),
@@ -373,7 +374,7 @@ impl Nest {
             answered: BTreeSet::new(),
             lanes: BTreeMap::new(),
             served: BTreeMap::new(),
-            served_names: NameMap::new(),
+            served_names: NameTable::new(),
             claims: BTreeMap::new(),
             askers: BTreeMap::new(),
             holding: BTreeSet::new(),
@@ -593,7 +594,9 @@ impl Nest {
             }
             for names in self.dirty.take().chunks(FETCHED_TOGETHER) {
                 if names.len() > 1 {
-                    self.registry.approach(names.iter().map(|(hash, _)| *hash));
+                    let hashes = names.iter().map(|(hash, _)| *hash);
+                    self.birds.approach(hashes.clone(), |bird| bird.fence.0);
+                    self.registry.approach(hashes);
                 }
                 for (hash, name) in names {
                     self.consider(name, *hash);

@@ -154,7 +154,10 @@ impl Nest {
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
         let served = Served { request, hops, deadline, claim, stage: Stage::New };
         self.served.insert(key, Box::new(served));
-        self.served_names.get_or_insert_at(hash, &name, || Keys::one(key)).insert(key);
+        match self.served_names.get_mut(&Hashed(hash, name.as_str())) {
+            Some(keys) => keys.insert(key),
+            None => drop(self.served_names.insert_at(hash, name.clone(), Keys::one(key))),
+        }
         self.dirty.insert_at(hash, name);
     }
 
@@ -457,10 +460,10 @@ impl Nest {
     }
 
     fn unindex(&mut self, name: &BirdName, key: Key) {
-        // Taken out, as mostly it is the only one.
-        let Some(mut keys) = self.served_names.remove(name) else { return };
-        if keys.remove(key) {
-            self.served_names.insert(name.clone(), keys);
+        let name = Hashed(name.hash64(), name.as_str());
+        let Some(keys) = self.served_names.get_mut(&name) else { return };
+        if !keys.remove(key) {
+            self.served_names.remove(&name);
         }
     }
 }
