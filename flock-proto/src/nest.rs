@@ -20,8 +20,11 @@
 //! - `nest/standby.rs`: copies of birds' states at other nests, should this one die.
 //! - `nest/copies.rs`: those of others' birds here.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
+//! - `nest/served.rs`: those under way.
 //! - `nest/claims.rs`: that of several copies of a request one is carried out.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
+//! - `nest/dues.rs`: when they are asked anew, or given up.
+//! - `nest/rising.rs`: requests by their numbers.
 //! - `nest/batches.rs`: how both travel, many to a frame.
 //! - `nest/holding.rs`: when an operation is held by two nests.
 //! - `nest/looks.rs`: what people may look at.
@@ -35,6 +38,7 @@ mod cards;
 mod claims;
 mod conflicts;
 mod copies;
+mod dues;
 mod forecast;
 mod frames;
 mod holding;
@@ -46,7 +50,9 @@ mod moving;
 mod quorum;
 mod replication;
 mod retirement;
+mod rising;
 mod seals;
+mod served;
 mod serving;
 mod standby;
 mod states;
@@ -75,6 +81,7 @@ use birds::Bird;
 use cards::Owed;
 use conflicts::Lost;
 use copies::Copies;
+use dues::Dues;
 pub use forecast::{Forecast, Moves, Plan, Share, WhatIf, WhatIfError};
 use joining::{Holder, Leave};
 use links::{Death, Link};
@@ -85,8 +92,10 @@ pub use quorum::Policy;
 use quorum::Quorum;
 use replication::CatchUp;
 use retirement::Retirement;
+use rising::Rising;
 use seals::Parts;
-use serving::{Asker, Keys, Served};
+use served::{AllServed, Keys};
+use serving::Asker;
 use standby::Standby;
 use states::Leftover;
 
@@ -140,7 +149,7 @@ pub struct Nest {
     claims: BTreeMap<NestId, Vec<u64>>,
     responses: BTreeMap<NestId, Vec<Response>>,
     timers: Timers,
-    ask_times: BTreeSet<(Time, ReqId)>,
+    ask_times: Dues,
     // Boxed: a third of a table's room is empty.
     birds: NameTable<Box<Bird>>,
     snaps: NameMap<Snap>,
@@ -251,11 +260,10 @@ pub struct Nest {
     // Requests.
     /// Makes the tokens of this nest's requests.
     token_key: u64,
-    // Boxed, as the next: a tree moves its entries whenever one comes or goes.
-    asks: BTreeMap<ReqId, Box<Ask>>,
+    asks: Rising<Ask>,
     /// Asks whose answer is here, but not the operation behind it.
     answered: BTreeSet<(Dot, ReqId)>,
-    served: BTreeMap<(NestId, u64), Box<Served>>,
+    served: AllServed,
     askers: BTreeMap<NestId, Asker>,
     /// The last of our operations that some member was asked to confirm.
     confirming: u64,
@@ -369,11 +377,11 @@ impl Nest {
             away: BTreeMap::new(),
             dirty: NameList::new(),
             token_key: rng.next_u64(),
-            asks: BTreeMap::new(),
-            ask_times: BTreeSet::new(),
+            asks: Rising::default(),
+            ask_times: Dues::default(),
             answered: BTreeSet::new(),
             lanes: BTreeMap::new(),
-            served: BTreeMap::new(),
+            served: AllServed::new(id),
             served_names: NameTable::new(),
             claims: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -527,7 +535,7 @@ impl Nest {
             self.call_up_at(),
             self.swim.deadline(),
             self.quorum_deadline(),
-            self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
+            self.ask_times.first().unwrap_or(Time::NEVER),
             self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
         ]
         .into_iter()

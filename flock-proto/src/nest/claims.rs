@@ -7,10 +7,10 @@
 //! copy, straight from the asker and decided as it comes, needs no claim: that is nearly all of them.
 
 use super::Nest;
-use super::serving::Stage;
+use super::served::Stage;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Claimed, Claims, Frame};
-use crate::{BirdName, NestId, ReqId};
+use crate::{BirdName, NestId};
 
 /// Whether a request may be decided here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Nest {
         for id in claims.ids {
             // A late claim, of a former owner: to grant it would be to wait for one that no longer
             // has the request, and to take no other's answer.
-            let ask = self.asks.get(&ReqId(id));
+            let ask = self.asks.get(id);
             let late = ask.is_some_and(|ask| {
                 ask.to != Some(from) && ask.decider.is_some_and(|decider| decider != from)
             });
@@ -125,7 +125,7 @@ impl Nest {
 
     /// Of a request without an answer: who decides.
     fn open_ask(&mut self, id: u64) -> Option<&mut Option<NestId>> {
-        let ask = self.asks.get_mut(&ReqId(id)).filter(|ask| ask.pending.is_none());
+        let ask = self.asks.get_mut(id).filter(|ask| ask.pending.is_none());
         ask.map(|ask| &mut ask.decider)
     }
 }

@@ -84,9 +84,11 @@ mod tests {
             assert_eq!(dues.first(), set.first().map(|&(at, _)| at));
             if rng.one_in(8) {
                 while let Some((at, reqs)) = dues.pop(now) {
-                    for req in reqs.into_iter().filter(|req| open.get(req) == Some(&at)) {
-                        assert_eq!(set.pop_first(), Some((at, req)));
-                        open.remove(&req);
+                    for req in reqs {
+                        if open.get(&req) == Some(&at) {
+                            assert_eq!(set.pop_first(), Some((at, req)));
+                            open.remove(&req);
+                        }
                     }
                 }
                 assert!(set.first().is_none_or(|&(at, _)| at > now));

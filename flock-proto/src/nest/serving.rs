@@ -3,37 +3,16 @@
 //! An answer goes out once the thing is done (the bird hatched, the life ended) and two nests hold
 //! the operation: owner and asker, or owner and somebody else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Nest;
 use super::birds::Phase;
 use super::claims::Claim;
+use super::served::{Key, Keys, Served, Stage};
 use crate::bugs::{Bug, planted};
 use crate::name_map::Hashed;
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
-use crate::{BirdName, Cause, Dot, Hlc, NestId, ReqId, Time};
-
-/// A request under way at the owner.
-#[derive(Debug)]
-pub(super) struct Served {
-    pub(super) request: Request,
-    hops: u8,
-    deadline: Time,
-    pub(super) claim: Claim,
-    pub(super) stage: Stage,
-}
-
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// Not decided: the arc isn't settled yet.
-    New,
-    /// The record is written; the bird of this birth is to hatch.
-    Hatching(Dot, Dot),
-    /// The record is removed, by this operation or by that of an earlier owner; the life is to end.
-    Ending(Option<Dot>),
-    /// Done; another nest is to hold the operation.
-    Holding(Dot, Outcome),
-}
+use crate::{BirdName, Cause, Dot, Hlc, NestId, Time};
 
 /// A nest whose users asked something of this one.
 #[derive(Debug, Default)]
@@ -47,44 +26,6 @@ pub(super) struct Asker {
 impl Asker {
     pub(super) fn remembered(&self) -> usize {
         self.answered.len()
-    }
-}
-
-/// Names a request: who asked, and by which number.
-pub(super) type Key = (NestId, u64);
-
-/// The requests about one name, in order. Mostly there is one.
-#[derive(Clone, Debug)]
-pub(super) struct Keys {
-    first: Key,
-    more: BTreeSet<Key>,
-}
-
-impl Keys {
-    const fn one(key: Key) -> Self {
-        Self { first: key, more: BTreeSet::new() }
-    }
-
-    fn insert(&mut self, key: Key) {
-        if key != self.first {
-            self.more.insert(key.max(self.first));
-            self.first = key.min(self.first);
-        }
-    }
-
-    /// False: there is no other.
-    fn remove(&mut self, key: Key) -> bool {
-        if key != self.first {
-            self.more.remove(&key);
-            return true;
-        }
-        let next = self.more.pop_first();
-        self.first = next.unwrap_or(key);
-        next.is_some()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Key> + '_ {
-        std::iter::once(self.first).chain(self.more.iter().copied())
     }
 }
 
@@ -113,7 +54,7 @@ impl Nest {
         }
         // A copy that was held up on the way, or the answer was lost: it is not done twice.
         if origin == self.id {
-            if !self.asks.contains_key(&ReqId(request.id)) {
+            if !self.asks.contains(request.id) {
                 return;
             }
         } else if let Some(asker) = self.askers.get(&origin)
@@ -153,7 +94,7 @@ impl Nest {
         let deadline = self.now + request.remaining.min(self.config.patience);
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
         let served = Served { request, hops, deadline, claim, stage: Stage::New };
-        self.served.insert(key, Box::new(served));
+        self.served.insert(key, served);
         match self.served_names.get_mut(&Hashed(hash, name.as_str())) {
             Some(keys) => keys.insert(key),
             None => drop(self.served_names.insert_at(hash, name.clone(), Keys::one(key))),
@@ -402,7 +343,7 @@ impl Nest {
     /// The operation is held by another nest, too.
     pub(super) fn release(&mut self, key: Key) {
         let Some(Served { request, stage: Stage::Holding(op, outcome), .. }) =
-            self.served.get(&key).map(Box::as_ref)
+            self.served.get(&key)
         else {
             return;
         };
@@ -441,7 +382,7 @@ impl Nest {
             .served
             .iter()
             .filter(|(_, served)| served.deadline <= now)
-            .map(|(key, served)| (*key, served.request.name.clone()))
+            .map(|(key, served)| (key, served.request.name.clone()))
             .collect();
         for (key, name) in late {
             self.forget_request(&name, key);
@@ -471,28 +412,4 @@ impl Nest {
 /// The beginning of a text, of so many bytes at most.
 fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Rng;
-
-    #[test]
-    fn requests_about_one_name_are_kept_as_a_set_keeps_them() {
-        let mut rng = Rng::new(5);
-        let mut kept: Option<Keys> = None;
-        let mut set = BTreeSet::new();
-        for _ in 0..5_000 {
-            let key = (NestId(rng.below(2)), rng.below(4));
-            if rng.one_in(2) {
-                kept.get_or_insert_with(|| Keys::one(key)).insert(key);
-                set.insert(key);
-            } else {
-                kept = kept.and_then(|mut keys| keys.remove(key).then_some(keys));
-                set.remove(&key);
-            }
-            assert!(kept.iter().flat_map(Keys::iter).eq(set.iter().copied()));
-        }
-    }
 }
