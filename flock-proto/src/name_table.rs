@@ -8,7 +8,7 @@
 //! the simulator replays it.
 //!
 //! Hashes of names have no key, so whoever likes can find names by the thousand that belong into one place.
-//! Where a crowd comes, all go into a tree, and nothing takes longer than it does there.
+//! Where a crowd comes, all go into a tree: no search goes past more than a thousand others, nor moves more.
 
 use crate::BirdName;
 use crate::name_map::{NameMap, Named};
@@ -76,7 +76,8 @@ impl<T> NameTable<T> {
                 Some(entry) if entry.hash < hash => {}
                 Some(entry) if entry.hash == hash => {
                     let name = entry.name.as_str();
-                    if name == text {
+                    // Mostly it is the very text, and not another one that reads alike.
+                    if std::ptr::eq(name, text) || name == text {
                         return Ok(at);
                     }
                     if name > text {

@@ -70,8 +70,8 @@ use crate::registry::Registry;
 use crate::ring;
 use crate::wire::{Ended, LifeId, Listed, Request, Response, Seal};
 use crate::{
-    Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName, NestState,
-    ReqId, Rng, Time, View,
+    BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
+    NestState, ReqId, Rng, Time, View,
 };
 
 use asking::Ask;
@@ -600,18 +600,18 @@ impl Nest {
             if self.dirty.is_empty() {
                 break;
             }
-            for names in self.dirty.take().chunks(FETCHED_TOGETHER) {
+            let due = self.dirty.take();
+            for names in due.chunks(FETCHED_TOGETHER) {
                 if names.len() > 1 {
                     let hashes = names.iter().map(|(hash, _)| *hash);
                     self.birds.approach(hashes.clone(), |bird| bird.fence.0);
                     self.registry.approach(hashes);
                 }
                 for (hash, name) in names {
-                    self.consider(name, *hash);
-                    self.serve_name(name, *hash);
-                    self.route_name(name, *hash);
+                    self.take_turn(name, *hash);
                 }
             }
+            self.dirty.reuse(due);
         }
         self.release_held();
         self.finish_responses();
@@ -622,6 +622,22 @@ impl Nest {
         if self.roster.has_news() {
             self.tell_news();
         }
+    }
+
+    /// One name's turn. Where that changed it the next follows at once, while all of it is near: what
+    /// was asked for is decided, and then done. What that leads to waits for the others' turns.
+    fn take_turn(&mut self, name: &BirdName, hash: u64) {
+        let others = self.dirty.len();
+        self.look_after(name, hash);
+        if self.dirty.take_after(others, hash, name) {
+            self.look_after(name, hash);
+        }
+    }
+
+    fn look_after(&mut self, name: &BirdName, hash: u64) {
+        self.consider(name, hash);
+        self.serve_name(name, hash);
+        self.route_name(name, hash);
     }
 
     fn tell(&mut self, event: Event) {

@@ -25,21 +25,21 @@ pub(super) enum Claim {
 
 impl Nest {
     /// Decides a request now, or when the asker has granted it.
-    pub(super) fn decide_if_granted(&mut self, name: &BirdName, key: (NestId, u64)) {
-        let Some(served) = self.served.get_mut(&key) else { return };
+    pub(super) fn decide_if_granted(&mut self, name: &BirdName, hash: u64, key: (NestId, u64)) {
         if key.0 == self.id {
             let id = self.id;
             return match self.open_ask(key.1) {
                 Some(decider) => {
                     *decider = Some(id);
-                    self.decide(name, key);
+                    self.decide(name, hash, key);
                 }
                 None => self.forget_request(name, key),
             };
         }
+        let Some(served) = self.served.get_mut(&key) else { return };
         match served.claim {
-            _ if planted(Bug::UnclaimedCopies) => self.decide(name, key),
-            Claim::Unneeded => self.decide(name, key),
+            _ if planted(Bug::UnclaimedCopies) => self.decide(name, hash, key),
+            Claim::Unneeded => self.decide(name, hash, key),
             Claim::Due => {
                 served.claim = Claim::Made;
                 self.claims.entry(key.0).or_default().push(key.1);
@@ -102,8 +102,8 @@ impl Nest {
             let Some(name) = self.claimed_name(key) else { continue };
             let hash = name.hash64();
             if self.owns(hash) && self.may_decide(&name, hash) {
-                self.decide(&name, key);
-                self.dirty.insert(name);
+                self.decide(&name, hash, key);
+                self.dirty.insert_at(hash, name);
             } else {
                 // Used at once, or not at all: it may be another's by the time that it can be.
                 self.claim_later(key);

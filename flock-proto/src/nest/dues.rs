@@ -41,7 +41,7 @@ impl Dues {
     /// A request isn't due any more that was to be at this time.
     pub(super) fn remove(&mut self, at: Time) {
         if let Some(due) = self.times.get_mut(&at) {
-            due.open -= 1;
+            due.open = due.open.saturating_sub(1);
             if due.open == 0 {
                 self.times.remove(&at);
             }

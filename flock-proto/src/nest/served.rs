@@ -11,6 +11,8 @@ use crate::{Dot, NestId, Time};
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) request: Request,
+    /// That of its name.
+    pub(super) hash: u64,
     pub(super) hops: u8,
     pub(super) deadline: Time,
     pub(super) claim: Claim,
@@ -36,17 +38,21 @@ pub(super) type Key = (NestId, u64);
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     first: Key,
-    more: BTreeSet<Key>,
+    #[allow(
+        clippy::box_collection,
+        reason = "there hardly ever are, and each name's entry would be larger"
+    )]
+    more: Option<Box<BTreeSet<Key>>>,
 }
 
 impl Keys {
     pub(super) const fn one(key: Key) -> Self {
-        Self { first: key, more: BTreeSet::new() }
+        Self { first: key, more: None }
     }
 
     pub(super) fn insert(&mut self, key: Key) {
         if key != self.first {
-            self.more.insert(key.max(self.first));
+            self.more.get_or_insert_default().insert(key.max(self.first));
             self.first = key.min(self.first);
         }
     }
@@ -54,16 +60,19 @@ impl Keys {
     /// False: there is no other.
     pub(super) fn remove(&mut self, key: Key) -> bool {
         if key != self.first {
-            self.more.remove(&key);
+            if let Some(more) = &mut self.more {
+                more.remove(&key);
+            }
             return true;
         }
-        let next = self.more.pop_first();
+        let next = self.more.as_mut().and_then(|more| more.pop_first());
         self.first = next.unwrap_or(key);
         next.is_some()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Key> + '_ {
-        std::iter::once(self.first).chain(self.more.iter().copied())
+        let more = self.more.iter().flat_map(|more| more.iter());
+        std::iter::once(self.first).chain(more.copied())
     }
 }
 

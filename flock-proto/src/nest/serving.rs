@@ -93,7 +93,7 @@ impl Nest {
         // What an asker says of its patience must not keep an entry here for ever.
         let deadline = self.now + request.remaining.min(self.config.patience);
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
-        let served = Served { request, hops, deadline, claim, stage: Stage::New };
+        let served = Served { request, hash, hops, deadline, claim, stage: Stage::New };
         self.served.insert(key, served);
         match self.served_names.get_mut(&Hashed(hash, name.as_str())) {
             Some(keys) => keys.insert(key),
@@ -113,7 +113,9 @@ impl Nest {
     /// Takes each request about a name one step further, if it can be.
     pub(super) fn serve_name(&mut self, name: &BirdName, hash: u64) {
         let Some(keys) = self.served_names.get(&Hashed(hash, name.as_str())) else { return };
-        for key in keys.clone().iter() {
+        // A copy: each may be answered, and be here no more.
+        let keys = keys.clone();
+        for key in keys.iter() {
             self.serve(name, hash, key);
         }
     }
@@ -126,12 +128,12 @@ impl Nest {
         match served.stage {
             Stage::New if !self.owns(hash) => {
                 if let Some(served) = self.served.remove(&key) {
-                    self.unindex(name, key);
+                    self.unindex(name, hash, key);
                     self.forward_request(key.0, served.hops, served.request);
                 }
             }
             Stage::New if self.may_decide(name, hash) => {
-                self.decide_if_granted(name, key);
+                self.decide_if_granted(name, hash, key);
             }
             Stage::New => self.claim_later(key),
             Stage::Hatching(op, birth) => self.check_hatched(name, hash, key, op, birth),
@@ -173,7 +175,7 @@ impl Nest {
         self.listed.get(name).is_none_or(|by| by.iter().all(known))
     }
 
-    pub(super) fn decide(&mut self, name: &BirdName, key: Key) {
+    pub(super) fn decide(&mut self, name: &BirdName, hash: u64, key: Key) {
         let Some(served) = self.served.get(&key) else { return };
         let request = &served.request;
         let undoes = matches!(request.wish, Wish::Undo { .. });
@@ -182,7 +184,7 @@ impl Nest {
         }
         let again = request.again;
         match request.wish {
-            Wish::Start { .. } => self.decide_start(name, key),
+            Wish::Start { .. } => self.decide_start(name, hash, key),
             Wish::Stop => match self.registry.remove(name, Cause::Stopped) {
                 Some(change) => {
                     self.on_own_change([change]);
@@ -247,17 +249,17 @@ impl Nest {
     }
 
     /// Decides about a start.
-    fn decide_start(&mut self, name: &BirdName, key: Key) {
+    fn decide_start(&mut self, name: &BirdName, hash: u64, key: Key) {
         let Some(served) = self.served.get(&key) else { return };
         let Request { token, wish: Wish::Start { species, args, or_get }, .. } = &served.request
         else {
             return;
         };
-        let (token, species, or_get, hash) = (*token, *species, *or_get, name.hash64());
+        let (token, species, or_get) = (*token, *species, *or_get);
         if let Some(record) = self.registry.winner_at(hash, name) {
             if record.token == token && !planted(Bug::IgnoredToken) {
                 // The same request, whose answer was lost with a nest or a link.
-                return self.wait_for_hatch(name, key, record.dot, record.birth);
+                return self.wait_for_hatch(name, hash, key, (record.dot, record.birth));
             }
             if or_get && record.species == species {
                 return self.respond(name, key, Outcome::Started { fresh: false }, None);
@@ -269,15 +271,15 @@ impl Nest {
             return self.respond(name, key, Outcome::UnknownSpecies, None);
         }
         let stamp = self.clock.tick(self.now);
-        let change = self.registry.start(name, species, args, token, stamp);
-        self.on_own_change([change]);
+        let change = self.registry.start_at(hash, name, species, args, token, stamp);
+        self.on_own_operation(change);
         let dot = self.registry.last_dot();
-        self.wait_for_hatch(name, key, dot, dot);
+        self.wait_for_hatch(name, hash, key, (dot, dot));
     }
 
-    fn wait_for_hatch(&mut self, name: &BirdName, key: Key, op: Dot, birth: Dot) {
+    fn wait_for_hatch(&mut self, name: &BirdName, hash: u64, key: Key, (op, birth): (Dot, Dot)) {
         self.set_stage(key, Stage::Hatching(op, birth));
-        self.dirty.insert(name.clone());
+        self.dirty.insert_at(hash, name.clone());
     }
 
     fn check_hatched(&mut self, name: &BirdName, hash: u64, key: Key, op: Dot, birth: Dot) {
@@ -354,7 +356,7 @@ impl Nest {
     pub(super) fn respond(&mut self, name: &BirdName, key: Key, outcome: Outcome, op: Option<Dot>) {
         let Some(served) = self.served.remove(&key) else { return };
         let until = served.deadline + self.config.late_for;
-        self.unindex(name, key);
+        self.unindex(name, served.hash, key);
         let response = Response { id: key.1, outcome, op };
         if key.0 == self.id {
             // Its user has the answer; whether it was asked before, the open requests tell.
@@ -396,12 +398,13 @@ impl Nest {
     }
 
     pub(super) fn forget_request(&mut self, name: &BirdName, key: Key) {
-        self.served.remove(&key);
-        self.unindex(name, key);
+        if let Some(served) = self.served.remove(&key) {
+            self.unindex(name, served.hash, key);
+        }
     }
 
-    fn unindex(&mut self, name: &BirdName, key: Key) {
-        let name = Hashed(name.hash64(), name.as_str());
+    fn unindex(&mut self, name: &BirdName, hash: u64, key: Key) {
+        let name = Hashed(hash, name.as_str());
         let Some(keys) = self.served_names.get_mut(&name) else { return };
         if !keys.remove(key) {
             self.served_names.remove(&name);
