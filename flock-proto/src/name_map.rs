@@ -172,10 +172,12 @@ impl<T> NameMap<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, name: &impl Named) -> Option<T> {
-        if self.is_empty() {
-            return None;
-        }
+        if self.is_empty() { None } else { self.remove_some(name) }
+    }
+
+    fn remove_some(&mut self, name: &impl Named) -> Option<T> {
         let Entry::Occupied(mut entry) = self.groups.entry(name.hash()) else { return None };
         let value = if entry.get().is_only(name.text()) {
             entry.remove().into_entries().next().map(|(_, value)| value)
@@ -311,6 +313,21 @@ impl NameList {
         self.0.push((hash, name));
     }
 
+    /// How many have gathered, several times those that did.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes out what came behind the first `others`, if something did, and all of it is this name.
+    pub(crate) fn take_after(&mut self, others: usize, hash: u64, name: &BirdName) -> bool {
+        let came = self.0.get(others..).unwrap_or_default();
+        let alone = !came.is_empty() && came.iter().all(|(at, came)| *at == hash && came == name);
+        if alone {
+            self.0.truncate(others);
+        }
+        alone
+    }
+
     pub(crate) fn append(&mut self, names: &mut NameSet) {
         self.extend(std::mem::take(names).into_names());
     }
@@ -318,6 +335,17 @@ impl NameList {
     pub(crate) fn extend(&mut self, names: impl IntoIterator<Item = BirdName>) {
         names.into_iter().for_each(|name| self.insert(name));
     }
+
+    /// Has its room back after what was taken is done with, and it is empty.
+    pub(crate) fn reuse(&mut self, mut taken: Vec<(u64, BirdName)>) {
+        if self.0.is_empty() && taken.capacity() <= Self::REUSED {
+            taken.clear();
+            self.0 = taken;
+        }
+    }
+
+    /// A list for more names than this isn't kept.
+    const REUSED: usize = 1 << 12;
 
     /// All of them, with their hashes.
     pub(crate) fn take(&mut self) -> Vec<(u64, BirdName)> {
@@ -446,6 +474,18 @@ mod tests {
         }
         let all: Vec<_> = tree.into_iter().map(|((_, name), value)| (name, value)).collect();
         assert!(all.len() > 10 && map.into_entries().eq(all));
+    }
+
+    #[test]
+    fn a_name_is_taken_out_again_where_it_alone_came_since() {
+        let mut list = NameList::new();
+        let insert = |list: &mut NameList, number| list.insert(name(number));
+        [1, 2].into_iter().for_each(|number| insert(&mut list, number));
+        assert!(!list.take_after(2, name(2).hash64(), &name(2)), "nothing came");
+        [3, 3].into_iter().for_each(|number| insert(&mut list, number));
+        assert!(list.take_after(2, name(3).hash64(), &name(3)) && list.len() == 2);
+        [3, 4].into_iter().for_each(|number| insert(&mut list, number));
+        assert!(!list.take_after(2, name(3).hash64(), &name(3)) && list.len() == 4);
     }
 
     #[test]

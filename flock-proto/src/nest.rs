@@ -20,8 +20,11 @@
 //! - `nest/standby.rs`: copies of birds' states at other nests, should this one die.
 //! - `nest/copies.rs`: those of others' birds here.
 //! - `nest/serving.rs`: starts, stops and revivals, as their owner.
+//! - `nest/served.rs`: those under way.
 //! - `nest/claims.rs`: that of several copies of a request one is carried out.
 //! - `nest/asking.rs`: the same, as the nest whose user asked.
+//! - `nest/dues.rs`: when they are asked anew, or given up.
+//! - `nest/rising.rs`: requests by their numbers.
 //! - `nest/batches.rs`: how both travel, many to a frame.
 //! - `nest/holding.rs`: when an operation is held by two nests.
 //! - `nest/looks.rs`: what people may look at.
@@ -35,6 +38,7 @@ mod cards;
 mod claims;
 mod conflicts;
 mod copies;
+mod dues;
 mod forecast;
 mod frames;
 mod holding;
@@ -46,7 +50,9 @@ mod moving;
 mod quorum;
 mod replication;
 mod retirement;
+mod rising;
 mod seals;
+mod served;
 mod serving;
 mod standby;
 mod states;
@@ -58,13 +64,14 @@ use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
 use crate::name_map::{NameList, NameMap, NameSet};
+use crate::name_table::NameTable;
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
 use crate::wire::{Ended, LifeId, Listed, Request, Response, Seal};
 use crate::{
-    Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName, NestState,
-    ReqId, Rng, Time, View,
+    BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
+    NestState, ReqId, Rng, Time, View,
 };
 
 use asking::Ask;
@@ -74,6 +81,7 @@ use birds::Bird;
 use cards::Owed;
 use conflicts::Lost;
 use copies::Copies;
+use dues::Dues;
 pub use forecast::{Forecast, Moves, Plan, Share, WhatIf, WhatIfError};
 use joining::{Holder, Leave};
 use links::{Death, Link};
@@ -84,8 +92,10 @@ pub use quorum::Policy;
 use quorum::Quorum;
 use replication::CatchUp;
 use retirement::Retirement;
+use rising::Rising;
 use seals::Parts;
-use serving::{Asker, Keys, Served};
+use served::{AllServed, Keys};
+use serving::Asker;
 use standby::Standby;
 use states::Leftover;
 
@@ -139,9 +149,9 @@ pub struct Nest {
     claims: BTreeMap<NestId, Vec<u64>>,
     responses: BTreeMap<NestId, Vec<Response>>,
     timers: Timers,
-    ask_times: BTreeSet<(Time, ReqId)>,
-    // Boxed: half of a tree's room is empty.
-    birds: NameMap<Box<Bird>>,
+    ask_times: Dues,
+    // Boxed: a third of a table's room is empty.
+    birds: NameTable<Box<Bird>>,
     snaps: NameMap<Snap>,
     /// Snaps that wait until their new owner, by which they are listed, has taken in what is under way.
     held_back: BTreeMap<NestId, NameSet>,
@@ -155,7 +165,7 @@ pub struct Nest {
     wanted: NameSet,
     /// Names that are ours and whose calls were sent to the nest that still runs the bird.
     routed: NameMap<NestId>,
-    served_names: NameMap<Keys>,
+    served_names: NameTable<Keys>,
     /// Lives that ended here because another goes on.
     lost: NameMap<Lost>,
     catch_up: CatchUp,
@@ -250,17 +260,16 @@ pub struct Nest {
     // Requests.
     /// Makes the tokens of this nest's requests.
     token_key: u64,
-    // Boxed, as the next: a tree moves its entries whenever one comes or goes.
-    asks: BTreeMap<ReqId, Box<Ask>>,
+    asks: Rising<Ask>,
     /// Asks whose answer is here, but not the operation behind it.
     answered: BTreeSet<(Dot, ReqId)>,
-    served: BTreeMap<(NestId, u64), Box<Served>>,
+    served: AllServed,
     askers: BTreeMap<NestId, Asker>,
     /// The last of our operations that some member was asked to confirm.
     confirming: u64,
 }
 
-/// So many names' records are fetched side by side: in a large register they lie where the processor's
+/// So many names' birds and records are fetched side by side: where there are many they lie where the processor's
 /// caches don't reach.
 const FETCHED_TOGETHER: usize = 16;
 
@@ -343,7 +352,7 @@ impl Nest {
             acked: NestMap::new(),
             told: NestMap::new(),
             ack_turn: 0,
-            birds: NameMap::new(),
+            birds: NameTable::new(),
             snaps: NameMap::new(),
             held_back: BTreeMap::new(),
             leftovers: NameMap::new(),
@@ -368,12 +377,12 @@ impl Nest {
             away: BTreeMap::new(),
             dirty: NameList::new(),
             token_key: rng.next_u64(),
-            asks: BTreeMap::new(),
-            ask_times: BTreeSet::new(),
+            asks: Rising::default(),
+            ask_times: Dues::default(),
             answered: BTreeSet::new(),
             lanes: BTreeMap::new(),
-            served: BTreeMap::new(),
-            served_names: NameMap::new(),
+            served: AllServed::new(id),
+            served_names: NameTable::new(),
             claims: BTreeMap::new(),
             askers: BTreeMap::new(),
             holding: BTreeSet::new(),
@@ -526,7 +535,7 @@ impl Nest {
             self.call_up_at(),
             self.swim.deadline(),
             self.quorum_deadline(),
-            self.ask_times.first().map_or(Time::NEVER, |&(at, _)| at),
+            self.ask_times.first().unwrap_or(Time::NEVER),
             self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
         ]
         .into_iter()
@@ -591,16 +600,18 @@ impl Nest {
             if self.dirty.is_empty() {
                 break;
             }
-            for names in self.dirty.take().chunks(FETCHED_TOGETHER) {
+            let due = self.dirty.take();
+            for names in due.chunks(FETCHED_TOGETHER) {
                 if names.len() > 1 {
-                    self.registry.approach(names.iter().map(|(hash, _)| *hash));
+                    let hashes = names.iter().map(|(hash, _)| *hash);
+                    self.birds.approach(hashes.clone(), |bird| bird.fence.0);
+                    self.registry.approach(hashes);
                 }
                 for (hash, name) in names {
-                    self.consider(name, *hash);
-                    self.serve_name(name, *hash);
-                    self.route_name(name, *hash);
+                    self.take_turn(name, *hash);
                 }
             }
+            self.dirty.reuse(due);
         }
         self.release_held();
         self.finish_responses();
@@ -611,6 +622,22 @@ impl Nest {
         if self.roster.has_news() {
             self.tell_news();
         }
+    }
+
+    /// One name's turn. Where that changed it the next follows at once, while all of it is near: what
+    /// was asked for is decided, and then done. What that leads to waits for the others' turns.
+    fn take_turn(&mut self, name: &BirdName, hash: u64) {
+        let others = self.dirty.len();
+        self.look_after(name, hash);
+        if self.dirty.take_after(others, hash, name) {
+            self.look_after(name, hash);
+        }
+    }
+
+    fn look_after(&mut self, name: &BirdName, hash: u64) {
+        self.consider(name, hash);
+        self.serve_name(name, hash);
+        self.route_name(name, hash);
     }
 
     fn tell(&mut self, event: Event) {

@@ -283,6 +283,19 @@ impl Registry {
         token: u64,
         hlc: Hlc,
     ) -> Change {
+        self.start_at(name.hash64(), name, species, args, token, hlc)
+    }
+
+    /// The same of a name whose hash is known.
+    pub(crate) fn start_at(
+        &mut self,
+        hash: u64,
+        name: &BirdName,
+        species: SpeciesId,
+        args: &[u8],
+        token: u64,
+        hlc: Hlc,
+    ) -> Change {
         let dot = self.next_dot();
         let entry = Entry {
             dot,
@@ -295,7 +308,7 @@ impl Registry {
             name: name.as_str().as_bytes(),
             args,
         };
-        self.write(name, &entry, |_| true)
+        self.write(name, hash, &entry, |_| true)
     }
 
     /// Writes the winning record anew, with or without a grounding, in place of all siblings.
@@ -313,7 +326,7 @@ impl Registry {
         if planted(Bug::NewBirth) {
             record.birth = record.dot;
         }
-        Some(self.write(name, &record.entry(), |_| true))
+        Some(self.write(name, name.hash64(), &record.entry(), |_| true))
     }
 
     /// Puts a record back whose birth is known already, because another life of it runs here. It
@@ -321,7 +334,7 @@ impl Registry {
     pub fn re_add(&mut self, record: &Record, hlc: Hlc) -> Change {
         let dot = self.next_dot();
         let entry = Entry { dot, hlc, anew: false, ..record.entry() };
-        self.write(&record.name, &entry, |birth| birth == record.birth)
+        self.write(&record.name, record.name.hash64(), &entry, |birth| birth == record.birth)
     }
 
     /// Removes all records of this name. `None`: there is none, nothing was done.
@@ -370,10 +383,10 @@ impl Registry {
     fn write(
         &mut self,
         name: &BirdName,
+        hash: u64,
         entry: &Entry<'_>,
         supersedes: impl Fn(Dot) -> bool,
     ) -> Change {
-        let hash = name.hash64();
         if self.slots.group(hash).is_empty() && self.write_first(hash, entry) {
             let after = Some((entry.birth, entry.grounded.is_some()));
             return Change { after, ..Change::nothing(name.clone(), hash) };
@@ -522,7 +535,12 @@ impl Registry {
     }
 
     fn winning<'a>(&'a self, hash: u64, name: &'a [u8]) -> Option<Slot<'a>> {
-        self.slots.siblings(hash, name).max_by_key(|slot| (slot.hlc, self.dot(*slot)))
+        let mut siblings = self.slots.siblings(hash, name);
+        // Mostly there is none, or one.
+        let first = siblings.next()?;
+        let Some(second) = siblings.next() else { return Some(first) };
+        let all = [first, second].into_iter().chain(siblings);
+        all.max_by_key(|slot| (slot.hlc, self.dot(*slot)))
     }
 
     fn dot(&self, slot: Slot<'_>) -> Dot {

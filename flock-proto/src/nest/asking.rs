@@ -91,8 +91,8 @@ impl Nest {
             pending: None,
         };
         let request = self.owns(hash).then(|| ask.request(req, token, self.id, self.now));
-        self.asks.insert(req, Box::new(ask));
-        self.ask_times.insert((due, req));
+        self.asks.insert(req.0, ask);
+        self.ask_times.insert(due, req);
         match request {
             Some(request) => self.serve_new((self.id, req.0), hash, 0, true, request),
             None => self.send_ask(req),
@@ -113,17 +113,17 @@ impl Nest {
     }
 
     fn wait_for(&mut self, req: ReqId) {
-        let Some(ask) = self.asks.get(&req) else { return };
+        let Some(ask) = self.asks.get(req.0) else { return };
         let due = self.due_of(ask.deadline, &ask.wish);
-        self.ask_times.insert((due, req));
-        if let Some(ask) = self.asks.get_mut(&req) {
+        self.ask_times.insert(due, req);
+        if let Some(ask) = self.asks.get_mut(req.0) {
             ask.due = due;
         }
     }
 
     /// Sends a request to the owner of the name, for the first time or anew.
     fn send_ask(&mut self, req: ReqId) {
-        let Some(ask) = self.asks.get(&req) else { return };
+        let Some(ask) = self.asks.get(req.0) else { return };
         let Some(owner) = self.view.owner(ask.name.hash64()) else { return };
         if owner == self.id {
             self.leave_lane(req);
@@ -138,7 +138,7 @@ impl Nest {
     /// The request as it goes to that nest now.
     pub(super) fn request(&mut self, req: ReqId, to: NestId) -> Option<Request> {
         let token = self.token(req);
-        Some(self.asks.get_mut(&req)?.request(req, token, to, self.now))
+        Some(self.asks.get_mut(req.0)?.request(req, token, to, self.now))
     }
 
     pub(super) fn resend_asks(&mut self, to: NestId) {
@@ -146,7 +146,7 @@ impl Nest {
             .asks
             .iter()
             .filter(|(_, ask)| ask.to == Some(to) && ask.pending.is_none())
-            .map(|(req, _)| *req)
+            .map(|(req, _)| ReqId(req))
             .collect();
         for req in reqs {
             self.send_ask(req);
@@ -162,7 +162,7 @@ impl Nest {
             .filter(|(_, ask)| {
                 ask.pending.is_none() && self.view.owner(ask.name.hash64()) != ask.to
             })
-            .map(|(req, _)| *req)
+            .map(|(req, _)| ReqId(req))
             .collect();
         for req in reqs {
             self.send_ask(req);
@@ -172,11 +172,11 @@ impl Nest {
     /// This nest goes on as another: what its users asked is asked anew, and what others asked of it
     /// they ask others.
     pub(super) fn forget_requests(&mut self) {
-        let reqs: Vec<ReqId> = self.asks.keys().copied().collect();
+        let reqs: Vec<ReqId> = self.asks.iter().map(|(req, _)| ReqId(req)).collect();
         for req in reqs {
             self.leave_lane(req);
             self.take_pending(req);
-            if let Some(ask) = self.asks.get_mut(&req) {
+            if let Some(ask) = self.asks.get_mut(req.0) {
                 (ask.to, ask.decider) = (None, None);
             }
         }
@@ -194,33 +194,38 @@ impl Nest {
 
     /// Repeats what wasn't answered, and gives up what is past its deadline.
     pub(super) fn on_ask_times(&mut self) {
-        while let Some(&(due, req)) = self.ask_times.first() {
-            if due > self.now {
-                break;
-            }
-            self.ask_times.remove(&(due, req));
-            let Some(ask) = self.asks.get(&req) else { continue };
-            if ask.deadline <= self.now {
-                let answer = if ask.to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
-                self.forget_ask(req);
-                if !planted(Bug::UnansweredUsers) {
-                    self.out.push(Effect::Answer { req, answer });
+        while let Some((at, reqs)) = self.ask_times.pop(self.now) {
+            for req in reqs {
+                // Others were answered meanwhile.
+                if self.asks.get(req.0).is_some_and(|ask| ask.due == at) {
+                    self.on_due(req);
                 }
-                continue;
             }
-            self.wait_for(req);
-            match self.asks.get(&req).and_then(|ask| ask.pending.as_ref()) {
-                // Nobody may hold the operation any more: whoever owns the name now answers anew.
-                Some((owner, _)) if self.view.member(*owner).is_none() => {
-                    self.take_pending(req);
-                    self.send_ask(req);
-                }
-                Some((owner, _)) => {
-                    let owner = *owner;
-                    self.send_status(owner, true);
-                }
-                None => self.send_ask(req),
+        }
+    }
+
+    fn on_due(&mut self, req: ReqId) {
+        let Some(ask) = self.asks.get(req.0) else { return };
+        if ask.deadline <= self.now {
+            let answer = if ask.to.is_none() { Answer::NoOwner } else { Answer::TimedOut };
+            self.forget_ask(req);
+            if !planted(Bug::UnansweredUsers) {
+                self.out.push(Effect::Answer { req, answer });
             }
+            return;
+        }
+        self.wait_for(req);
+        match self.asks.get(req.0).and_then(|ask| ask.pending.as_ref()) {
+            // Nobody may hold the operation any more: whoever owns the name now answers anew.
+            Some((owner, _)) if self.view.member(*owner).is_none() => {
+                self.take_pending(req);
+                self.send_ask(req);
+            }
+            Some((owner, _)) => {
+                let owner = *owner;
+                self.send_status(owner, true);
+            }
+            None => self.send_ask(req),
         }
     }
 
@@ -240,7 +245,7 @@ impl Nest {
     /// Takes an answer in; false if the operation behind it isn't here yet.
     pub(super) fn on_response(&mut self, from: NestId, response: Response) -> bool {
         let req = ReqId(response.id);
-        let Some(ask) = self.asks.get(&req) else { return true };
+        let Some(ask) = self.asks.get(req.0) else { return true };
         if ask.decider.is_some_and(|decider| decider != from) {
             return true;
         }
@@ -249,7 +254,7 @@ impl Nest {
             return true;
         };
         self.take_pending(req);
-        if let Some(ask) = self.asks.get_mut(&req) {
+        if let Some(ask) = self.asks.get_mut(req.0) {
             ask.pending = Some((from, response));
             self.answered.insert((op, req));
         }
@@ -257,7 +262,7 @@ impl Nest {
     }
 
     fn take_pending(&mut self, req: ReqId) -> Option<(NestId, Response)> {
-        let pending = self.asks.get_mut(&req)?.pending.take()?;
+        let pending = self.asks.get_mut(req.0)?.pending.take()?;
         if let Some(op) = pending.1.op {
             self.answered.remove(&(op, req));
         }
@@ -300,12 +305,12 @@ impl Nest {
     }
 
     fn forget_ask(&mut self, req: ReqId) {
-        let Some(mut ask) = self.asks.remove(&req) else { return };
+        let Some(mut ask) = self.asks.remove(req.0) else { return };
         ask.leave(&mut self.lanes);
         if let Some(op) = ask.pending.and_then(|(_, response)| response.op) {
             self.answered.remove(&(op, req));
         }
-        self.ask_times.remove(&(ask.due, req));
+        self.ask_times.remove(ask.due);
     }
 
     /// The name of a nest that answered; it may be gone by now.

@@ -41,10 +41,10 @@ impl Ask {
 impl Nest {
     /// Has an open request sent to this nest as soon as there is room.
     pub(super) fn enter_lane(&mut self, req: ReqId, to: NestId) {
-        if self.asks.get(&req).is_some_and(|ask| ask.to != Some(to)) {
+        if self.asks.get(req.0).is_some_and(|ask| ask.to != Some(to)) {
             self.leave_lane(req);
         }
-        let Some(ask) = self.asks.get_mut(&req) else { return };
+        let Some(ask) = self.asks.get_mut(req.0) else { return };
         let lane = self.lanes.entry(to).or_default();
         if ask.has_room {
             lane.again.push(req);
@@ -56,7 +56,7 @@ impl Nest {
 
     /// A request is answered, given up, or goes elsewhere.
     pub(super) fn leave_lane(&mut self, req: ReqId) {
-        if let Some(ask) = self.asks.get_mut(&req) {
+        if let Some(ask) = self.asks.get_mut(req.0) {
             ask.leave(&mut self.lanes);
         }
     }
@@ -87,9 +87,9 @@ impl Nest {
     fn next_of(&mut self, to: NestId, lane: &mut Lane) -> Vec<ReqId> {
         let waits = |ask: &Ask| ask.to == Some(to) && ask.pending.is_none();
         let mut reqs = std::mem::take(&mut lane.again);
-        reqs.retain(|req| self.asks.get(req).is_some_and(|ask| waits(ask) && ask.has_room));
+        reqs.retain(|req| self.asks.get(req.0).is_some_and(|ask| waits(ask) && ask.has_room));
         while let Some(&req) = lane.fresh.front() {
-            if let Some(ask) = self.asks.get_mut(&req).filter(|ask| waits(ask) && !ask.has_room) {
+            if let Some(ask) = self.asks.get_mut(req.0).filter(|ask| waits(ask) && !ask.has_room) {
                 // One that is larger than all the room goes alone.
                 if lane.taken > 0 && lane.taken + ask.size() > self.config.request_room {
                     break;
@@ -119,7 +119,7 @@ impl Nest {
         requests: Vec<Request>,
     ) {
         let oldest = if origin == self.id {
-            self.asks.keys().next().map_or(0, |req| req.0)
+            self.asks.first().unwrap_or(0)
         } else {
             self.askers.get(&origin).map_or(0, |asker| asker.oldest)
         };

@@ -638,6 +638,12 @@ impl Nest {
         self.flush_many();
     }
 
+    /// The same of one that certainly did something.
+    pub(super) fn on_own_operation(&mut self, change: Change) {
+        self.on_change(change, true);
+        self.flush_many();
+    }
+
     pub(super) fn nest_name(&self, id: NestId) -> Option<NestName> {
         if id == self.id {
             return Some(self.me.name.clone());

@@ -7,10 +7,10 @@
 //! copy, straight from the asker and decided as it comes, needs no claim: that is nearly all of them.
 
 use super::Nest;
-use super::serving::Stage;
+use super::served::Stage;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Claimed, Claims, Frame};
-use crate::{BirdName, NestId, ReqId};
+use crate::{BirdName, NestId};
 
 /// Whether a request may be decided here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,21 +25,21 @@ pub(super) enum Claim {
 
 impl Nest {
     /// Decides a request now, or when the asker has granted it.
-    pub(super) fn decide_if_granted(&mut self, name: &BirdName, key: (NestId, u64)) {
-        let Some(served) = self.served.get_mut(&key) else { return };
+    pub(super) fn decide_if_granted(&mut self, name: &BirdName, hash: u64, key: (NestId, u64)) {
         if key.0 == self.id {
             let id = self.id;
             return match self.open_ask(key.1) {
                 Some(decider) => {
                     *decider = Some(id);
-                    self.decide(name, key);
+                    self.decide(name, hash, key);
                 }
                 None => self.forget_request(name, key),
             };
         }
+        let Some(served) = self.served.get_mut(&key) else { return };
         match served.claim {
-            _ if planted(Bug::UnclaimedCopies) => self.decide(name, key),
-            Claim::Unneeded => self.decide(name, key),
+            _ if planted(Bug::UnclaimedCopies) => self.decide(name, hash, key),
+            Claim::Unneeded => self.decide(name, hash, key),
             Claim::Due => {
                 served.claim = Claim::Made;
                 self.claims.entry(key.0).or_default().push(key.1);
@@ -80,7 +80,7 @@ impl Nest {
         for id in claims.ids {
             // A late claim, of a former owner: to grant it would be to wait for one that no longer
             // has the request, and to take no other's answer.
-            let ask = self.asks.get(&ReqId(id));
+            let ask = self.asks.get(id);
             let late = ask.is_some_and(|ask| {
                 ask.to != Some(from) && ask.decider.is_some_and(|decider| decider != from)
             });
@@ -102,8 +102,8 @@ impl Nest {
             let Some(name) = self.claimed_name(key) else { continue };
             let hash = name.hash64();
             if self.owns(hash) && self.may_decide(&name, hash) {
-                self.decide(&name, key);
-                self.dirty.insert(name);
+                self.decide(&name, hash, key);
+                self.dirty.insert_at(hash, name);
             } else {
                 // Used at once, or not at all: it may be another's by the time that it can be.
                 self.claim_later(key);
@@ -125,7 +125,7 @@ impl Nest {
 
     /// Of a request without an answer: who decides.
     fn open_ask(&mut self, id: u64) -> Option<&mut Option<NestId>> {
-        let ask = self.asks.get_mut(&ReqId(id)).filter(|ask| ask.pending.is_none());
+        let ask = self.asks.get_mut(id).filter(|ask| ask.pending.is_none());
         ask.map(|ask| &mut ask.decider)
     }
 }

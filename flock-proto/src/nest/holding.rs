@@ -2,7 +2,7 @@
 //! for one here, another member has to say so.
 
 use super::Nest;
-use super::serving::Stage;
+use super::served::Stage;
 use crate::bugs::{Bug, planted};
 use crate::wire::{Frame, Ops, Outcome};
 use crate::{BirdName, Dot, NestId, NestState, ReqId, Time};
@@ -60,8 +60,9 @@ impl Nest {
     /// The member that is to confirm the operations pushed now, if a user here waits, or is about
     /// to, for one to be held; another one each time.
     pub(super) fn next_holder(&mut self) -> Option<NestId> {
-        let here = (self.id, 0)..=(self.id, u64::MAX);
-        self.served.range(here).next()?;
+        if !self.served.has_own() {
+            return None;
+        }
         let holders: Vec<NestId> = self.holders().collect();
         self.ack_turn += 1;
         let turn = usize::try_from(self.ack_turn).unwrap_or(0) % holders.len().max(1);

@@ -116,7 +116,10 @@ impl Nest {
 
     /// Whether a name belonged to a nest that may not have stopped yet what it runs of it.
     pub(super) fn may_live_out_of_sight(&self, hash: u64) -> bool {
-        !planted(Bug::HastyTakeOver) && self.is_owned_out_of_sight(hash, self.policy_wait())
+        // Asked at each name's turn, and nearly always none is missing.
+        !self.missing.nests.is_empty()
+            && !planted(Bug::HastyTakeOver)
+            && self.is_owned_out_of_sight(hash, self.policy_wait())
     }
 
     /// Whether a bird's last fence may be ahead of this nest's clock.

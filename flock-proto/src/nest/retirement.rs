@@ -313,6 +313,7 @@ impl Nest {
     /// Goes on under another incarnation, of which nobody knows yet.
     pub(super) fn become_another(&mut self, id: NestId) {
         self.id = id;
+        self.served.rename(id);
         self.roster.forget(&self.me.name);
         self.view = std::sync::Arc::new(View::new(id, Vec::new()));
         self.forget_ring();

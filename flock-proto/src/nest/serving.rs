@@ -3,37 +3,16 @@
 //! An answer goes out once the thing is done (the bird hatched, the life ended) and two nests hold
 //! the operation: owner and asker, or owner and somebody else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Nest;
 use super::birds::Phase;
 use super::claims::Claim;
+use super::served::{Key, Keys, Served, Stage};
 use crate::bugs::{Bug, planted};
 use crate::name_map::Hashed;
 use crate::wire::{Listed, MAX_HOPS, Outcome, Request, Requests, Response, Wish};
-use crate::{BirdName, Cause, Dot, Hlc, NestId, ReqId, Time};
-
-/// A request under way at the owner.
-#[derive(Debug)]
-pub(super) struct Served {
-    pub(super) request: Request,
-    hops: u8,
-    deadline: Time,
-    pub(super) claim: Claim,
-    pub(super) stage: Stage,
-}
-
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// Not decided: the arc isn't settled yet.
-    New,
-    /// The record is written; the bird of this birth is to hatch.
-    Hatching(Dot, Dot),
-    /// The record is removed, by this operation or by that of an earlier owner; the life is to end.
-    Ending(Option<Dot>),
-    /// Done; another nest is to hold the operation.
-    Holding(Dot, Outcome),
-}
+use crate::{BirdName, Cause, Dot, Hlc, NestId, Time};
 
 /// A nest whose users asked something of this one.
 #[derive(Debug, Default)]
@@ -47,44 +26,6 @@ pub(super) struct Asker {
 impl Asker {
     pub(super) fn remembered(&self) -> usize {
         self.answered.len()
-    }
-}
-
-/// Names a request: who asked, and by which number.
-pub(super) type Key = (NestId, u64);
-
-/// The requests about one name, in order. Mostly there is one.
-#[derive(Clone, Debug)]
-pub(super) struct Keys {
-    first: Key,
-    more: BTreeSet<Key>,
-}
-
-impl Keys {
-    const fn one(key: Key) -> Self {
-        Self { first: key, more: BTreeSet::new() }
-    }
-
-    fn insert(&mut self, key: Key) {
-        if key != self.first {
-            self.more.insert(key.max(self.first));
-            self.first = key.min(self.first);
-        }
-    }
-
-    /// False: there is no other.
-    fn remove(&mut self, key: Key) -> bool {
-        if key != self.first {
-            self.more.remove(&key);
-            return true;
-        }
-        let next = self.more.pop_first();
-        self.first = next.unwrap_or(key);
-        next.is_some()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Key> + '_ {
-        std::iter::once(self.first).chain(self.more.iter().copied())
     }
 }
 
@@ -113,7 +54,7 @@ impl Nest {
         }
         // A copy that was held up on the way, or the answer was lost: it is not done twice.
         if origin == self.id {
-            if !self.asks.contains_key(&ReqId(request.id)) {
+            if !self.asks.contains(request.id) {
                 return;
             }
         } else if let Some(asker) = self.askers.get(&origin)
@@ -152,9 +93,12 @@ impl Nest {
         // What an asker says of its patience must not keep an entry here for ever.
         let deadline = self.now + request.remaining.min(self.config.patience);
         let claim = if first && !request.again { Claim::Unneeded } else { Claim::Due };
-        let served = Served { request, hops, deadline, claim, stage: Stage::New };
-        self.served.insert(key, Box::new(served));
-        self.served_names.get_or_insert_at(hash, &name, || Keys::one(key)).insert(key);
+        let served = Served { request, hash, hops, deadline, claim, stage: Stage::New };
+        self.served.insert(key, served);
+        match self.served_names.get_mut(&Hashed(hash, name.as_str())) {
+            Some(keys) => keys.insert(key),
+            None => drop(self.served_names.insert_at(hash, name.clone(), Keys::one(key))),
+        }
         self.dirty.insert_at(hash, name);
     }
 
@@ -169,7 +113,9 @@ impl Nest {
     /// Takes each request about a name one step further, if it can be.
     pub(super) fn serve_name(&mut self, name: &BirdName, hash: u64) {
         let Some(keys) = self.served_names.get(&Hashed(hash, name.as_str())) else { return };
-        for key in keys.clone().iter() {
+        // A copy: each may be answered, and be here no more.
+        let keys = keys.clone();
+        for key in keys.iter() {
             self.serve(name, hash, key);
         }
     }
@@ -182,12 +128,12 @@ impl Nest {
         match served.stage {
             Stage::New if !self.owns(hash) => {
                 if let Some(served) = self.served.remove(&key) {
-                    self.unindex(name, key);
+                    self.unindex(name, hash, key);
                     self.forward_request(key.0, served.hops, served.request);
                 }
             }
             Stage::New if self.may_decide(name, hash) => {
-                self.decide_if_granted(name, key);
+                self.decide_if_granted(name, hash, key);
             }
             Stage::New => self.claim_later(key),
             Stage::Hatching(op, birth) => self.check_hatched(name, hash, key, op, birth),
@@ -229,7 +175,7 @@ impl Nest {
         self.listed.get(name).is_none_or(|by| by.iter().all(known))
     }
 
-    pub(super) fn decide(&mut self, name: &BirdName, key: Key) {
+    pub(super) fn decide(&mut self, name: &BirdName, hash: u64, key: Key) {
         let Some(served) = self.served.get(&key) else { return };
         let request = &served.request;
         let undoes = matches!(request.wish, Wish::Undo { .. });
@@ -238,7 +184,7 @@ impl Nest {
         }
         let again = request.again;
         match request.wish {
-            Wish::Start { .. } => self.decide_start(name, key),
+            Wish::Start { .. } => self.decide_start(name, hash, key),
             Wish::Stop => match self.registry.remove(name, Cause::Stopped) {
                 Some(change) => {
                     self.on_own_change([change]);
@@ -303,17 +249,17 @@ impl Nest {
     }
 
     /// Decides about a start.
-    fn decide_start(&mut self, name: &BirdName, key: Key) {
+    fn decide_start(&mut self, name: &BirdName, hash: u64, key: Key) {
         let Some(served) = self.served.get(&key) else { return };
         let Request { token, wish: Wish::Start { species, args, or_get }, .. } = &served.request
         else {
             return;
         };
-        let (token, species, or_get, hash) = (*token, *species, *or_get, name.hash64());
+        let (token, species, or_get) = (*token, *species, *or_get);
         if let Some(record) = self.registry.winner_at(hash, name) {
             if record.token == token && !planted(Bug::IgnoredToken) {
                 // The same request, whose answer was lost with a nest or a link.
-                return self.wait_for_hatch(name, key, record.dot, record.birth);
+                return self.wait_for_hatch(name, hash, key, (record.dot, record.birth));
             }
             if or_get && record.species == species {
                 return self.respond(name, key, Outcome::Started { fresh: false }, None);
@@ -325,15 +271,15 @@ impl Nest {
             return self.respond(name, key, Outcome::UnknownSpecies, None);
         }
         let stamp = self.clock.tick(self.now);
-        let change = self.registry.start(name, species, args, token, stamp);
-        self.on_own_change([change]);
+        let change = self.registry.start_at(hash, name, species, args, token, stamp);
+        self.on_own_operation(change);
         let dot = self.registry.last_dot();
-        self.wait_for_hatch(name, key, dot, dot);
+        self.wait_for_hatch(name, hash, key, (dot, dot));
     }
 
-    fn wait_for_hatch(&mut self, name: &BirdName, key: Key, op: Dot, birth: Dot) {
+    fn wait_for_hatch(&mut self, name: &BirdName, hash: u64, key: Key, (op, birth): (Dot, Dot)) {
         self.set_stage(key, Stage::Hatching(op, birth));
-        self.dirty.insert(name.clone());
+        self.dirty.insert_at(hash, name.clone());
     }
 
     fn check_hatched(&mut self, name: &BirdName, hash: u64, key: Key, op: Dot, birth: Dot) {
@@ -399,7 +345,7 @@ impl Nest {
     /// The operation is held by another nest, too.
     pub(super) fn release(&mut self, key: Key) {
         let Some(Served { request, stage: Stage::Holding(op, outcome), .. }) =
-            self.served.get(&key).map(Box::as_ref)
+            self.served.get(&key)
         else {
             return;
         };
@@ -410,7 +356,7 @@ impl Nest {
     pub(super) fn respond(&mut self, name: &BirdName, key: Key, outcome: Outcome, op: Option<Dot>) {
         let Some(served) = self.served.remove(&key) else { return };
         let until = served.deadline + self.config.late_for;
-        self.unindex(name, key);
+        self.unindex(name, served.hash, key);
         let response = Response { id: key.1, outcome, op };
         if key.0 == self.id {
             // Its user has the answer; whether it was asked before, the open requests tell.
@@ -438,7 +384,7 @@ impl Nest {
             .served
             .iter()
             .filter(|(_, served)| served.deadline <= now)
-            .map(|(key, served)| (*key, served.request.name.clone()))
+            .map(|(key, served)| (key, served.request.name.clone()))
             .collect();
         for (key, name) in late {
             self.forget_request(&name, key);
@@ -452,15 +398,16 @@ impl Nest {
     }
 
     pub(super) fn forget_request(&mut self, name: &BirdName, key: Key) {
-        self.served.remove(&key);
-        self.unindex(name, key);
+        if let Some(served) = self.served.remove(&key) {
+            self.unindex(name, served.hash, key);
+        }
     }
 
-    fn unindex(&mut self, name: &BirdName, key: Key) {
-        // Taken out, as mostly it is the only one.
-        let Some(mut keys) = self.served_names.remove(name) else { return };
-        if keys.remove(key) {
-            self.served_names.insert(name.clone(), keys);
+    fn unindex(&mut self, name: &BirdName, hash: u64, key: Key) {
+        let name = Hashed(hash, name.as_str());
+        let Some(keys) = self.served_names.get_mut(&name) else { return };
+        if !keys.remove(key) {
+            self.served_names.remove(&name);
         }
     }
 }
@@ -468,28 +415,4 @@ impl Nest {
 /// The beginning of a text, of so many bytes at most.
 fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Rng;
-
-    #[test]
-    fn requests_about_one_name_are_kept_as_a_set_keeps_them() {
-        let mut rng = Rng::new(5);
-        let mut kept: Option<Keys> = None;
-        let mut set = BTreeSet::new();
-        for _ in 0..5_000 {
-            let key = (NestId(rng.below(2)), rng.below(4));
-            if rng.one_in(2) {
-                kept.get_or_insert_with(|| Keys::one(key)).insert(key);
-                set.insert(key);
-            } else {
-                kept = kept.and_then(|mut keys| keys.remove(key).then_some(keys));
-                set.remove(&key);
-            }
-            assert!(kept.iter().flat_map(Keys::iter).eq(set.iter().copied()));
-        }
-    }
 }
