@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use actix::Addr;
-use flock_proto::{Answer, Event, Input, Nest, ReqId, Time};
+use flock_proto::{Answer, Event, Input, Nest, NestName, ReqId, Time};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::data_link;
@@ -107,7 +107,30 @@ pub(crate) enum Answers {
 }
 
 /// Some of many answers.
-pub(crate) type Answered = Vec<(usize, ReqId, Answer)>;
+pub(crate) type Answered = Vec<(usize, ReqId, Reply)>;
+
+/// An answer to one of many questions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// [`Answer::Started`], anew and on this nest: nearly always. Without the nest's name, whose count of
+    /// owners the core's thread and the asker's would both write, for each of thousands.
+    StartedHere,
+    Other(Answer),
+}
+
+impl Reply {
+    pub(crate) fn new(answer: Answer, here: &NestName) -> Self {
+        match answer {
+            Answer::Started { nest, fresh: true } if nest == *here => Self::StartedHere,
+            answer => Self::Other(answer),
+        }
+    }
+
+    /// The bird runs.
+    pub(crate) const fn is_start(&self) -> bool {
+        matches!(self, Self::StartedHere | Self::Other(Answer::Started { .. }))
+    }
+}
 
 /// What is only known once the nest stands.
 #[derive(Debug)]

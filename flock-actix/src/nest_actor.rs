@@ -62,6 +62,7 @@ pub(crate) struct Parts {
 impl NestActor {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { nest, wall, core, links, shared, seeds, joining } = parts;
+        let asked = Questions::new(shared.name.clone());
         Self {
             nest,
             wall,
@@ -69,7 +70,7 @@ impl NestActor {
             links,
             shared,
             seeds,
-            asked: Questions::default(),
+            asked,
             last_req: 0,
             raised: Vec::new(),
             effects: Vec::new(),

@@ -20,7 +20,7 @@ use crate::slot::lock;
 
 /// A name's hash, already well mixed, is the key's hash.
 #[derive(Default)]
-struct AsIs(u64);
+pub(crate) struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {
