@@ -35,8 +35,7 @@ pub(crate) struct NestActor {
     asked: Questions,
     last_req: u64,
     /// Lives that are about to be raised.
-    #[allow(clippy::vec_box, reason = "each is handed on in its box")]
-    raised: Vec<Box<LifeOrder>>,
+    raised: Vec<LifeOrder>,
     /// Empty, but has room.
     effects: Vec<Effect>,
     watchers: BTreeMap<BirdName, Vec<oneshot::Sender<Cause>>>,

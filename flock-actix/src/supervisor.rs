@@ -29,20 +29,16 @@ impl Actor for BirdSupervisor {
 /// wake a thread that has just gone to sleep.
 #[derive(Message)]
 #[rtype(result = "()")]
-#[allow(clippy::vec_box, reason = "each becomes a task by itself, in its box")]
-pub(crate) struct Raise(pub(crate) Vec<Box<LifeOrder>>);
+pub(crate) struct Raise(pub(crate) Vec<LifeOrder>);
 
 impl Handler<Raise> for BirdSupervisor {
     type Result = ();
 
     fn handle(&mut self, Raise(orders): Raise, _: &mut Context<Self>) {
         for order in orders {
-            let species = order.order.species;
-            match self.shared.species.live(species, order) {
-                Ok(lives) => {
-                    actix_rt::spawn(lives);
-                }
-                Err(order) => self.shared.cannot_live(*order),
+            match self.shared.species.live(order.species) {
+                Some(live) => live(order),
+                None => self.shared.cannot_live(order),
             }
         }
     }

@@ -239,6 +239,11 @@ impl Plane {
         lock(&self.core.inputs).iter().filter(|input| which(input)).count()
     }
 
+    /// What `pick` makes of all that the core was told, in order.
+    pub(super) fn all<R>(&self, pick: impl FnMut(&Input) -> Option<R>) -> Vec<R> {
+        lock(&self.core.inputs).iter().filter_map(pick).collect()
+    }
+
     pub(super) fn crashes(&self, name: &str) -> usize {
         let of =
             |event: &&Event| matches!(event, Event::Crashed { bird, .. } if bird.as_str() == name);
