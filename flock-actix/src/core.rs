@@ -66,6 +66,8 @@ struct Said {
 pub(crate) enum Word {
     /// Something happened.
     Tell(Input),
+    /// All this happened; none of it is as large as a frame.
+    TellAll(Vec<Input>),
     /// Users ask something.
     Ask(Ask),
     /// Somebody looks at the core, from its own thread.
@@ -298,6 +300,7 @@ impl Word {
             Self::Tell(Input::Frame { frame, .. }) => OVERHEAD + frame.len(),
             Self::Tell(Input::Checkpoint { snapshot: Some(state), .. }) => OVERHEAD + state.len(),
             Self::Tell(_) | Self::Look(_) => OVERHEAD,
+            Self::TellAll(inputs) => OVERHEAD * inputs.len(),
             Self::Ask(ask) => OVERHEAD * ask.count,
         }
     }
@@ -307,6 +310,7 @@ impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tell(input) => f.debug_tuple("Tell").field(input).finish(),
+            Self::TellAll(inputs) => f.debug_tuple("TellAll").field(inputs).finish(),
             Self::Ask(ask) => f.debug_tuple("Ask").field(&ask.count).finish(),
             Self::Look(_) => f.write_str("Look"),
         }
@@ -316,6 +320,10 @@ impl fmt::Debug for Word {
 impl data_link::NestHandle for Core {
     fn tell(&self, input: Input) {
         self.say(Word::Tell(input));
+    }
+
+    fn tell_all(&self, inputs: Vec<Input>) {
+        self.say(Word::TellAll(inputs));
     }
 
     fn event(&self, event: Event) {

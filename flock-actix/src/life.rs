@@ -4,11 +4,13 @@
 //! - `hatch`: from args, or from a state, to a bird.
 //! - `body`: one life's context, polled so that no panic gets out of it.
 //! - `guard`: a future whose panics are errors.
+//! - `brood`: lives that were raised together, and that the core hears of together.
 //! - `crashes`: the restart limit and the back-off.
 //! - `order`: what the lives start from.
 //! - `words`: what a life is told, as the lives take it.
 
 mod body;
+mod brood;
 mod crashes;
 mod guard;
 mod hatch;
@@ -30,6 +32,7 @@ use crate::copies::Copies;
 use crate::shared::Shared;
 use crate::table::{Entry, Phase};
 use body::{Body, Stopped};
+pub(crate) use brood::Brood;
 use crashes::CrashLog;
 use hatch::Hatch;
 pub(crate) use order::LifeOrder;
@@ -159,7 +162,7 @@ struct Lives {
     desk: Option<Arc<Desk>>,
     commands: Commands,
     why: Why,
-    /// The core knows that the bird hatched.
+    /// The core knows that the bird hatched, or will be told so by the brood.
     told: bool,
     attempt: u32,
     /// Something waits for the life that has just begun.
@@ -254,6 +257,8 @@ impl Lives {
             return false;
         };
         self.desk.iter().for_each(|desk| desk.close());
+        // The core shall have heard of a life before it hears of its end.
+        Brood::tell();
         self.shared().life_over(self.entry(), self.fence(), end);
         true
     }
@@ -329,10 +334,19 @@ impl Lives {
             self.is_waited_for = self.entry().run();
         }
         if !std::mem::replace(&mut self.told, true) {
-            let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
-            self.shared().nest.tell(input);
+            self.tell_hatched(is_over);
         }
         if is_over { Err(Over::Itself) } else { Ok(body) }
+    }
+
+    fn tell_hatched(&self, is_over: bool) {
+        let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
+        // One that has copies tells the core of those too; and the end of another comes right after this.
+        if is_over || self.desk.is_some() {
+            self.shared().nest.tell(input);
+        } else {
+            Brood::add(self.shared(), input);
+        }
     }
 
     /// Whether it is told to end, without waiting for it. What is to be merged is kept.

@@ -103,6 +103,7 @@ impl NestActor {
         for word in words {
             match word {
                 Word::Tell(input) => inputs.push(input),
+                Word::TellAll(all) => inputs.extend(all),
                 Word::Ask(ask) => self.note(ask, &mut inputs),
                 // It sees what was said before, and nothing of what was said later.
                 Word::Look(look) => {

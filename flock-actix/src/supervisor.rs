@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::life::LifeOrder;
+use crate::life::{Brood, LifeOrder};
 use crate::shared::Shared;
 
 /// Brings birds to life on its thread.
@@ -35,11 +35,17 @@ impl Handler<Raise> for BirdSupervisor {
     type Result = ();
 
     fn handle(&mut self, Raise(orders): Raise, _: &mut Context<Self>) {
+        // One alone has nobody to wait for.
+        let brood = (orders.len() > 1).then(|| Brood::new(&self.shared));
         for order in orders {
             match self.shared.species.live(order.species) {
                 Some(live) => live(order),
                 None => self.shared.cannot_live(order),
             }
+        }
+        if let Some(brood) = brood {
+            // Tasks have their first turns in the order in which they were spawned.
+            actix_rt::spawn(async move { drop(brood) });
         }
     }
 }

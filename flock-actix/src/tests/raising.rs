@@ -31,6 +31,18 @@ fn names(stem: &str, count: usize) -> Vec<String> {
 }
 
 #[actix::test]
+async fn the_core_is_told_of_many_birds_by_few_words() {
+    let nest = alone();
+    let birds = names("sparrow", 40);
+    nest.raise(&birds, Whim::None, || ());
+    for bird in &birds {
+        nest.hatched(bird, 1).await;
+        assert_eq!(nest.bird::<Prompt>(bird).send(Add(1)).await, Ok(1));
+    }
+    assert_eq!(nest.told_together(), [16, 16, 8]);
+}
+
+#[actix::test]
 async fn a_hatch_that_takes_its_time_delays_no_other() {
     let nest = alone();
     let order = nest.order::<Probe>("sluggard", &plan(Fault::HatchForEver, 9), 1);
@@ -43,6 +55,7 @@ async fn a_hatch_that_takes_its_time_delays_no_other() {
     nest.hatched("early-riser", 1).await;
     nest.hatched("another", 1).await;
     assert_eq!(nest.bird::<Prompt>("another").send(Add(1)).await, Ok(1));
+    assert_eq!(nest.told_together(), [2]);
 }
 
 #[actix::test]
