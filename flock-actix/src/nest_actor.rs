@@ -11,6 +11,7 @@ use flock_proto::{BirdName, Cause, Effect, Event, Input, Nest, NestState, ReqId,
 use tokio::sync::oneshot;
 
 use crate::core::{Ask, Core, Deadline, Word};
+use crate::heap;
 use crate::life::LifeOrder;
 use crate::link::Links;
 use crate::questions::Questions;
@@ -19,6 +20,9 @@ use crate::wall::Wall;
 
 /// So many lives are raised by one message.
 const RAISED_AT_ONCE: usize = 64;
+
+/// About what a bird takes of this thread's heap: its entry in the register and in the table.
+const ROOM: usize = 900;
 
 /// A nest that lives no more may look alive for a moment, to those who haven't heard yet. So the
 /// first word that the name is taken is doubted for so long.
@@ -190,6 +194,7 @@ impl NestActor {
                 if self.raised.len() >= RAISED_AT_ONCE {
                     // While others are seen to here, these begin there.
                     self.shared.raise(self.raised.drain(..));
+                    heap::make_room(RAISED_AT_ONCE * ROOM);
                 }
             }
             Effect::End { name, fence, why } => self.shared.end(&name, fence, why),

@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
+use crate::heap;
 use crate::life::{Brood, LifeOrder};
 use crate::shared::Shared;
+
+/// About what an idle bird takes of its thread's heap.
+const ROOM: usize = 1000;
 
 /// Brings birds to life on its thread.
 pub(crate) struct BirdSupervisor {
@@ -35,6 +39,7 @@ impl Handler<Raise> for BirdSupervisor {
     type Result = ();
 
     fn handle(&mut self, Raise(orders): Raise, _: &mut Context<Self>) {
+        heap::make_room(orders.len() * ROOM);
         // One alone has nobody to wait for.
         let brood = (orders.len() > 1).then(|| Brood::new(&self.shared));
         for order in orders {
