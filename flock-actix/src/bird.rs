@@ -24,8 +24,8 @@ use flock_proto::MessageId;
 pub use hatching::{FenceHandle, HatchWhy, Hatching};
 pub use migrate::{Migrate, Migration, SnapshotError};
 pub use names::{all_distinct, last_segment};
+pub(crate) use species::SpeciesTable;
 pub use species::{Ear, Plumage};
-pub(crate) use species::{LifeFuture, SpeciesTable};
 pub(crate) use standby::Desk;
 pub use standby::{CheckpointError, Checkpoints, Standby};
 

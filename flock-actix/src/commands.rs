@@ -36,13 +36,12 @@ pub(crate) struct Commands {
     pub(crate) entry: Arc<Entry>,
     /// The life's, by which its entry knows it.
     pub(crate) fence: Arc<AtomicU64>,
-    /// The entry wakes the life's task at the next word: then there is nothing to be looked at before.
-    listens: bool,
 }
 
 impl Commands {
-    pub(crate) const fn new(entry: Arc<Entry>, fence: Arc<AtomicU64>) -> Self {
-        Self { entry, fence, listens: false }
+    pub(crate) fn new(entry: Arc<Entry>, fence: Arc<AtomicU64>) -> Self {
+        entry.has_listener();
+        Self { entry, fence }
     }
 
     /// The life's fence at this moment.
@@ -51,18 +50,12 @@ impl Commands {
     }
 
     /// The next command; `None` once no more will come.
-    pub(crate) async fn next(&mut self) -> Option<Command> {
-        std::future::poll_fn(|cx| self.poll(cx)).await
-    }
-
     // Always polled by the one task that is the bird's, so the waker that the entry has stays right.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Command>> {
-        if self.listens && !self.entry.has_news() {
+        if !self.entry.has_news() {
             return Poll::Pending;
         }
-        let heard = self.entry.hear(&self.fence, cx.waker());
-        self.listens = heard.is_pending();
-        heard
+        self.entry.hear(&self.fence, cx.waker())
     }
 
     /// The end that was asked for, if it was, among commands not yet obeyed. The others are dropped.
@@ -92,6 +85,12 @@ mod tests {
         let fence = Arc::new(AtomicU64::new(FENCE.0));
         entry.with(|state| state.begin(Life { fence: fence.clone(), desk: None }));
         (entry.clone(), Commands::new(entry, fence))
+    }
+
+    impl Commands {
+        async fn next(&mut self) -> Option<Command> {
+            std::future::poll_fn(|cx| self.poll(cx)).await
+        }
     }
 
     fn tell(entry: &Entry, command: Command) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use actix::Addr;
-use flock_proto::{Answer, Event, Input, Nest, ReqId, Time};
+use flock_proto::{Answer, Event, Input, Nest, NestName, ReqId, Time};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::data_link;
@@ -66,6 +66,8 @@ struct Said {
 pub(crate) enum Word {
     /// Something happened.
     Tell(Input),
+    /// All this happened; none of it is as large as a frame.
+    TellAll(Vec<Input>),
     /// Users ask something.
     Ask(Ask),
     /// Somebody looks at the core, from its own thread.
@@ -107,7 +109,30 @@ pub(crate) enum Answers {
 }
 
 /// Some of many answers.
-pub(crate) type Answered = Vec<(usize, ReqId, Answer)>;
+pub(crate) type Answered = Vec<(usize, ReqId, Reply)>;
+
+/// An answer to one of many questions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// [`Answer::Started`], anew and on this nest: nearly always. Without the nest's name, whose count of
+    /// owners the core's thread and the asker's would both write, for each of thousands.
+    StartedHere,
+    Other(Answer),
+}
+
+impl Reply {
+    pub(crate) fn new(answer: Answer, here: &NestName) -> Self {
+        match answer {
+            Answer::Started { nest, fresh: true } if nest == *here => Self::StartedHere,
+            answer => Self::Other(answer),
+        }
+    }
+
+    /// The bird runs.
+    pub(crate) const fn is_start(&self) -> bool {
+        matches!(self, Self::StartedHere | Self::Other(Answer::Started { .. }))
+    }
+}
 
 /// What is only known once the nest stands.
 #[derive(Debug)]
@@ -275,6 +300,7 @@ impl Word {
             Self::Tell(Input::Frame { frame, .. }) => OVERHEAD + frame.len(),
             Self::Tell(Input::Checkpoint { snapshot: Some(state), .. }) => OVERHEAD + state.len(),
             Self::Tell(_) | Self::Look(_) => OVERHEAD,
+            Self::TellAll(inputs) => OVERHEAD * inputs.len(),
             Self::Ask(ask) => OVERHEAD * ask.count,
         }
     }
@@ -284,6 +310,7 @@ impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tell(input) => f.debug_tuple("Tell").field(input).finish(),
+            Self::TellAll(inputs) => f.debug_tuple("TellAll").field(inputs).finish(),
             Self::Ask(ask) => f.debug_tuple("Ask").field(&ask.count).finish(),
             Self::Look(_) => f.write_str("Look"),
         }
@@ -293,6 +320,10 @@ impl fmt::Debug for Word {
 impl data_link::NestHandle for Core {
     fn tell(&self, input: Input) {
         self.say(Word::Tell(input));
+    }
+
+    fn tell_all(&self, inputs: Vec<Input>) {
+        self.say(Word::TellAll(inputs));
     }
 
     fn event(&self, event: Event) {

@@ -108,6 +108,9 @@ pub(crate) trait NestHandle: Send + Sync {
     /// Hands an input to the core, in order, without waiting.
     fn tell(&self, input: Input);
 
+    /// The same for several, which nothing comes between.
+    fn tell_all(&self, inputs: Vec<Input>);
+
     /// Something to be known that the core has no part in, such as a bird's crash.
     fn event(&self, event: Event);
 }

@@ -63,6 +63,7 @@
 //! - `data_link`: what the data plane asks of the links between nests.
 //! - `link`: those links. `key` (feature `noise`), `tls` (feature), `secret`: who may join.
 //! - `host`: what a nest runs on. `net`, `rt`, `wall`: the only places with sockets, threads, a clock.
+//!   `heap`: room for many small things.
 //! - `testing` (feature): several nests in one process. `turmoil` (feature): nests in a simulation.
 
 mod balance;
@@ -79,6 +80,7 @@ mod drain;
 mod error;
 mod events;
 mod flock;
+mod heap;
 mod host;
 #[cfg(feature = "noise")]
 mod key;

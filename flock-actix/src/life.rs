@@ -1,39 +1,43 @@
 //! All lives of one bird on one nest: hatch, run, crash, hatch again, until it ends, departs or is
 //! grounded.
 //!
+//! - `hatch`: from args, or from a state, to a bird.
 //! - `body`: one life's context, polled so that no panic gets out of it.
 //! - `guard`: a future whose panics are errors.
+//! - `brood`: lives that were raised together, and that the core hears of together.
 //! - `crashes`: the restart limit and the back-off.
+//! - `order`: what the lives start from.
+//! - `words`: what a life is told, as the lives take it.
 
 mod body;
+mod brood;
 mod crashes;
 mod guard;
+mod hatch;
+mod order;
+mod words;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flock_proto::{BirdName, EndWhy, Event, Fence, Input, SpeciesId, Why};
+use flock_proto::{BirdName, EndWhy, Event, Fence, Input, Why};
 
-use crate::bird::{Bird, Desk, FenceHandle, HatchWhy, Hatching, LifeFuture};
-use crate::codec;
+use crate::bird::{Bird, Desk};
 use crate::commands::{Command, Commands};
 use crate::copies::Copies;
-use crate::shared::{HatchOrder, Shared};
+use crate::shared::Shared;
 use crate::table::{Entry, Phase};
 use body::{Body, Stopped};
+pub(crate) use brood::Brood;
 use crashes::CrashLog;
-use guard::Guarded;
-
-/// Everything a bird's lives start from.
-pub(crate) struct LifeOrder {
-    pub(crate) order: HatchOrder,
-    pub(crate) desk: Option<Arc<Desk>>,
-    pub(crate) commands: Commands,
-}
+use hatch::Hatch;
+pub(crate) use order::LifeOrder;
+use order::{Seldom, crash_log};
+use words::{Wind, told, told_to_end};
 
 /// How the last of the lives ended.
 #[derive(Debug)]
@@ -50,11 +54,10 @@ pub(crate) enum End {
     Grounded { reason: String, crashes: u32 },
 }
 
-/// All lives of a bird of species `B`.
-#[expect(clippy::boxed_local, reason = "one signature for all species, whose table calls it")]
-pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
-    let lives = Lives::new(*order);
-    Box::pin(Course::<B>::Between(Box::pin(lives.until_one_lives())))
+/// Has all lives of a bird of species `B` begin, in a task of this thread.
+pub(crate) fn live<B: Bird>(order: LifeOrder) {
+    // In a box of its own: tokio's, with this in it, would take more room than both.
+    actix_rt::spawn(Box::pin(Course::<B>::Laid(Lives::new(order))));
 }
 
 /// The course of a bird's lives on this nest.
@@ -63,6 +66,8 @@ pub(crate) fn live<B: Bird>(order: Box<LifeOrder>) -> LifeFuture {
 /// have no room for what hardly ever goes on, and all that a call looks at shall lie together.
 #[expect(clippy::large_enum_variant, reason = "it is nearly always the large one")]
 enum Course<B: Bird> {
+    /// Nothing was done about it yet.
+    Laid(Lives),
     /// It hatches, ends, or waits out a crash: until a life goes on, if one does.
     Between(Pin<Box<dyn Future<Output = Option<Living<B>>>>>),
     Living(Living<B>),
@@ -75,6 +80,17 @@ impl<B: Bird> Future for Course<B> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
             *self = match &mut *self {
+                Self::Laid(_) => {
+                    let Self::Laid(lives) = std::mem::replace(&mut *self, Self::Over) else {
+                        return Poll::Ready(());
+                    };
+                    let next = lives.hatched_at_once(cx);
+                    if matches!(&next, Self::Living(living) if !living.lives.is_waited_for) {
+                        *self = next;
+                        return Poll::Pending;
+                    }
+                    next
+                }
                 Self::Between(next) => match ready!(next.as_mut().poll(cx)) {
                     Some(living) => Self::Living(living),
                     None => Self::Over,
@@ -108,7 +124,7 @@ enum Turn {
 impl<B: Bird> Living<B> {
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Turn> {
         while let Poll::Ready(command) = self.lives.commands.poll(cx) {
-            match command.map_or(Err(LAST), Command::sort) {
+            match command.map_or(Err(words::LAST), Command::sort) {
                 Ok(state) => self.body.merge([state]),
                 Err(wind) => return Poll::Ready(Turn::Told(wind)),
             }
@@ -128,7 +144,7 @@ impl<B: Bird> Living<B> {
                 ended.map_or_else(Over::Crashed, |()| Over::Itself)
             }
         };
-        if lives.are_over(over).await { None } else { lives.until_one_lives().await }
+        lives.until_one_lives(over).await
     }
 }
 
@@ -142,47 +158,24 @@ enum Over {
     NotHatched(String),
 }
 
-/// How a life is told to end.
-#[derive(Clone, Copy, Debug)]
-enum Wind {
-    End(EndWhy),
-    Depart,
-}
-
 /// What all lives of a bird here have in common.
 struct Lives {
     args: Bytes,
     desk: Option<Arc<Desk>>,
     commands: Commands,
     why: Why,
-    /// The core knows that the bird hatched.
+    /// The core knows that the bird hatched, or will be told so by the brood.
     told: bool,
     attempt: u32,
+    /// Something waits for the life that has just begun.
+    is_waited_for: bool,
     seldom: Option<Box<Seldom>>,
-}
-
-/// What most birds never have.
-#[derive(Default)]
-struct Seldom {
-    crashes: Option<CrashLog>,
-    /// The state that the first life is to go on from.
-    snapshot: Option<Bytes>,
-    /// States of other lives that are to be merged into the next one here.
-    merges: Vec<Bytes>,
 }
 
 impl Lives {
     fn new(order: LifeOrder) -> Self {
-        let LifeOrder { order, desk, commands } = order;
-        let HatchOrder { args, why, crashes, snapshot, merges, .. } = order;
-        let mut seldom = Seldom { crashes: None, snapshot, merges };
-        if !crashes.is_empty() {
-            seldom.crashes = Some(crash_log(&commands.entry, &crashes));
-        }
-        let any =
-            seldom.crashes.is_some() || seldom.snapshot.is_some() || !seldom.merges.is_empty();
-        let seldom = any.then(|| Box::new(seldom));
-        Self { args, desk, commands, why, told: false, attempt: 1, seldom }
+        let LifeOrder { args, why, desk, commands, seldom, .. } = order;
+        Self { args, desk, commands, why, told: false, attempt: 1, is_waited_for: false, seldom }
     }
 
     fn crashes(&mut self) -> &mut CrashLog {
@@ -206,18 +199,49 @@ impl Lives {
         &self.entry().name
     }
 
-    /// Hatches until a life goes on. `None`: none will.
-    async fn until_one_lives<B: Bird>(mut self) -> Option<Living<B>> {
-        loop {
-            match self.begun().await {
-                Ok(body) => return Some(Living { body, lives: self }),
-                Err(over) => {
-                    if self.are_over(over).await {
-                        return None;
-                    }
+    /// The first step of all. Nearly every hatch is over as soon as it is looked at; so it is done here, and
+    /// only one that isn't, or that goes wrong, gets a timer and a room of its own.
+    fn hatched_at_once<B: Bird>(mut self, cx: &mut TaskContext<'_>) -> Course<B> {
+        if let Some(wind) = self.told_by_now(cx) {
+            let over = Over::Commanded(wind, None);
+            return Course::Between(Box::pin(self.until_one_lives(over)));
+        }
+        let mut hatch = self.hatch::<B>();
+        let bird = match Pin::new(&mut hatch).poll(cx) {
+            Poll::Pending => return Course::Between(Box::pin(self.once_hatched(hatch))),
+            Poll::Ready(hatched) => hatched.flatten().map_err(Over::NotHatched),
+        };
+        match bird.and_then(|bird| self.begun(bird, cx)) {
+            Ok(body) => Course::Living(Living { body, lives: self }),
+            Err(over) => Course::Between(Box::pin(self.until_one_lives(over))),
+        }
+    }
+
+    /// The life that goes on from a hatch that was begun, or one after it. `None`: none does.
+    async fn once_hatched<B: Bird>(mut self, hatch: Hatch<B>) -> Option<Living<B>> {
+        match self.goes_on(hatch).await {
+            Ok(body) => Some(Living { body, lives: self }),
+            Err(over) => self.until_one_lives(over).await,
+        }
+    }
+
+    /// After a life that ended so: hatches until one goes on. `None`: none will.
+    async fn until_one_lives<B: Bird>(mut self, mut over: Over) -> Option<Living<B>> {
+        while !self.are_over(over).await {
+            let told = poll_fn(|cx| Poll::Ready(self.told_by_now(cx))).await;
+            let begun = match told {
+                Some(wind) => Err(Over::Commanded(wind, None)),
+                None => {
+                    let hatch = self.hatch();
+                    self.goes_on(hatch).await
                 }
+            };
+            match begun {
+                Ok(body) => return Some(Living { body, lives: self }),
+                Err(how) => over = how,
             }
         }
+        None
     }
 
     /// Whether a life that ended so was the last one; then all is told.
@@ -235,6 +259,8 @@ impl Lives {
             return false;
         };
         self.desk.iter().for_each(|desk| desk.close());
+        // The core shall have heard of a life before it hears of its end.
+        Brood::tell();
         self.shared().life_over(self.entry(), self.fence(), end);
         true
     }
@@ -273,48 +299,64 @@ impl Lives {
         }
     }
 
-    /// The bird; else how it comes that there is none.
-    async fn hatched<B: Bird>(&mut self) -> Result<B, Over> {
-        let state = self.seldom.as_mut().and_then(|seldom| seldom.snapshot.take());
-        let (shared, args) = (self.shared().clone(), self.args.clone());
-        let hatch = hatch::<B>(shared, args, state, self.hatching());
+    /// A life that goes on; else how it comes that there is none.
+    async fn goes_on<B: Bird>(&mut self, hatch: Hatch<B>) -> Result<Body<B>, Over> {
         let limit = self.shared().settings.hatch_timeout;
-        tokio::select! {
+        let bird = tokio::select! {
             biased;
             wind = told_to_end(&mut self.commands, &mut self.seldom) => {
                 Err(Over::Commanded(wind, None))
             }
             hatched = tokio::time::timeout(limit, hatch) => match hatched {
-                Ok(hatched) => hatched.map_err(Over::NotHatched),
+                Ok(hatched) => hatched.flatten().map_err(Over::NotHatched),
                 Err(_) => Err(Over::NotHatched(format!("no hatch within {limit:?}"))),
             },
-        }
+        };
+        let mut bird = Some(bird?);
+        poll_fn(|cx| bird.take().map_or(Poll::Pending, |bird| Poll::Ready(self.begun(bird, cx))))
+            .await
     }
 
-    /// A life that goes on; else how it comes that there is none.
-    async fn begun<B: Bird>(&mut self) -> Result<Body<B>, Over> {
-        let bird = self.hatched().await?;
+    /// The same, of a bird that has hatched.
+    fn begun<B: Bird>(&mut self, bird: B, cx: &mut TaskContext<'_>) -> Result<Body<B>, Over> {
         let copies = Copies::new(&self.desk, &self.commands.fence);
         let mut body = Body::new(bird, self.entry().clone(), copies);
         if let Some(seldom) = &mut self.seldom {
             body.merge(std::mem::take(&mut seldom.merges));
         }
-        // The pump starts no job before the phase says `Running`, so a panic in here is one of
-        // `started()`.
-        let first = body.first_poll().await;
-        if let Some(Err(reason)) = first {
-            return Err(Over::NotHatched(reason));
-        }
-        let is_over = first.is_some();
+        // This runs `started()`. The pump starts no job before the phase says `Running`, so a panic in
+        // here is one of `started()`.
+        let is_over = match body.poll(cx) {
+            Poll::Ready(Err(reason)) => return Err(Over::NotHatched(reason)),
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
         if !is_over {
             // Before the core hears of it: whoever is told that the bird runs shall see it run.
-            self.entry().with(|state| state.phase = Phase::Running);
+            self.is_waited_for = self.entry().run();
         }
         if !std::mem::replace(&mut self.told, true) {
-            let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
-            self.shared().nest.tell(input);
+            self.tell_hatched(is_over);
         }
         if is_over { Err(Over::Itself) } else { Ok(body) }
+    }
+
+    fn tell_hatched(&self, is_over: bool) {
+        let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
+        // One that has copies tells the core of those too; and the end of another comes right after this.
+        if is_over || self.desk.is_some() {
+            self.shared().nest.tell(input);
+        } else {
+            Brood::add(self.shared(), input);
+        }
+    }
+
+    /// Whether it is told to end, without waiting for it. What is to be merged is kept.
+    fn told_by_now(&mut self, cx: &TaskContext<'_>) -> Option<Wind> {
+        match told(&mut self.commands, &mut self.seldom, cx) {
+            Poll::Ready(wind) => Some(wind),
+            Poll::Pending => None,
+        }
     }
 
     async fn wind_down<B: Bird>(&mut self, mut body: Body<B>, wind: Wind) -> Over {
@@ -345,90 +387,5 @@ impl Lives {
                 None
             }
         }
-    }
-
-    fn hatching(&self) -> Hatching {
-        let why = if self.attempt > 1 { HatchWhy::Crash } else { self.why.into() };
-        Hatching {
-            name: self.name().clone(),
-            nest: self.shared().name.clone(),
-            why,
-            attempt: self.attempt,
-            fence: FenceHandle(self.commands.fence.clone()),
-            desk: self.desk.clone(),
-            shared: self.shared().clone(),
-        }
-    }
-}
-
-fn crash_log(entry: &Entry, ages: &[Duration]) -> CrashLog {
-    let shared = &entry.home;
-    let (limit, window) = (shared.settings.restarts, shared.settings.restart_window);
-    CrashLog::new(limit, window, shared.now(), ages, entry.hash)
-}
-
-/// The commands' other end is dropped only when the nest shuts down.
-const LAST: Wind = Wind::End(EndWhy::Stopped);
-
-impl Command {
-    /// A state to merge, or the word to end.
-    fn sort(self) -> Result<Bytes, Wind> {
-        match self {
-            Self::Merge(state) => Ok(state),
-            Self::End(why) => Err(Wind::End(why)),
-            Self::Depart => Err(Wind::Depart),
-        }
-    }
-}
-
-/// Waits for the word to end, and keeps what is to be merged.
-async fn told_to_end(commands: &mut Commands, seldom: &mut Option<Box<Seldom>>) -> Wind {
-    loop {
-        match commands.next().await.map_or(Err(LAST), Command::sort) {
-            Ok(state) => seldom.get_or_insert_default().merges.push(state),
-            Err(wind) => return wind,
-        }
-    }
-}
-
-/// Runs the author's `restore`, if there is a state to go on from, or else `hatch`; all that can go
-/// wrong in it is a text.
-async fn hatch<B: Bird>(
-    shared: Arc<Shared>,
-    args: Bytes,
-    state: Option<Bytes>,
-    hatching: Hatching,
-) -> Result<B, String> {
-    if let Some(state) = state {
-        let restored = match &B::MIGRATION {
-            Some(migration) => migration.restore(&shared, &args, state, &hatching),
-            None => Err("this build's species doesn't take its state along".to_owned()),
-        };
-        match restored {
-            Ok(bird) => return Ok(bird),
-            Err(why) => {
-                shared.nest.event(Event::StateLost { bird: hatching.name.clone(), why });
-            }
-        }
-    }
-    let hatched = Guarded::new(async move {
-        let args = codec::decode::<B::Args>(&shared, &args)
-            .map_err(|error| format!("its arguments are {error}"))?;
-        B::hatch(args, &hatching).await.map_err(|error| format!("{error:#}"))
-    });
-    hatched.await.and_then(|result| result)
-}
-
-impl Shared {
-    /// A bird of a species that this build doesn't know can't hatch.
-    pub(crate) fn cannot_live(self: &Arc<Self>, order: LifeOrder) {
-        let LifeOrder { order, commands, .. } = order;
-        let SpeciesId(id) = order.species;
-        let reason = format!("species {id:x} is unknown here");
-        let end = match order.why {
-            Why::Start => End::HatchFailed(reason),
-            _ => End::Grounded { reason, crashes: 0 },
-        };
-        self.life_over(&commands.entry, commands.fence(), end);
     }
 }

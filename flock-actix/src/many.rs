@@ -20,11 +20,12 @@ use flock_proto::{Answer, BirdName, Input, NestName, ReqId, SpeciesId};
 use crate::bird::Bird;
 use crate::bird_ref::BirdRef;
 use crate::codec;
+use crate::core::Reply;
 use crate::error::RequestError;
 use crate::flock::Flock;
 use crate::request::{DEADLINE, Pending};
 use course::{Course, End};
-use list::List;
+use list::{List, Names};
 pub use outcomes::{Outcomes, SomeFailed};
 
 /// Birds to be started together. Does nothing until it is awaited. See [`Flock::start_many`].
@@ -50,7 +51,8 @@ impl<B: Bird> StartMany<B> {
         flock: Flock,
         birds: impl IntoIterator<Item = (impl Into<String>, B::Args)>,
     ) -> Self {
-        let mut list = List::new();
+        let birds = birds.into_iter();
+        let mut list = List::new(birds.size_hint().0);
         for (name, args) in birds {
             let args = codec::encode(&args).map(Bytes::from);
             list.push(name.into(), args.map_err(|e| RequestError::NotEncodable(e.to_string())));
@@ -87,9 +89,9 @@ impl<B: Bird> StartMany<B> {
     async fn run(self) -> Outcomes<BirdRef<B>> {
         let Self { flock, list, within, roll_back, .. } = self;
         let (names, questions) = list.split();
-        let birds: Vec<BirdName> = questions.iter().map(|(name, _)| name.clone()).collect();
-        let ends = if roll_back && names.any_bad() {
-            birds.iter().map(|_| End::Unasked).collect()
+        let begun = |at, end| Begun::new(&flock, names.of(at), end);
+        let mut starts: Vec<Begun<B>> = if roll_back && names.any_bad() {
+            (0..questions.len()).map(|at| begun(at, End::Unasked)).collect()
         } else {
             let species = SpeciesId::of(B::SPECIES);
             let make = move |req, deadline, (name, args)| Input::Start {
@@ -100,85 +102,107 @@ impl<B: Bird> StartMany<B> {
                 or_get: false,
                 deadline,
             };
-            let good = |answer: &Answer| !roll_back || matches!(answer, Answer::Started { .. });
-            Course { flock: &flock, within }.ask(questions, |q| q.1.len(), make, good).await
+            let good = |reply: &Reply| !roll_back || reply.is_start();
+            Course { flock: &flock, within }.ask(questions, |q| q.1.len(), make, good, begun).await
         };
-        let mut starts: Vec<_> = ends.into_iter().map(|end| Begun::new(&flock, end)).collect();
-        let failed = starts.iter().any(|start| start.outcome.is_err());
-        if roll_back && (failed || names.any_twin()) {
-            take_back(&flock, within, &mut starts, &birds).await;
+        if roll_back && (names.any_twin() || starts.iter().any(|start| start.outcome.is_err())) {
+            take_back(&flock, within, &mut starts, &names).await;
         }
-        let bird = |(start, name): (&Begun, BirdName)| {
-            start.outcome.clone().map(|()| flock.bird_named(name))
-        };
-        let firsts = starts.iter().zip(birds).map(bird);
-        names.outcomes(firsts, |at| starts.get(at).map(Begun::twin::<B>))
+        names.outcomes(starts, |start| start.twin(&flock), |start| start.outcome)
     }
 }
 
 /// A start, and what came of it.
-struct Begun {
+struct Begun<B> {
     req: Option<ReqId>,
-    /// The nest on which it runs.
-    nest: Option<NestName>,
-    outcome: Result<(), RequestError>,
+    /// Where it was started, if it was.
+    on: Option<Place>,
+    outcome: Result<BirdRef<B>, RequestError>,
 }
 
-impl Begun {
-    fn new(flock: &Flock, end: End) -> Self {
-        match end {
-            End::Answered(req, Answer::Started { nest, .. }) => {
-                Self { req: Some(req), nest: Some(nest), outcome: Ok(()) }
+/// A nest on which a bird was started.
+enum Place {
+    Here,
+    At(NestName),
+}
+
+impl<B: Bird> Begun<B> {
+    fn new(flock: &Flock, name: &str, end: End) -> Self {
+        let (req, on) = match end {
+            End::Answered(req, Reply::StartedHere) => (req, Place::Here),
+            End::Answered(req, Reply::Other(Answer::Started { nest, .. })) => {
+                (req, Place::At(nest))
             }
-            End::Answered(req, answer) => {
-                Self { req: Some(req), nest: None, outcome: Err(flock.refusal(answer)) }
+            End::Answered(req, Reply::Other(answer)) => {
+                return Self { req: Some(req), on: None, outcome: Err(flock.refusal(answer)) };
             }
-            End::Unasked => Self { req: None, nest: None, outcome: Err(RequestError::RolledBack) },
-            End::Closed => Self { req: None, nest: None, outcome: Err(RequestError::Closed) },
-        }
+            End::Unasked => return Self::unasked(RequestError::RolledBack),
+            End::Closed => return Self::unasked(RequestError::Closed),
+        };
+        let bird = BirdRef::find(name, flock.shared());
+        Self { req: Some(req), on: Some(on), outcome: bird.map_err(RequestError::from) }
+    }
+
+    const fn unasked(why: RequestError) -> Self {
+        Self { req: None, on: None, outcome: Err(why) }
     }
 
     /// What a second start of the same name, by the same call, comes to.
-    fn twin<B: Bird>(&self) -> RequestError {
-        match (&self.outcome, &self.nest) {
-            (Err(RequestError::RolledBack) | Ok(()), Some(nest)) => {
-                RequestError::AlreadyExists { species: Some(B::SPECIES.into()), nest: nest.clone() }
+    fn twin(&self, flock: &Flock) -> RequestError {
+        match (&self.outcome, &self.on) {
+            (Err(RequestError::RolledBack) | Ok(_), Some(on)) => {
+                let nest = match on {
+                    Place::Here => flock.shared().name.clone(),
+                    Place::At(nest) => nest.clone(),
+                };
+                RequestError::AlreadyExists { species: Some(B::SPECIES.into()), nest }
             }
             (Err(error), _) => error.clone(),
-            (Ok(()), None) => RequestError::Closed,
+            (Ok(_), None) => RequestError::Closed,
         }
     }
 
     /// What there is to take back, by the number of the start.
     fn effect(&self) -> Option<ReqId> {
-        let effect = matches!(self.outcome, Ok(()) | Err(RequestError::TimedOut));
+        let effect = matches!(self.outcome, Ok(_) | Err(RequestError::TimedOut));
         self.req.filter(|_| effect)
     }
 }
 
-async fn take_back(flock: &Flock, within: Duration, starts: &mut [Begun], birds: &[BirdName]) {
-    let effects = starts.iter_mut().zip(birds);
-    let (starts, questions): (Vec<_>, Vec<_>) = effects
-        .filter_map(|(start, name)| {
+async fn take_back<B: Bird>(
+    flock: &Flock,
+    within: Duration,
+    starts: &mut [Begun<B>],
+    names: &Names,
+) {
+    let (starts, questions): (Vec<_>, Vec<_>) = starts
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(at, start)| {
             let req = start.effect()?;
-            Some((start, (name.clone(), req)))
+            // It was a name before.
+            let name = BirdName::new(names.of(at)).ok()?;
+            Some((start, (name, req)))
         })
         .unzip();
     let make = |req, deadline, (name, start)| Input::Undo { req, start, name, deadline };
-    let ends = Course { flock, within }.ask(questions, |_| 0, make, |_| true).await;
+    let course = Course { flock, within };
+    let ends = course.ask(questions, |_| 0, make, |_| true, |_, end| end).await;
     for (start, end) in starts.into_iter().zip(ends) {
         let lived = start.outcome.is_ok();
         start.outcome = Err(match end {
-            End::Answered(_, Answer::Stopped | Answer::NoSuchBird) if lived => {
+            End::Answered(_, Reply::Other(Answer::Stopped | Answer::NoSuchBird)) if lived => {
                 RequestError::RolledBack
             }
-            End::Answered(_, Answer::Stopped | Answer::NoSuchBird) => RequestError::Withdrawn,
+            End::Answered(_, Reply::Other(Answer::Stopped | Answer::NoSuchBird)) => {
+                RequestError::Withdrawn
+            }
             // "It may still take effect" is true of it as before.
             _ if !lived => RequestError::TimedOut,
-            End::Answered(_, answer) => {
+            End::Answered(_, Reply::Other(answer)) => {
                 RequestError::NotRolledBack(Box::new(flock.refusal(answer)))
             }
-            End::Unasked | End::Closed => {
+            End::Answered(_, Reply::StartedHere) | End::Unasked | End::Closed => {
                 RequestError::NotRolledBack(Box::new(RequestError::Closed))
             }
         });
@@ -187,7 +211,8 @@ async fn take_back(flock: &Flock, within: Duration, starts: &mut [Begun], birds:
 
 impl StopMany {
     pub(crate) fn new(flock: Flock, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let mut list = List::new();
+        let names = names.into_iter();
+        let mut list = List::new(names.size_hint().0);
         for name in names {
             list.push(name.into(), Ok(()));
         }
@@ -204,16 +229,18 @@ impl StopMany {
         let Self { flock, list, within } = self;
         let (names, questions) = list.split();
         let make = |req, deadline, (name, ())| Input::Stop { req, name, deadline };
-        let ends = Course { flock: &flock, within }.ask(questions, |_| 0, make, |_| true).await;
-        let stopped = |end| match end {
-            End::Answered(_, Answer::Stopped) => Ok(()),
-            End::Answered(_, other) => Err(flock.refusal(other)),
-            End::Unasked | End::Closed => Err(RequestError::Closed),
+        let stopped = |_, end| match end {
+            End::Answered(_, Reply::Other(Answer::Stopped)) => Ok(()),
+            End::Answered(_, Reply::Other(other)) => Err(flock.refusal(other)),
+            End::Answered(_, Reply::StartedHere) | End::Unasked | End::Closed => {
+                Err(RequestError::Closed)
+            }
         };
-        let ends: Vec<Result<(), RequestError>> = ends.into_iter().map(stopped).collect();
+        let course = Course { flock: &flock, within };
+        let ends = course.ask(questions, |_| 0, make, |_| true, stopped).await;
         // Once the first has stopped it, there is none.
         let twin = |end: &Result<_, _>| end.clone().err().unwrap_or(RequestError::NoSuchBird);
-        names.outcomes(ends.iter().cloned(), |at| ends.get(at).map(twin))
+        names.outcomes(ends, twin, |end| end)
     }
 }
 

@@ -11,6 +11,7 @@ use flock_proto::{BirdName, Cause, Effect, Event, Input, Nest, NestState, ReqId,
 use tokio::sync::oneshot;
 
 use crate::core::{Ask, Core, Deadline, Word};
+use crate::heap;
 use crate::life::LifeOrder;
 use crate::link::Links;
 use crate::questions::Questions;
@@ -19,6 +20,9 @@ use crate::wall::Wall;
 
 /// So many lives are raised by one message.
 const RAISED_AT_ONCE: usize = 64;
+
+/// About what a bird takes of this thread's heap: its entry in the register and in the table.
+const ROOM: usize = 900;
 
 /// A nest that lives no more may look alive for a moment, to those who haven't heard yet. So the
 /// first word that the name is taken is doubted for so long.
@@ -35,8 +39,7 @@ pub(crate) struct NestActor {
     asked: Questions,
     last_req: u64,
     /// Lives that are about to be raised.
-    #[allow(clippy::vec_box, reason = "each is handed on in its box")]
-    raised: Vec<Box<LifeOrder>>,
+    raised: Vec<LifeOrder>,
     /// Empty, but has room.
     effects: Vec<Effect>,
     watchers: BTreeMap<BirdName, Vec<oneshot::Sender<Cause>>>,
@@ -62,6 +65,7 @@ pub(crate) struct Parts {
 impl NestActor {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { nest, wall, core, links, shared, seeds, joining } = parts;
+        let asked = Questions::new(shared.name.clone());
         Self {
             nest,
             wall,
@@ -69,7 +73,7 @@ impl NestActor {
             links,
             shared,
             seeds,
-            asked: Questions::default(),
+            asked,
             last_req: 0,
             raised: Vec::new(),
             effects: Vec::new(),
@@ -103,6 +107,7 @@ impl NestActor {
         for word in words {
             match word {
                 Word::Tell(input) => inputs.push(input),
+                Word::TellAll(all) => inputs.extend(all),
                 Word::Ask(ask) => self.note(ask, &mut inputs),
                 // It sees what was said before, and nothing of what was said later.
                 Word::Look(look) => {
@@ -189,6 +194,7 @@ impl NestActor {
                 if self.raised.len() >= RAISED_AT_ONCE {
                     // While others are seen to here, these begin there.
                     self.shared.raise(self.raised.drain(..));
+                    heap::make_room(RAISED_AT_ONCE * ROOM);
                 }
             }
             Effect::End { name, fence, why } => self.shared.end(&name, fence, why),

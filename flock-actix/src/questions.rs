@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flock_proto::{Answer, ReqId, Time};
+use flock_proto::{Answer, NestName, ReqId, Time};
 use tokio::sync::oneshot;
 
-use crate::core::{Answered, Answers};
+use crate::core::{Answered, Answers, Reply};
 
 /// How long after its deadline a question ends that the core has forgotten.
 const GRACE: Duration = Duration::from_secs(2);
@@ -14,8 +14,10 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Open questions. Those that were asked together are noted together, by the number of the first, and
 /// what is answered together is handed out together: of a hundred thousand starts each would else cost
 /// an entry and a message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Questions {
+    /// The name of this nest.
+    here: NestName,
     asked: BTreeMap<ReqId, Asked>,
     /// Those for which answers have gathered.
     answered: Vec<ReqId>,
@@ -46,6 +48,10 @@ struct Many {
 }
 
 impl Questions {
+    pub(crate) const fn new(here: NestName) -> Self {
+        Self { here, asked: BTreeMap::new(), answered: Vec::new() }
+    }
+
     /// So many were asked, with numbers from this one on.
     pub(crate) fn note(&mut self, first: ReqId, count: usize, deadline: Time, answers: Answers) {
         let asker = match answers {
@@ -71,7 +77,7 @@ impl Questions {
             return;
         };
         let was_empty = many.gathered.is_empty();
-        many.take(first, req, answer);
+        many.take(first, req, Reply::new(answer, &self.here));
         if was_empty && !many.gathered.is_empty() {
             self.answered.push(first);
         }
@@ -98,7 +104,7 @@ impl Questions {
                 Asker::One(asker) => drop(asker.send(Answer::TimedOut)),
                 Asker::Many(mut many) => {
                     for at in 0..many.open.len() as u64 {
-                        many.take(first, ReqId(first.0 + at), Answer::TimedOut);
+                        many.take(first, ReqId(first.0 + at), Reply::Other(Answer::TimedOut));
                     }
                     many.hand_out();
                 }
@@ -109,13 +115,13 @@ impl Questions {
 
 impl Many {
     /// Gathers an answer, if it is the first to this question.
-    fn take(&mut self, first: ReqId, req: ReqId, answer: Answer) {
+    fn take(&mut self, first: ReqId, req: ReqId, reply: Reply) {
         let at = usize::try_from(req.0 - first.0).unwrap_or(usize::MAX);
         if let Some(open) = self.open.get_mut(at)
             && std::mem::take(open)
         {
             self.left -= 1;
-            self.gathered.push((self.from + at, req, answer));
+            self.gathered.push((self.from + at, req, reply));
         }
     }
 
@@ -135,7 +141,8 @@ mod tests {
 
     #[test]
     fn each_of_many_questions_is_answered_once_and_those_without_an_answer_in_the_end() {
-        let mut questions = Questions::default();
+        let here = NestName::new("here").unwrap();
+        let mut questions = Questions::new(here.clone());
         let (answers, mut answered) = mpsc::unbounded_channel();
         questions.note(ReqId(5), 4, THEN, Answers::Many { answers, from: 20 });
         let (one, mut only) = oneshot::channel();
@@ -148,15 +155,18 @@ mod tests {
         questions.answer(ReqId(10), Answer::Stopped);
         assert!(answered.try_recv().is_err(), "not before all are there that come together");
         questions.hand_out();
-        let both = vec![(21, ReqId(6), Answer::Stopped), (23, ReqId(8), Answer::Revived)];
+        let other = Reply::Other;
+        let both =
+            vec![(21, ReqId(6), other(Answer::Stopped)), (23, ReqId(8), other(Answer::Revived))];
         assert_eq!(answered.try_recv(), Ok(both));
 
         let late = Duration::from_micros(1);
         questions.give_up(THEN + GRACE);
         assert!(answered.try_recv().is_err(), "the core has its time");
         questions.give_up(THEN + GRACE + late);
-        let rest = [(20, ReqId(5)), (22, ReqId(7))].map(|(at, req)| (at, req, Answer::TimedOut));
-        assert_eq!(answered.try_recv(), Ok(rest.to_vec()));
+        let rest =
+            [(20, ReqId(5)), (22, ReqId(7))].map(|(at, req)| (at, req, other(Answer::TimedOut)));
+        assert_eq!(answered.try_recv(), Ok(rest.into()));
         assert!(answered.is_closed(), "nothing is left of them");
 
         questions.answer(ReqId(9), Answer::Stopped);

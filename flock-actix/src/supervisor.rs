@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::life::LifeOrder;
+use crate::heap;
+use crate::life::{Brood, LifeOrder};
 use crate::shared::Shared;
+
+/// About what an idle bird takes of its thread's heap.
+const ROOM: usize = 1000;
 
 /// Brings birds to life on its thread.
 pub(crate) struct BirdSupervisor {
@@ -29,21 +33,24 @@ impl Actor for BirdSupervisor {
 /// wake a thread that has just gone to sleep.
 #[derive(Message)]
 #[rtype(result = "()")]
-#[allow(clippy::vec_box, reason = "each becomes a task by itself, in its box")]
-pub(crate) struct Raise(pub(crate) Vec<Box<LifeOrder>>);
+pub(crate) struct Raise(pub(crate) Vec<LifeOrder>);
 
 impl Handler<Raise> for BirdSupervisor {
     type Result = ();
 
     fn handle(&mut self, Raise(orders): Raise, _: &mut Context<Self>) {
+        heap::make_room(orders.len() * ROOM);
+        // One alone has nobody to wait for.
+        let brood = (orders.len() > 1).then(|| Brood::new(&self.shared));
         for order in orders {
-            let species = order.order.species;
-            match self.shared.species.live(species, order) {
-                Ok(lives) => {
-                    actix_rt::spawn(lives);
-                }
-                Err(order) => self.shared.cannot_live(*order),
+            match self.shared.species.live(order.species) {
+                Some(live) => live(order),
+                None => self.shared.cannot_live(order),
             }
+        }
+        if let Some(brood) = brood {
+            // Tasks have their first turns in the order in which they were spawned.
+            actix_rt::spawn(async move { drop(brood) });
         }
     }
 }

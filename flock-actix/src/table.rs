@@ -20,7 +20,7 @@ use crate::slot::lock;
 
 /// A name's hash, already well mixed, is the key's hash.
 #[derive(Default)]
-struct AsIs(u64);
+pub(crate) struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {
@@ -126,17 +126,17 @@ impl Table {
         name: &BirdName,
         phase: Phase,
     ) -> (Arc<Entry>, bool) {
-        let hash = name.hash64();
-        let new = || Entry::new(home, name.clone(), phase);
-        let Some(shard) = self.shard(hash) else { return (new(), true) };
+        let entry = Entry::new(home, name.clone(), phase);
+        let Some(shard) = self.shard(entry.hash) else { return (entry, true) };
         let mut shard = lock(shard);
-        let key = (hash, name.as_str());
-        if let Some(Named(entry)) = shard.get(&key as &dyn Sought) {
-            return (entry.clone(), false);
+        // Tried without looking before: there hardly ever is one, and a look costs as much as this.
+        if shard.insert(Named(entry.clone())) {
+            return (entry, true);
         }
-        let entry = new();
-        shard.insert(Named(entry.clone()));
-        (entry, true)
+        let key = (entry.hash, name.as_str());
+        let found = shard.get(&key as &dyn Sought).map(|found| found.0.clone());
+        drop(shard);
+        found.map_or((entry, true), |found| (found, false))
     }
 
     /// Takes an entry out if `gone` says so, under both locks; gives the parcels that waited.

@@ -8,7 +8,7 @@ use flock_proto::{BirdName, Fence, NestName, Why};
 
 use super::{Checkpoints, Desk};
 use crate::flock::Flock;
-use crate::shared::Shared;
+use crate::table::Entry;
 
 /// Why a bird hatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,24 +39,24 @@ impl From<Why> for HatchWhy {
 
 /// What a bird is told of itself when it hatches.
 pub struct Hatching {
-    pub(crate) name: BirdName,
-    pub(crate) nest: NestName,
+    /// Where its name, its nest and its flock are found. Not each by itself: the counts of the owners of
+    /// what all birds have in common would be written by all threads, for each bird that is started.
+    pub(crate) entry: Arc<Entry>,
     pub(crate) why: HatchWhy,
     pub(crate) attempt: u32,
     pub(crate) fence: FenceHandle,
     pub(crate) desk: Option<Arc<Desk>>,
-    pub(crate) shared: Arc<Shared>,
 }
 
 impl Hatching {
     /// The bird's name.
-    pub const fn name(&self) -> &BirdName {
-        &self.name
+    pub fn name(&self) -> &BirdName {
+        &self.entry.name
     }
 
     /// The nest it hatches on.
-    pub const fn nest(&self) -> &NestName {
-        &self.nest
+    pub fn nest(&self) -> &NestName {
+        &self.entry.home.name
     }
 
     /// Why it hatches.
@@ -71,7 +71,7 @@ impl Hatching {
 
     /// The flock. This handle doesn't keep the nest alive: it may be kept in the bird.
     pub fn flock(&self) -> Flock {
-        Flock::within(self.shared.clone())
+        Flock::within(self.entry.home.clone())
     }
 
     /// The fence of the bird on this nest, to be read anew before each write that it guards. A life
@@ -83,7 +83,7 @@ impl Hatching {
     /// Asks for copies of the bird's state at another nest, should this process die: see
     /// [`Migrate::STANDBY`](crate::Migrate::STANDBY). It may be kept in the bird.
     pub fn checkpoints(&self) -> Checkpoints {
-        let patience = self.shared.settings.call_deadline;
+        let patience = self.entry.home.settings.call_deadline;
         Checkpoints { desk: self.desk.clone(), patience }
     }
 }
@@ -91,7 +91,7 @@ impl Hatching {
 impl fmt::Debug for Hatching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hatching")
-            .field("name", &self.name)
+            .field("name", self.name())
             .field("why", &self.why)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 
 use actix::{Actor, Context};
 
@@ -73,14 +71,14 @@ impl<B: Actor<Context = Context<B>>> fmt::Debug for Ear<B> {
     }
 }
 
-/// All lives of one bird on one nest, from the first hatch to the last end.
-pub(crate) type LifeFuture = Pin<Box<dyn Future<Output = ()>>>;
+/// Has all lives of one bird on one nest begin, from the first hatch to the last end, in a task of this thread.
+pub(crate) type Live = fn(LifeOrder);
 
 #[derive(Clone, Copy)]
 struct Species {
     name: &'static str,
     fenced: bool,
-    live: fn(Box<LifeOrder>) -> LifeFuture,
+    live: Live,
     stands_by: bool,
 }
 
@@ -122,16 +120,9 @@ impl SpeciesTable {
         self.0.iter().filter(|(_, species)| species.fenced).map(|(id, _)| *id)
     }
 
-    /// The life of a bird of this species.
-    pub(crate) fn live(
-        &self,
-        id: SpeciesId,
-        order: Box<LifeOrder>,
-    ) -> Result<LifeFuture, Box<LifeOrder>> {
-        match self.0.get(&id) {
-            Some(species) => Ok((species.live)(order)),
-            None => Err(order),
-        }
+    /// How birds of this species live.
+    pub(crate) fn live(&self, id: SpeciesId) -> Option<Live> {
+        self.0.get(&id).map(|species| species.live)
     }
 }
 

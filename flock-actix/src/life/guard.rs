@@ -8,23 +8,21 @@ use std::task::{Context, Poll};
 use crate::codec::panic_text;
 
 /// Runs a future of foreign code: what panics in it, or when it is dropped, stays in here.
-pub(super) struct Guarded<F>(Option<Pin<Box<F>>>);
+pub(super) struct Guarded<T>(Option<Pin<Box<dyn Future<Output = T>>>>);
 
-impl<F: Future> Guarded<F> {
-    pub(super) fn new(future: F) -> Self {
+impl<T> Guarded<T> {
+    pub(super) fn new(future: impl Future<Output = T> + 'static) -> Self {
         Self(Some(Box::pin(future)))
     }
-}
 
-impl<F> Guarded<F> {
     fn bury(&mut self) {
         let future = self.0.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
     }
 }
 
-impl<F: Future> Future for Guarded<F> {
-    type Output = Result<F::Output, String>;
+impl<T> Future for Guarded<T> {
+    type Output = Result<T, String>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.0 else { return Poll::Pending };
@@ -39,7 +37,7 @@ impl<F: Future> Future for Guarded<F> {
     }
 }
 
-impl<F> Drop for Guarded<F> {
+impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
         self.bury();
     }

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use flock_proto::{Answer, Input, ReqId, Time};
+use flock_proto::{Input, ReqId, Time};
 use tokio::sync::mpsc;
 
-use crate::core::{Answered, Answers, Ask, Core, Deadline};
+use crate::core::{Answered, Answers, Ask, Core, Deadline, Reply};
 use crate::flock::Flock;
 
 /// What is with the core at one time.
@@ -21,7 +21,7 @@ const PIECE: Load = Load { questions: 1024, bytes: 1 << 20 };
 /// How a question ended.
 pub(super) enum End {
     /// With this answer to the question of this number.
-    Answered(ReqId, Answer),
+    Answered(ReqId, Reply),
     /// It wasn't asked: another's answer was bad.
     Unasked,
     /// The nest was shut down.
@@ -41,19 +41,19 @@ struct Load {
 }
 
 impl Course<'_> {
-    /// Asks all, and says how each ended, in their order. After an answer that isn't `good` no
-    /// further question is asked.
-    pub(super) async fn ask<Q: Send + 'static>(
+    /// Asks all, and gives what `become_of` makes of the end of each, in their order. After an answer that isn't
+    /// `good` no further question is asked.
+    pub(super) async fn ask<Q: Send + 'static, E>(
         self,
         questions: Vec<Q>,
         bytes: impl Fn(&Q) -> usize,
         make: impl Fn(ReqId, Time, Q) -> Input + Clone + Send + 'static,
-        good: impl Fn(&Answer) -> bool,
-    ) -> Vec<End> {
-        let mut ends: Vec<End> = questions.iter().map(|_| End::Unasked).collect();
+        good: impl Fn(&Reply) -> bool,
+        become_of: impl Fn(usize, End) -> E,
+    ) -> Vec<E> {
+        let mut ends: Vec<Option<E>> = questions.iter().map(|_| None).collect();
         let Some(core) = self.flock.core() else {
-            ends.fill_with(|| End::Closed);
-            return ends;
+            return all(ends, |at| become_of(at, End::Closed));
         };
         let deadline = self.flock.shared().now() + self.within;
         let sizes: Vec<usize> = questions.iter().map(bytes).collect();
@@ -67,32 +67,32 @@ impl Course<'_> {
                 load.add(piece.len(), piece.iter().map(|(_, bytes)| bytes).sum());
                 let from = asked;
                 asked += piece.len();
-                for end in ends.get_mut(from..asked).unwrap_or_default() {
-                    *end = End::Closed;
-                }
                 say(core, piece, from, deadline, make.clone(), answers.clone());
             }
             if load.questions == 0 {
-                return ends;
+                return all(ends, |at| become_of(at, End::Unasked));
             }
             tokio::select! {
                 biased;
                 _ = answered.recv_many(&mut heard, PIECE.questions) => {}
-                () = core.closed() => {
-                    let open = ends.iter_mut().filter(|end| matches!(end, End::Unasked));
-                    open.for_each(|end| *end = End::Closed);
-                    return ends;
-                }
+                () = core.closed() => return all(ends, |at| become_of(at, End::Closed)),
             }
-            for (at, req, answer) in heard.drain(..).flatten() {
-                all_good &= good(&answer);
+            // While the core sees to the others.
+            for (at, req, reply) in heard.drain(..).flatten() {
+                all_good &= good(&reply);
                 load.take(sizes.get(at).copied().unwrap_or(0));
                 if let Some(end) = ends.get_mut(at) {
-                    *end = End::Answered(req, answer);
+                    *end = Some(become_of(at, End::Answered(req, reply)));
                 }
             }
         }
     }
+}
+
+/// All ends; of those that haven't come by now, what `rest` says.
+fn all<E>(ends: Vec<Option<E>>, rest: impl Fn(usize) -> E) -> Vec<E> {
+    let end = |(at, end): (usize, Option<E>)| end.unwrap_or_else(|| rest(at));
+    ends.into_iter().enumerate().map(end).collect()
 }
 
 fn say<Q: Send + 'static>(

@@ -30,7 +30,7 @@ impl Shared {
 
     /// The same but for the last step: the life stands in the table, and is yet to be raised. What it is
     /// told meanwhile waits for it.
-    pub(crate) fn found(self: &Arc<Self>, order: HatchOrder) -> Option<Box<LifeOrder>> {
+    pub(crate) fn found(self: &Arc<Self>, order: HatchOrder) -> Option<LifeOrder> {
         while !self.closed.load(Ordering::Acquire) {
             let (entry, _) = self.table.find_or_insert(self, &order.name, Phase::Hatching);
             let mut gone = false;
@@ -58,13 +58,13 @@ impl Shared {
             }
             let (fence, desk) = raise?;
             let commands = Commands::new(entry, fence);
-            return Some(Box::new(LifeOrder { order, desk, commands }));
+            return Some(LifeOrder::new(order, desk, commands));
         }
         None
     }
 
     /// Has lives begin on the threads of their birds.
-    pub(crate) fn raise(self: &Arc<Self>, lives: impl IntoIterator<Item = Box<LifeOrder>>) {
+    pub(crate) fn raise(self: &Arc<Self>, lives: impl IntoIterator<Item = LifeOrder>) {
         let workers = self.workers.get().map(Vec::as_slice).unwrap_or_default();
         let mut orders: Vec<Vec<_>> = workers.iter().map(|_| Vec::new()).collect();
         for life in lives {
@@ -72,7 +72,7 @@ impl Shared {
             let worker = (life.commands.entry.hash as usize).checked_rem(workers.len());
             match worker.and_then(|worker| orders.get_mut(worker)) {
                 Some(orders) => orders.push(life),
-                None => self.cannot_live(*life),
+                None => self.cannot_live(life),
             }
         }
         for (worker, orders) in workers.iter().zip(orders) {

@@ -66,7 +66,7 @@ impl Life {
 /// have is kept apart, and what a call looks at lies together, at the front.
 #[repr(C)]
 pub(crate) struct Entry {
-    /// The life was told something since it last looked, or isn't among those who are woken any more.
+    /// The life may have been told something since it last looked, or isn't among those who are woken.
     news: AtomicBool,
     /// Out of the table, for good.
     gone: AtomicBool,
@@ -232,7 +232,24 @@ impl Entry {
         result
     }
 
-    /// Something was said to the life since it last looked.
+    /// The life, which was polled and waits, runs from now on. True: something waits for it, so that it is to
+    /// be polled once more. Nearly always nothing does: then it is woken by what comes, and not by this.
+    pub(crate) fn run(&self) -> bool {
+        let mut state = lock(&self.state);
+        if state.phase != Phase::Gone {
+            state.phase = Phase::Running;
+            state.tell_of_room();
+        }
+        // Unless it is asleep there: it waits for something else before it looks.
+        !state.asleep || !state.parcels.is_empty() || state.has_news()
+    }
+
+    /// A life is about to listen, and has to look first.
+    pub(crate) fn has_listener(&self) {
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// Something may have been said to the life since it last looked.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire)
@@ -242,13 +259,14 @@ impl Entry {
     /// is woken by the next word.
     pub(crate) fn hear(&self, fence: &Arc<AtomicU64>, waker: &Waker) -> Poll<Option<Command>> {
         let mut state = lock(&self.state);
-        self.news.store(false, Ordering::Relaxed);
         if !state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
             return Poll::Ready(None);
         }
         if let Some(command) = state.seldom.as_mut().and_then(|seldom| seldom.said.pop_front()) {
             return Poll::Ready(Some(command));
         }
+        // Under the lock, as all that is news. From now on the task is woken by it.
+        self.news.store(false, Ordering::Relaxed);
         state.wake_next(waker);
         Poll::Pending
     }

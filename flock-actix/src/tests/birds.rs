@@ -15,6 +15,7 @@ use crate::{FenceHandle, HatchWhy, bird};
 pub(super) fn add_all(species: &mut SpeciesTable) {
     species.add::<Probe>().expect("a free name");
     species.add::<Shy>().expect("a free name");
+    species.add::<Prompt>().expect("a free name");
 }
 
 /// What goes wrong in a life.
@@ -384,6 +385,54 @@ impl Handler<Novelty> for Newer {
 impl Handler<AddText> for Newer {
     type Result = ();
     fn handle(&mut self, _: AddText, _: &mut Context<Self>) {}
+}
+
+/// Hatches at the first look, as most birds do: [`Probe`] doesn't.
+pub(super) struct Prompt(Whim);
+
+/// What one does in `started()`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Whim {
+    #[default]
+    None,
+    Stops,
+    Panics,
+}
+
+impl Actor for Prompt {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        assert_ne!(self.0, Whim::Panics, "started");
+        if self.0 == Whim::Stops {
+            ctx.stop();
+        }
+    }
+}
+
+impl Bird for Prompt {
+    type Args = Whim;
+
+    async fn hatch(whim: Whim, bird: &Hatching) -> anyhow::Result<Self> {
+        note(bird.name().as_str(), format!("{:?} {}", bird.why(), bird.attempt()));
+        Ok(Self(whim))
+    }
+}
+
+bird!(Prompt as "prompt" { Add, Stop });
+
+impl Handler<Add> for Prompt {
+    type Result = u64;
+    fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
+        n
+    }
+}
+
+impl Handler<Stop> for Prompt {
+    type Result = ();
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
 }
 
 /// Another species. It hatches once its gate lets it.

@@ -34,6 +34,8 @@ pub(super) type Answers = Box<dyn Fn(&BirdName) -> Option<Route> + Send>;
 /// Notes what it is told, and answers `Wanted` at once.
 pub(super) struct FakeCore {
     inputs: Mutex<Vec<Input>>,
+    /// How many came together, where several did.
+    together: Mutex<Vec<usize>>,
     events: Mutex<Vec<Event>>,
     told: Notify,
     shared: OnceLock<Weak<Shared>>,
@@ -51,6 +53,11 @@ impl NestHandle for FakeCore {
         }
         lock(&self.inputs).push(input);
         self.told.notify_waiters();
+    }
+
+    fn tell_all(&self, inputs: Vec<Input>) {
+        lock(&self.together).push(inputs.len());
+        inputs.into_iter().for_each(|input| self.tell(input));
     }
 
     fn event(&self, event: Event) {
@@ -119,6 +126,7 @@ fn nest_name(id: NestId) -> NestName {
 fn plane(me: NestId, nests: &[NestId], net: &Arc<MemNet>, settings: Settings) -> Plane {
     let core = Arc::new(FakeCore {
         inputs: Mutex::default(),
+        together: Mutex::default(),
         events: Mutex::default(),
         told: Notify::new(),
         shared: OnceLock::new(),
@@ -247,6 +255,16 @@ impl Plane {
 
     pub(super) fn count(&self, mut which: impl FnMut(&Input) -> bool) -> usize {
         lock(&self.core.inputs).iter().filter(|input| which(input)).count()
+    }
+
+    /// What `pick` makes of all that the core was told, in order.
+    pub(super) fn all<R>(&self, pick: impl FnMut(&Input) -> Option<R>) -> Vec<R> {
+        lock(&self.core.inputs).iter().filter_map(pick).collect()
+    }
+
+    /// How many inputs came together, where several did.
+    pub(super) fn told_together(&self) -> Vec<usize> {
+        lock(&self.core.together).clone()
     }
 
     pub(super) fn crashes(&self, name: &str) -> usize {
