@@ -277,7 +277,7 @@ impl<B> BirdRef<B> {
     {
         let thread = rt::thread_number();
         match &self.to {
-            To::Here(entry) if entry.is_of(thread) && entry.home.may_note_later() => {
+            To::Here(entry) if entry.lives_on(thread) && entry.home.may_note_later() => {
                 let shared = &entry.home;
                 let slot = Slot::new(within.unwrap_or(shared.settings.call_deadline));
                 let note = || self.note::<M>(shared, true, Expected::default(), Time::NEVER);
@@ -394,8 +394,9 @@ impl<B, M> Outgoing<B, M> {
     /// How long to wait for the answer; by default five seconds. Then the call ends as
     /// [`CallError::TimedOut`]. Links carry at most 71 minutes of it.
     ///
-    /// It is counted from the call; or, if a bird's thread calls a bird of its own that rests, from when it comes
-    /// to that bird.
+    /// It is counted from the call. But of one that a thread of birds makes to a bird of its own that rests, from
+    /// when that bird had its turn, if the answer isn't there then: while the thread is busy, nothing on it
+    /// could hear that the call has timed out.
     pub const fn deadline(mut self, within: Duration) -> Self {
         self.deadline = Some(within);
         self

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
+use actix::Context;
 use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, Why};
 
@@ -57,7 +58,7 @@ pub(crate) enum End {
 /// Has all lives of a bird of species `B` begin, in a task of this thread.
 pub(crate) fn live<B: Bird>(order: LifeOrder) {
     // In a box of its own: tokio's, with this in it, would take more room than both.
-    actix_rt::spawn(Box::pin(Course::<B>::Laid(Lives::new(order))));
+    actix_rt::spawn(Box::pin(Course::<B>::Laid(Lives::new(order), Context::new())));
 }
 
 /// The course of a bird's lives on this nest.
@@ -66,8 +67,9 @@ pub(crate) fn live<B: Bird>(order: LifeOrder) {
 /// have no room for what hardly ever goes on, and all that a call looks at shall lie together.
 #[expect(clippy::large_enum_variant, reason = "it is nearly always the large one")]
 enum Course<B: Bird> {
-    /// Nothing was done about it yet.
-    Laid(Lives),
+    /// Nothing was done about it yet. The context is there already: so its parts lie beside this, and whoever
+    /// calls the bird finds them on one page.
+    Laid(Lives, Context<B>),
     /// It hatches, ends, or waits out a crash: until a life goes on, if one does.
     Between(Pin<Box<dyn Future<Output = Option<Living<B>>>>>),
     Living(Living<B>),
@@ -80,11 +82,11 @@ impl<B: Bird> Future for Course<B> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
             *self = match &mut *self {
-                Self::Laid(_) => {
-                    let Self::Laid(lives) = std::mem::replace(&mut *self, Self::Over) else {
+                Self::Laid(..) => {
+                    let Self::Laid(lives, ctx) = std::mem::replace(&mut *self, Self::Over) else {
                         return Poll::Ready(());
                     };
-                    let next = lives.hatched_at_once(cx);
+                    let next = lives.hatched_at_once(ctx, cx);
                     if matches!(&next, Self::Living(living) if !living.lives.is_waited_for) {
                         *self = next;
                         return Poll::Pending;
@@ -201,7 +203,7 @@ impl Lives {
 
     /// The first step of all. Nearly every hatch is over as soon as it is looked at; so it is done here, and
     /// only one that isn't, or that goes wrong, gets a timer and a room of its own.
-    fn hatched_at_once<B: Bird>(mut self, cx: &mut TaskContext<'_>) -> Course<B> {
+    fn hatched_at_once<B: Bird>(mut self, ctx: Context<B>, cx: &mut TaskContext<'_>) -> Course<B> {
         if let Some(wind) = self.told_by_now(cx) {
             let over = Over::Commanded(wind, None);
             return Course::Between(Box::pin(self.until_one_lives(over)));
@@ -211,7 +213,7 @@ impl Lives {
             Poll::Pending => return Course::Between(Box::pin(self.once_hatched(hatch))),
             Poll::Ready(hatched) => hatched.flatten().map_err(Over::NotHatched),
         };
-        match bird.and_then(|bird| self.begun(bird, cx)) {
+        match bird.and_then(|bird| self.begun(bird, ctx, cx)) {
             Ok(body) => Course::Living(Living { body, lives: self }),
             Err(over) => Course::Between(Box::pin(self.until_one_lives(over))),
         }
@@ -313,14 +315,22 @@ impl Lives {
             },
         };
         let mut bird = Some(bird?);
-        poll_fn(|cx| bird.take().map_or(Poll::Pending, |bird| Poll::Ready(self.begun(bird, cx))))
-            .await
+        poll_fn(|cx| match bird.take() {
+            Some(bird) => Poll::Ready(self.begun(bird, Context::new(), cx)),
+            None => Poll::Pending,
+        })
+        .await
     }
 
     /// The same, of a bird that has hatched.
-    fn begun<B: Bird>(&mut self, bird: B, cx: &mut TaskContext<'_>) -> Result<Body<B>, Over> {
+    fn begun<B: Bird>(
+        &mut self,
+        bird: B,
+        ctx: Context<B>,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<Body<B>, Over> {
         let copies = Copies::new(&self.desk, &self.commands.fence);
-        let mut body = Body::new(bird, self.entry().clone(), copies);
+        let mut body = Body::new(bird, ctx, self.entry().clone(), copies);
         if let Some(seldom) = &mut self.seldom {
             body.merge(std::mem::take(&mut seldom.merges));
         }

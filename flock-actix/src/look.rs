@@ -75,7 +75,8 @@ pub struct Counters {
     pub crowded: u64,
     /// Casts that found no room.
     pub lost_casts: u64,
-    /// Calls made here that wait for their outcome at this moment.
+    /// Calls made here that wait for their outcome at this moment. (One that a bird has just made to another of
+    /// its thread isn't counted yet.)
     pub pending_calls: u64,
     /// Lives begun here; a restart after a crash doesn't count.
     pub hatches: u64,

@@ -207,7 +207,7 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
         species: &'static str,
     ) {
         if self.is_cancelled() {
-            return self.fail(CallError::TimedOut);
+            return Parcel::Typed(self).fail(CallError::TimedOut);
         }
         let Self { note, message, done, .. } = *self;
         let (Some(bird), Some(ctx)) = (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>())
@@ -218,7 +218,7 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
             if note.is_unnoted()
                 && let Some(slot) = &done.0
             {
-                slot.note(home);
+                slot.note_or_leave(home);
             }
             pulse.get().follow(answer, done);
         }

@@ -50,11 +50,10 @@ type Noting<R> = fn(&Arc<Slot<R>>, &Shared) -> Option<(CallId, Time)>;
 pub(crate) struct Slot<R> {
     /// Of a [`Stage`].
     stage: AtomicU8,
-    /// The call was put into the table later than it was made.
+    /// The call was put into the table later than it was made. Hardly any is: so the lock needn't be taken.
     is_late: AtomicBool,
-    /// For a call that isn't in the table of those that wait: how long it does, from the moment at which it is
-    /// put there.
-    /// In microseconds.
+    /// For a call that isn't in the table of those that wait: for how many microseconds it does, from the moment
+    /// at which it is put there. Written once, when nobody else knows of this; see `new`.
     within: AtomicU64,
     note: Noting<R>,
     state: Mutex<State<R>>,
@@ -71,9 +70,20 @@ struct State<R> {
 
 impl<R> Slot<R> {
     /// Puts a call that isn't there into the table of those that wait, so that its deadline is kept and that a
-    /// reply finds it. `None`: it is over.
+    /// reply finds it. `None`: it is over. To be called where the nest's end will find the call itself.
     pub(crate) fn note(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
         (self.note)(self, shared)
+    }
+
+    /// The same for one that is nowhere else by now: if the nest is shut down, nobody looks into the table any
+    /// more.
+    pub(crate) fn note_or_leave(self: &Arc<Self>, shared: &Shared) {
+        if let Some((id, _)) = self.note(shared)
+            && shared.is_closed()
+        {
+            shared.forget(id);
+            self.put(Err(Box::new(CallError::Leaving)), Stage::OfTable);
+        }
     }
 
     /// Puts the bird's own outcome in, if the caller still waits and none is there.
@@ -112,17 +122,17 @@ impl<R> Slot<R> {
 
     #[inline]
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Outcome<R>> {
-        let mut state = lock(&self.state);
-        if let Some(outcome) = state.outcome.take() {
-            return Poll::Ready(outcome);
+        if self.is_waiting() {
+            // Made and dropped outside of the lock: a waker may be anybody's code.
+            let mut waker = Some(cx.waker().clone());
+            let mut state = lock(&self.state);
+            if self.is_waiting() {
+                std::mem::swap(&mut state.waker, &mut waker);
+                return Poll::Pending;
+            }
         }
-        if !self.is_waiting() {
-            return Poll::Ready(Err(Box::new(CallError::Interrupted)));
-        }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
-        }
-        Poll::Pending
+        let outcome = lock(&self.state).outcome.take();
+        Poll::Ready(outcome.unwrap_or_else(|| Err(Box::new(CallError::Interrupted))))
     }
 
     /// The caller has gone; a job not begun won't be.
@@ -135,7 +145,7 @@ impl<R> Slot<R> {
         drop(outcome);
     }
 
-    /// The place that the call still has in the table, if it was made with that one.
+    /// The place that the call still has in the table; `id` is the one that it got when it was made, if it did.
     pub(crate) fn place(&self, id: CallId) -> Option<CallId> {
         if self.is_at(Stage::OfTable) {
             return None;

@@ -106,7 +106,7 @@ impl<R> Ticket<R> {
         let Some(unnoted) = &mut self.unnoted else { return };
         if unnoted.looked || !unnoted.may_wait(cx) {
             if let Some(shared) = self.to.home() {
-                self.slot.note(shared);
+                self.slot.note_or_leave(shared);
             }
             self.unnoted = None;
         } else {
@@ -139,7 +139,11 @@ impl<R> Future for Reply<R> {
                 {
                     *room = None;
                 }
-                ticket.poll(cx)
+                let polled = ticket.poll(cx);
+                if polled.is_ready() {
+                    *room = None;
+                }
+                polled
             }
         }
     }

@@ -37,14 +37,19 @@ pub(super) struct Body<B: Bird> {
 }
 
 impl<B: Bird> Body<B> {
-    pub(super) fn new(bird: B, entry: Arc<Entry>, copies: Option<Copies>) -> Self {
-        let mut ctx = Context::new();
+    pub(super) fn new(
+        bird: B,
+        mut ctx: Context<B>,
+        entry: Arc<Entry>,
+        copies: Option<Copies>,
+    ) -> Self {
         ctx.spawn(Spout);
         let pump = Some(Pump::new(entry, copies));
         Self { context: Some(ctx.into_future(bird)), pump }
     }
 
     fn pulse(&self) -> Rc<Pulse> {
+        debug_assert!(self.pump.is_some(), "asked from within a poll");
         self.pump.as_ref().map(|pump| pump.pulse.get().clone()).unwrap_or_default()
     }
 

@@ -83,11 +83,16 @@ impl Shared {
         hash: u64,
         mut parcel: Parcel,
     ) -> Result<(), Refused> {
+        // Before the nest is looked at: what is noted when it has been shut down is failed here.
+        parcel.note_late(self);
         if self.closed.load(Ordering::Acquire) {
             parcel.fail(CallError::Leaving);
             return Ok(());
         }
-        parcel.note_late(self);
+        if parcel.is_cancelled() {
+            parcel.fail(CallError::TimedOut);
+            return Ok(());
+        }
         loop {
             let mut local = Local::Unknown;
             if let Some(entry) = self.table.find(name.as_str(), hash) {

@@ -62,6 +62,9 @@ impl Life {
     }
 }
 
+/// No thread's number.
+const NOWHERE: u32 = u32::MAX;
+
 /// One name. There is one for each bird, and each call looks at it: so it is small, what most birds never
 /// have is kept apart, and what a call looks at lies together, at the front.
 #[repr(C)]
@@ -72,7 +75,7 @@ pub(crate) struct Entry {
     gone: AtomicBool,
     /// A call waits in the inbox that isn't in the table of those that wait for their outcome.
     unnoted: AtomicBool,
-    /// The number of the thread on which the pump waits, or has waited; no thread has number zero.
+    /// The number of the thread on which the pump waits, or has waited. `NOWHERE`: on none so far.
     thread: AtomicU32,
     /// The data plane that it belongs to.
     pub(crate) home: Arc<Shared>,
@@ -181,7 +184,7 @@ impl Entry {
             news: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             unnoted: AtomicBool::new(false),
-            thread: AtomicU32::new(0),
+            thread: AtomicU32::new(NOWHERE),
             state: Mutex::new(State {
                 asleep: false,
                 deaf: false,
@@ -283,6 +286,7 @@ impl Entry {
         let mut state = lock(&self.state);
         if state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
             state.deaf = true;
+            self.note(&mut state);
             let unheard = state.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.said));
             let waker = state.waker.take();
             drop(state);
@@ -320,10 +324,10 @@ impl Entry {
         Push::Taken
     }
 
-    /// The bird runs on this thread, if it runs.
+    /// A life goes on on this thread, as it seems.
     #[inline]
-    pub(crate) fn is_of(&self, thread: u32) -> bool {
-        self.thread.load(Ordering::Relaxed) == thread
+    pub(crate) fn lives_on(&self, thread: u32) -> bool {
+        self.thread.load(Ordering::Relaxed) == thread && !self.is_gone()
     }
 
     /// Gives a call to a bird of this thread that has nothing else to do, and says of what kind the wakers of
@@ -354,6 +358,7 @@ impl Entry {
         }
     }
 
+    // (When the nest is shut down, what waits in an inbox is failed there.)
     fn note(&self, state: &mut State) {
         if self.unnoted.swap(false, Ordering::Relaxed) {
             state.parcels.note(&self.home);

@@ -6,9 +6,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
+use flock_proto::{CallId, MessageId, NestId, SpeciesId, Time};
+
 use super::birds::*;
 use super::fake::*;
 use crate::call::CallError;
+use crate::parcel::{Note, Parcel};
+use crate::slot::Slot;
 use crate::table::Phase;
 
 const SOON: Duration = Duration::from_millis(30);
@@ -184,6 +188,59 @@ async fn one_that_is_dropped_is_not_run() {
         wren.send(Add(1)).await
     });
     assert_eq!(made.await, Ok(1));
+}
+
+#[actix::test]
+async fn one_that_is_dropped_harms_nobody_by_the_panic_of_its_message() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-dropped-flaw", Plan::default()).await;
+    let made = nest.beside_birds(async move {
+        drop(wren.send(Flawed(Flaw::DropPanic, 0)).into_future());
+        wren.send(Add(1)).await
+    });
+    assert_eq!(made.await, Ok(1));
+    assert_eq!(nest.crashes("near-dropped-flaw"), 0);
+}
+
+#[actix::test]
+async fn one_that_is_dropped_is_not_sent_on_either() {
+    let nests = planes(2, settings());
+    let there = name_of(&nests[0], 2, "near-sent-on");
+    let link = nests[0].links.to(2);
+    link.set(Mode::Held);
+    let send = |slot: &Arc<Slot<u64>>| {
+        let note = || Note {
+            id: CallId::default(),
+            deadline: Time::NEVER,
+            species: SpeciesId::of("probe"),
+            message: MessageId::of("add"),
+            origin: NestId(1),
+            is_call: true,
+            hop: 0,
+            redirected: true,
+            alone: false,
+        };
+        let call = Parcel::typed::<Probe, Add>(note, Add(9), Some(slot.clone()));
+        nests[0].shared.dispatch_or_fail(&there, call);
+    };
+    let dropped = Slot::<u64>::new(PATIENCE);
+    dropped.abandon();
+    send(&dropped);
+    assert_eq!(link.held(), 0);
+    let waiting = Slot::<u64>::new(PATIENCE);
+    send(&waiting);
+    assert_eq!((link.held(), nests[0].shared.pending_calls()), (1, 1), "with a deadline now");
+}
+
+#[actix::test]
+async fn one_that_is_noted_when_its_nest_is_shut_down_hears_so() {
+    let nest = alone();
+    nest.shared.close();
+    let slot = Slot::<u64>::new(PATIENCE);
+    slot.note_or_leave(&nest.shared);
+    let outcome = slot.poll(&Context::from_waker(Waker::noop()));
+    assert_eq!(outcome, Poll::Ready(Err(Box::new(CallError::Leaving))));
+    assert_eq!(nest.shared.pending_calls(), 0);
 }
 
 #[actix::test]
