@@ -177,12 +177,12 @@ impl Shared {
                 return self.redirect(&entry, parcels);
             }
             Route::To(to) => {
-                let phase = Phase::Moved(to, now + self.settings.forward_for);
+                let phase = Phase::moved(to, now + self.settings.forward_for);
                 let parcels = self.turn(&entry, phase);
                 return self.redirect(&entry, parcels);
             }
             Route::Grounded { reason } => {
-                let phase = Phase::Grounded(reason.as_str().into(), now + GROUNDED_FOR);
+                let phase = Phase::grounded(&reason, now + GROUNDED_FOR);
                 let parcels = self.turn(&entry, phase);
                 return fail_all(parcels, &CallError::Grounded { reason });
             }
@@ -204,7 +204,8 @@ impl Shared {
         let me = view.me();
         let ageing = lock(&self.ageing).clone();
         for entry in ageing {
-            let Phase::Moved(to, _) = entry.phase() else { continue };
+            let Phase::Moved(moved) = entry.phase() else { continue };
+            let (to, _) = *moved;
             let owned = [&before, &view].iter().all(|v| v.owner(entry.hash) == Some(me));
             if !owned || view.member(to).is_none() {
                 self.table.remove(&entry, |state| matches!(state.phase, Phase::Moved(..)));
@@ -271,7 +272,7 @@ impl Shared {
             }
             End::Grounded { reason, crashes } => {
                 let until = self.now() + GROUNDED_FOR;
-                let phase = Phase::Grounded(reason.as_str().into(), until);
+                let phase = Phase::grounded(&reason, until);
                 let error = CallError::Grounded { reason: reason.clone() };
                 let input = Input::Grounded { name, fence, reason, crashes };
                 let parcels;

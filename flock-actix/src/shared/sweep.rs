@@ -113,17 +113,21 @@ impl Shared {
                 self.drop_overdue(entry, now);
                 true
             }
-            Phase::Moved(_, until) | Phase::Grounded(_, until) => {
-                if now >= until {
-                    let left = self.table.remove(entry, |state| {
-                        matches!(state.phase, Phase::Moved(..) | Phase::Grounded(..))
-                    });
-                    self.redirect(entry, left);
-                }
-                now < until
-            }
+            Phase::Moved(moved) => self.holds_until(entry, moved.1, now),
+            Phase::Grounded(why) => self.holds_until(entry, why.1, now),
             Phase::Hatching | Phase::Running | Phase::Ending | Phase::Gone => false,
         }
+    }
+
+    /// What is known of a bird that isn't here, until it may not be so any more.
+    fn holds_until(self: &Arc<Self>, entry: &Arc<Entry>, until: Time, now: Time) -> bool {
+        if now >= until {
+            let left = self
+                .table
+                .remove(entry, |state| matches!(state.phase, Phase::Moved(_) | Phase::Grounded(_)));
+            self.redirect(entry, left);
+        }
+        now < until
     }
 
     fn waits_on(self: &Arc<Self>, entry: &Arc<Entry>, asked: Time, now: Time) -> bool {

@@ -29,12 +29,23 @@ pub(crate) enum Phase {
     Ending,
     /// The life has ended, to go on elsewhere; calls wait to hear where.
     Departed,
-    /// The bird went there; stragglers follow it until then.
-    Moved(NestId, Time),
-    /// The bird is grounded; asked again after that time.
-    Grounded(Box<str>, Time),
+    /// The bird went there; stragglers follow it until then. In a box, as the next: nearly all phases are of
+    /// birds that run.
+    Moved(Box<(NestId, Time)>),
+    /// The bird is grounded, for this reason; asked again after that time.
+    Grounded(Box<(String, Time)>),
     /// This entry is out of the table.
     Gone,
+}
+
+impl Phase {
+    pub(crate) fn moved(to: NestId, until: Time) -> Self {
+        Self::Moved(Box::new((to, until)))
+    }
+
+    pub(crate) fn grounded(reason: &str, until: Time) -> Self {
+        Self::Grounded(Box::new((reason.to_owned(), until)))
+    }
 }
 
 /// What became of a parcel that was pushed.
@@ -92,9 +103,9 @@ pub(crate) struct State {
     /// The life's task has ended: whatever it is told, it won't hear.
     deaf: bool,
     pub(crate) phase: Phase,
-    pub(crate) parcels: Inbox,
     /// Of the task of the life that is going on.
     waker: Option<Waker>,
+    pub(crate) parcels: Inbox,
     pub(crate) life: Option<Life>,
     seldom: Option<Box<Seldom>>,
 }
@@ -304,11 +315,11 @@ impl Entry {
         let mut state = lock(&self.state);
         match &state.phase {
             Phase::Gone => return Push::Stale(parcel),
-            Phase::Moved(to, until) if now() < *until => return Push::Moved(parcel, *to),
-            Phase::Grounded(reason, until) if now() < *until => {
-                return Push::Grounded(parcel, reason.to_string());
+            Phase::Moved(moved) if now() < moved.1 => return Push::Moved(parcel, moved.0),
+            Phase::Grounded(why) if now() < why.1 => {
+                return Push::Grounded(parcel, why.0.clone());
             }
-            Phase::Moved(..) | Phase::Grounded(..) => return Push::Stale(parcel),
+            Phase::Moved(_) | Phase::Grounded(_) => return Push::Stale(parcel),
             _ => {}
         }
         if state.parcels.len() >= room {
