@@ -57,7 +57,8 @@ pub(crate) enum End {
 
 /// Has all lives of a bird of species `B` begin, in a task of this thread.
 pub(crate) fn live<B: Bird>(order: LifeOrder) {
-    actix_rt::spawn(Course::<B>::Laid(Lives::new(order), Context::new()));
+    // In a box of its own: tokio's, with this in it, would take more room than both.
+    actix_rt::spawn(Box::pin(Course::<B>::Laid(Lives::new(order), Context::new())));
 }
 
 /// The course of a bird's lives on this nest.

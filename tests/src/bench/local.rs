@@ -212,7 +212,16 @@ async fn measure(
     let mut found = Vec::new();
     for number in 0..=rounds {
         progress.now(format_args!("{} names, round {number}", thousands(count as u64)));
-        let round = [ask(Way::Addr).await?, ask(Way::Name).await?, ask(Way::Kept).await?];
+        let addr = ask(Way::Addr).await?;
+        // By turns: the later one finds the birds where the other has just had them.
+        let (name, kept) = if number % 2 == 0 {
+            let name = ask(Way::Name).await?;
+            (name, ask(Way::Kept).await?)
+        } else {
+            let kept = ask(Way::Kept).await?;
+            (ask(Way::Name).await?, kept)
+        };
+        let round = [addr, name, kept];
         // The first one only warms up.
         if number > 0 {
             found.push(round);
