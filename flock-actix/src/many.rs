@@ -54,7 +54,7 @@ impl<B: Bird> StartMany<B> {
         let birds = birds.into_iter();
         let mut list = List::new(birds.size_hint().0);
         for (name, args) in birds {
-            let args = codec::encode(&args).map(Bytes::from);
+            let args = codec::encode_args(&args);
             list.push(name.into(), args.map_err(|e| RequestError::NotEncodable(e.to_string())));
         }
         Self { flock, list, within: DEADLINE, roll_back: false, species: PhantomData }

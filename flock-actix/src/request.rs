@@ -43,7 +43,7 @@ struct Order<B> {
 
 impl<B: Bird> Order<B> {
     fn new(flock: Flock, name: &str, args: &B::Args) -> Self {
-        let args = codec::encode(args).map(Bytes::from);
+        let args = codec::encode_args(args);
         let name = BirdName::new(name);
         Self { flock, name, args, within: DEADLINE, species: PhantomData }
     }
