@@ -151,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn arguments_are_the_same_whether_they_take_memory_or_not() {
+        assert_eq!(encode_args(&()).as_deref(), Ok(&named(&())[..]));
+        for number in [0u32, 1, 127, 128, 255, 70_000] {
+            assert_eq!(encode_args(&number).as_deref(), Ok(&named(&number)[..]));
+        }
+        assert_eq!(encode_args(&-1i8).as_deref(), Ok(&[0xff][..]));
+        assert_eq!(encode_args(&"wren").as_deref(), Ok(&named(&"wren")[..]));
+    }
+
+    #[test]
     fn all_that_is_encoded_passes_the_check() {
         let many: Vec<Option<(i64, String, f64)>> =
             (0..300).map(|n| (n % 3 > 0).then(|| (n - 150, "x".repeat(n as usize), 0.5))).collect();

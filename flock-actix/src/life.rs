@@ -65,7 +65,6 @@ pub(crate) fn live<B: Bird>(order: LifeOrder) {
 ///
 /// By hand, and not an `async fn`, because it is kept for as long as the bird is here: an idle bird shall
 /// have no room for what hardly ever goes on, and all that a call looks at shall lie together.
-#[expect(clippy::large_enum_variant, reason = "it is nearly always the large one")]
 enum Course<B: Bird> {
     /// Nothing was done about it yet. The context is there already: so its parts lie beside this, and whoever
     /// calls the bird finds them on one page.

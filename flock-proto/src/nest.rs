@@ -629,7 +629,8 @@ impl Nest {
                 if names.len() > 1 {
                     let hashes = names.iter().map(|(hash, _)| *hash);
                     self.birds.approach(hashes.clone(), |bird| bird.fence.0);
-                    self.registry.approach(hashes);
+                    self.registry.approach(hashes.clone());
+                    self.served_names.approach(hashes, |keys| self.served.look(keys));
                 }
                 for (hash, name) in names {
                     self.take_turn(name, *hash);

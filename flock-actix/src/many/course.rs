@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use crate::core::{Answered, Answers, Ask, Core, Deadline, Reply};
 use crate::flock::Flock;
 
-/// What is with the core at one time.
-const MOST: Load = Load { questions: 16_384, bytes: 8 << 20 };
+/// What is with the core at one time: enough that its thread and those of birds never wait for the caller, and not
+/// more than fits into a processor's caches beside all else.
+const MOST: Load = Load { questions: 4096, bytes: 8 << 20 };
 
 /// What is handed to it in one go.
 const PIECE: Load = Load { questions: 1024, bytes: 1 << 20 };

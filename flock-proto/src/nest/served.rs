@@ -118,6 +118,12 @@ impl AllServed {
         self.others.get(key).map(Box::as_ref)
     }
 
+    /// Something of the first request about a name, for the sake of looking there.
+    #[inline]
+    pub(super) fn look(&self, keys: &Keys) -> u64 {
+        self.get(&keys.first).map_or(0, |served| served.hash)
+    }
+
     #[inline]
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Served> {
         if key.0 == self.me {
