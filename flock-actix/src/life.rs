@@ -282,7 +282,7 @@ impl Lives {
     /// Counts a crash and waits out the back-off. `Some`: no further life.
     async fn crashed(&mut self, reason: String) -> Option<End> {
         let now = self.shared().now();
-        self.entry().with(|state| state.phase = Phase::Hatching);
+        self.entry().with(|state| state.enter(Phase::Hatching));
         let bird = self.name().clone();
         self.shared().nest.event(Event::Crashed { bird, reason: reason.clone() });
         if !self.crashes().survives(now) {
@@ -357,6 +357,10 @@ impl Lives {
             self.shared().nest.tell(input);
         } else {
             Brood::add(self.shared(), input);
+            if self.is_waited_for {
+                // Before the jobs that wait, however long those take.
+                Brood::tell();
+            }
         }
     }
 
@@ -369,7 +373,7 @@ impl Lives {
     }
 
     async fn wind_down<B: Bird>(&mut self, mut body: Body<B>, wind: Wind) -> Over {
-        self.entry().with(|state| state.phase = Phase::Ending);
+        self.entry().with(|state| state.enter(Phase::Ending));
         let goes_on = !matches!(wind, Wind::End(EndWhy::Stopped));
         let patience = self.shared().settings.drain_timeout;
         let (stopped, state) = body.wind_down(patience, goes_on).await;

@@ -119,7 +119,8 @@ impl Pump {
             }
             let (parcel, more) = self.entry.pop(task.waker(), self.entry.home.settings.inbox);
             let Some(parcel) = parcel else {
-                self.behind.set(Behind::No);
+                // What came before the bird runs may wait for long.
+                self.behind.set(if more { Behind::Maybe } else { Behind::No });
                 return;
             };
             behind |= more;

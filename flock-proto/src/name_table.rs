@@ -1,17 +1,29 @@
-//! A table by bird's name, in the order of the names' hashes: for the two maps that each start goes to again
-//! and again, and of which one has an entry for each bird.
+//! A table by bird's name, in an order that follows from the names: for the two maps that each start goes to
+//! again and again, and of which one has an entry for each bird.
 //!
 //! A tree of a million names is six nodes deep, and the lower ones lie where the processor's caches don't
-//! reach. Here a hash gives the place where its name is, or a little before it: the first bits of the hash
-//! are the place. So the entries stand in the order of their hashes, those that would share a place one after
-//! the other, and what follows from that order is what would follow from a tree's: it reaches the wire, and
-//! the simulator replays it.
+//! reach. Here a hash gives the place where its name is, or a little before it: the first bits of the hash, once
+//! it is mixed, are the place. (As they are, the first bits are the place on the ring, and a nest has the names of
+//! a few short arcs.) So the entries stand in the order of their mixed hashes, those that would share a place one
+//! after the other, and all that follows from that order is the same in each run: the simulator replays it.
 //!
 //! Hashes of names have no key, so whoever likes can find names by the thousand that belong into one place.
 //! Where a crowd comes, all go into a tree: no search goes past more than a thousand others, nor moves more.
 
 use crate::BirdName;
-use crate::name_map::{NameMap, Named};
+use crate::name_map::{Hashed, NameMap, Named};
+
+/// Any odd number makes another hash of each; with this one (2⁶⁴ divided by the golden ratio) those of an arc of
+/// the ring are spread over all.
+const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+const fn mix(hash: u64) -> u64 {
+    hash.wrapping_mul(MIXER)
+}
+
+fn mixed(name: &impl Named) -> Hashed<'_> {
+    Hashed(mix(name.hash()), name.text())
+}
 
 /// See above.
 #[derive(Clone, Debug)]
@@ -27,6 +39,7 @@ pub(crate) struct NameTable<T> {
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
+    /// Mixed, as all within this file.
     hash: u64,
     name: BirdName,
     value: T,
@@ -76,8 +89,7 @@ impl<T> NameTable<T> {
                 Some(entry) if entry.hash < hash => {}
                 Some(entry) if entry.hash == hash => {
                     let name = entry.name.as_str();
-                    // Mostly it is the very text, and not another one that reads alike.
-                    if std::ptr::eq(name, text) || name == text {
+                    if name == text {
                         return Ok(at);
                     }
                     if name > text {
@@ -94,24 +106,24 @@ impl<T> NameTable<T> {
     #[inline]
     pub(crate) fn get(&self, name: &impl Named) -> Option<&T> {
         if let Some(crowd) = &self.crowd {
-            return crowd.get(name);
+            return crowd.get(&mixed(name));
         }
         if self.len == 0 {
             return None;
         }
-        let at = self.find(name.hash(), name.text()).ok()?;
+        let at = self.find(mix(name.hash()), name.text()).ok()?;
         Some(&self.places.get(at)?.as_ref()?.value)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, name: &impl Named) -> Option<&mut T> {
         if self.crowd.is_some() {
-            return self.crowd.as_mut()?.get_mut(name);
+            return self.crowd.as_mut()?.get_mut(&mixed(name));
         }
         if self.len == 0 {
             return None;
         }
-        let at = self.find(name.hash(), name.text()).ok()?;
+        let at = self.find(mix(name.hash()), name.text()).ok()?;
         Some(&mut self.places.get_mut(at)?.as_mut()?.value)
     }
 
@@ -128,7 +140,7 @@ impl<T> NameTable<T> {
         hashes: impl Iterator<Item = u64> + Clone,
         look: impl Fn(&T) -> u64,
     ) {
-        let entries = hashes.map(|hash| (hash, self.places.get(self.home(hash))));
+        let entries = hashes.map(mix).map(|hash| (hash, self.places.get(self.home(hash))));
         let is_there = |entry: &Option<&Option<Entry<T>>>| matches!(entry, Some(Some(_)));
         let first = entries.clone().filter(|(_, entry)| is_there(entry)).count();
         let found = entries.filter_map(|(hash, entry)| {
@@ -139,6 +151,7 @@ impl<T> NameTable<T> {
 
     /// Takes in the value of a name whose hash is known. Says what was there before.
     pub(crate) fn insert_at(&mut self, hash: u64, name: BirdName, value: T) -> Option<T> {
+        let hash = mix(hash);
         self.make_room();
         if let Some(crowd) = &mut self.crowd {
             return crowd.insert_at(hash, name, value);
@@ -156,7 +169,9 @@ impl<T> NameTable<T> {
             return self.crowded().insert_at(hash, name, value);
         }
         if free >= self.places.len() {
-            self.places.reserve_exact(FEWEST);
+            if self.places.len() == self.places.capacity() {
+                self.places.reserve_exact(FAR);
+            }
             self.places.resize_with(free + 1, || None);
         }
         // All from there on move by one, into the free place.
@@ -169,7 +184,7 @@ impl<T> NameTable<T> {
 
     pub(crate) fn remove(&mut self, name: &impl Named) -> Option<T> {
         if let Some(crowd) = &mut self.crowd {
-            let removed = crowd.remove(name);
+            let removed = crowd.remove(&mixed(name));
             if crowd.is_empty() {
                 self.crowd = None;
             }
@@ -178,7 +193,7 @@ impl<T> NameTable<T> {
         if self.len == 0 {
             return None;
         }
-        let at = self.find(name.hash(), name.text()).ok()?;
+        let at = self.find(mix(name.hash()), name.text()).ok()?;
         let removed = self.places.get_mut(at)?.take()?;
         self.len -= 1;
         // All behind it that don't stand in their own places move by one.
@@ -195,7 +210,7 @@ impl<T> NameTable<T> {
             moving.rotate_left(1);
         }
         if self.len < self.homes / 16 && self.homes > SMALL {
-            self.resize(2 * self.len);
+            self.resize((2 * self.len).max(SMALL));
         }
         Some(removed.value)
     }
@@ -259,11 +274,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::Rng;
-    use crate::name_map::Hashed;
+    use crate::{NestId, NestName, Ring, Rng};
 
     fn name(number: u64) -> BirdName {
         BirdName::new(&format!("bird-{number}")).expect("a name")
+    }
+
+    /// The hash that is this one once it is mixed.
+    fn unmixed(hash: u64) -> u64 {
+        // Newton's way to the inverse, of which the number itself has the first three bits right.
+        let inverse = (0..5).fold(MIXER, |inverse, _| {
+            inverse.wrapping_mul(2_u64.wrapping_sub(MIXER.wrapping_mul(inverse)))
+        });
+        hash.wrapping_mul(inverse)
     }
 
     /// A table beside a tree, to which all is done alike.
@@ -280,20 +303,20 @@ mod tests {
 
         fn put(&mut self, hash: u64, number: u64, value: u64) {
             let name = name(number);
-            let before = self.tree.insert((hash, name.clone()), value);
+            let before = self.tree.insert((mix(hash), name.clone()), value);
             assert_eq!(self.table().insert_at(hash, name, value), before);
         }
 
         fn take(&mut self, hash: u64, number: u64) {
             let name = name(number);
             let removed = self.table().remove(&Hashed(hash, name.as_str()));
-            assert_eq!(removed, self.tree.remove(&(hash, name)));
+            assert_eq!(removed, self.tree.remove(&(mix(hash), name)));
         }
 
         fn look(&mut self, hash: u64, number: u64) {
             let (name, tree) = (name(number), &mut self.tree);
             let table = self.table.get_or_insert_with(NameTable::new);
-            let (at, key) = (Hashed(hash, name.as_str()), (hash, name.clone()));
+            let (at, key) = (Hashed(hash, name.as_str()), (mix(hash), name.clone()));
             assert_eq!(table.get(&at), tree.get(&key));
             assert_eq!(table.get_mut(&at), tree.get_mut(&key));
             assert_eq!(table.contains_key(&at), tree.contains_key(&key));
@@ -317,7 +340,8 @@ mod tests {
             |n| (n % 5) << 60 | n,
             |n| u64::MAX - n.wrapping_mul(0x9e37_79b9_7f4a_7c15) / 1000,
         ];
-        for hash_of in hashes {
+        for mixed_of in hashes {
+            let hash_of = |number| unmixed(mixed_of(number));
             let (mut rng, mut both) = (Rng::new(7), Both::default());
             for round in 0..40_000 {
                 // It grows and shrinks in turns.
@@ -346,7 +370,7 @@ mod tests {
     {
         let mut table = NameTable::new();
         for number in 0..20_000 {
-            table.insert_at(1 << 63 | number, name(number), number);
+            table.insert_at(unmixed(1 << 63 | number), name(number), number);
             if table.crowd.is_none() {
                 let taken = table.places.iter().filter(|place| place.is_some()).count();
                 assert!(taken <= FAR, "they all stand one behind the other");
@@ -356,7 +380,8 @@ mod tests {
         assert!(table.values().copied().eq(0..20_000));
         for number in 0..20_000 {
             let name = name(number);
-            assert_eq!(table.remove(&Hashed(1 << 63 | number, name.as_str())), Some(number));
+            let hash = unmixed(1 << 63 | number);
+            assert_eq!(table.remove(&Hashed(hash, name.as_str())), Some(number));
         }
         table.insert_at(7, name(7), 7);
         assert!(table.crowd.is_none() && table.len() == 1);
@@ -367,13 +392,13 @@ mod tests {
         let mut table = NameTable::new();
         for number in 0..20_000_u64 {
             let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) / 8 * 7;
-            table.insert_at(hash, name(10_000 + number), number);
+            table.insert_at(unmixed(hash), name(10_000 + number), number);
         }
         let homes = table.homes;
         // Two in one place, and then one in each place behind: all of them stand one too far.
         let row = (0..4000).map(|number: u64| {
             let home = homes as u128 / 8 * 7 + u128::from(number.saturating_sub(1));
-            ((((2 * home + 1) << u64::BITS) / (2 * homes as u128)) as u64, number)
+            (unmixed((((2 * home + 1) << u64::BITS) / (2 * homes as u128)) as u64), number)
         });
         for (hash, number) in row.clone() {
             table.insert_at(hash, name(number), number);
@@ -387,16 +412,22 @@ mod tests {
     }
 
     #[test]
-    fn names_of_any_kind_stand_near_their_places() {
-        let mut table = NameTable::new();
-        for number in 0..200_000 {
-            let name = name(number);
-            table.insert_at(name.hash64(), name, ());
+    fn names_of_any_kind_stand_near_their_places_also_where_a_nest_has_but_its_share() {
+        for nests in [1, 2, 10, 100] {
+            let nest = |id| NestName::new(&format!("nest-{id}")).expect("a name");
+            let nests: Vec<_> = (1..=nests).map(|id| (NestId(id), nest(id))).collect();
+            let ring = Ring::new(nests.iter().map(|(id, name)| (*id, name, 1)));
+            let mut table = NameTable::new();
+            let own = (0..).map(name).filter(|name| ring.owner(name.hash64()) == Some(NestId(1)));
+            for name in own.take(30_000) {
+                table.insert_at(name.hash64(), name, ());
+            }
+            assert!(table.crowd.is_none());
+            let homes = table.places.iter().flatten().map(|entry| table.home(entry.hash));
+            let stand = table.places.iter().enumerate().filter(|(_, place)| place.is_some());
+            let farthest = stand.zip(homes).map(|((at, _), home)| at - home).max();
+            assert!(farthest < Some(FAR / 8), "of {} nests: {farthest:?}", nests.len());
+            assert!(table.places.len() < 60_000, "{}", table.places.len());
         }
-        let homes = table.places.iter().flatten().map(|entry| table.home(entry.hash));
-        let stand = table.places.iter().enumerate().filter(|(_, place)| place.is_some());
-        let farthest = stand.zip(homes).map(|((at, _), home)| at - home).max();
-        assert!(farthest < Some(FAR / 8), "{farthest:?}");
-        assert!(table.places.len() < 400_000, "{}", table.places.len());
     }
 }

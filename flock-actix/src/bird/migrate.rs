@@ -202,8 +202,10 @@ fn restore<B: Migrate>(
     let args = codec::decode::<B::Args>(shared, args)
         .map_err(|error| format!("its arguments are {error}"))?;
     let snapshot = read::<B>(shared, state);
-    match catch_unwind(AssertUnwindSafe(|| B::restore(args, snapshot, hatching))) {
-        Ok(restored) => restored.map_err(|error| format!("{error:#}")),
+    // The error is the author's, too: so is what it says of itself.
+    let restored = || B::restore(args, snapshot, hatching).map_err(|error| format!("{error:#}"));
+    match catch_unwind(AssertUnwindSafe(restored)) {
+        Ok(restored) => restored,
         Err(panic) => Err(format!("to restore it {}", codec::panic_text(&*panic))),
     }
 }

@@ -1,6 +1,7 @@
 //! Lives that are raised together, and that the core hears of together.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use flock_proto::Input;
@@ -17,9 +18,9 @@ thread_local! {
 
 /// What the core is to hear of lives that hatched on this thread.
 struct Gathered {
-    /// Broods that are being raised.
+    /// Broods of this nest that are being raised.
     broods: usize,
-    /// The nest of the first of them. In a simulation, others may be on the same thread: theirs don't gather.
+    /// In a simulation, others may be on the same thread: theirs don't gather.
     of: Option<Arc<Shared>>,
     hatched: Vec<Input>,
 }
@@ -35,15 +36,22 @@ impl Gathered {
 /// Each word to the core costs a lock, a look at the clock and perhaps the waking of a thread, for each of
 /// thousands that are started together. So they are told of by one word. A hatch that takes its time delays
 /// no other's.
-pub(crate) struct Brood(());
+pub(crate) struct Brood {
+    /// Its lives gather.
+    counts: bool,
+    /// It stays on its thread.
+    here: PhantomData<*const ()>,
+}
 
 impl Brood {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        GATHERED.with_borrow_mut(|gathered| {
-            gathered.broods += 1;
-            gathered.of.get_or_insert_with(|| shared.clone());
+        let counts = GATHERED.with_borrow_mut(|gathered| {
+            let of = gathered.of.get_or_insert_with(|| shared.clone());
+            let counts = Arc::ptr_eq(of, shared);
+            gathered.broods += usize::from(counts);
+            counts
         });
-        Self(())
+        Self { counts, here: PhantomData }
     }
 
     /// One has hatched.
@@ -77,12 +85,19 @@ impl Brood {
 
 impl Drop for Brood {
     fn drop(&mut self) {
-        Self::tell();
-        GATHERED.with_borrow_mut(|gathered| {
+        if !self.counts {
+            return;
+        }
+        let told = GATHERED.with_borrow_mut(|gathered| {
             gathered.broods -= 1;
-            if gathered.broods == 0 {
-                gathered.of = None;
-            }
+            let inputs = std::mem::take(&mut gathered.hatched);
+            let of = if gathered.broods == 0 { gathered.of.take() } else { gathered.of.clone() };
+            of.map(|of| (of, inputs))
         });
+        if let Some((of, inputs)) = told
+            && !inputs.is_empty()
+        {
+            of.nest.tell_all(inputs);
+        }
     }
 }

@@ -329,7 +329,7 @@ impl Shared {
         if replaced {
             return (Left::Nothing, asked);
         }
-        let parcels = self.table.remove(entry, |_| true);
+        let parcels = self.table.remove(entry, |state| state.life.is_none());
         let left = if why == EndWhy::Stopped {
             Left::Failed(parcels, CallError::NoSuchBird)
         } else {

@@ -134,6 +134,15 @@ impl State {
         }
     }
 
+    /// A life's next phase; none follows the end of its entry.
+    pub(crate) fn enter(&mut self, phase: Phase) -> bool {
+        let goes_on = self.phase != Phase::Gone;
+        if goes_on {
+            self.phase = phase;
+        }
+        goes_on
+    }
+
     /// A life, where there is none.
     pub(crate) fn begin(&mut self, life: Life) {
         self.life = Some(life);
@@ -250,8 +259,7 @@ impl Entry {
     /// be polled once more. Nearly always nothing does: then it is woken by what comes, and not by this.
     pub(crate) fn run(&self) -> bool {
         let mut state = lock(&self.state);
-        if state.phase != Phase::Gone {
-            state.phase = Phase::Running;
+        if state.enter(Phase::Running) {
             state.tell_of_room();
         }
         // Unless it is asleep there: it waits for something else before it looks.
@@ -376,8 +384,8 @@ impl Entry {
         }
     }
 
-    /// Takes the next parcel for a running life, and says whether another waits behind it. If none does,
-    /// the pump is woken by the next one.
+    /// Takes the next parcel for a running life, and says whether others wait. The pump is woken by the next one,
+    /// if none waits behind this.
     #[inline(always)]
     pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
         let mut state = lock(&self.state);
@@ -386,16 +394,16 @@ impl Entry {
             // It was the first, if there was one.
             self.unnoted.store(false, Ordering::Relaxed);
         }
-        let more = parcel.is_some() && !state.parcels.is_empty();
+        let others = !state.parcels.is_empty();
         if parcel.is_some() && state.parcels.len() == room / 2 {
             state.tell_of_room();
         }
-        if !more {
+        if parcel.is_none() || !others {
             state.asleep = true;
             state.wake_next(waker);
             self.thread.store(rt::thread_number(), Ordering::Relaxed);
         }
-        (parcel, more)
+        (parcel, others)
     }
 
     /// The phase at this moment.

@@ -2,15 +2,18 @@
 //! order: requests of users. A tree would be built at its end and taken down at its beginning all the time;
 //! here both are a step along a list, and a number says where its entry is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-/// See above. What comes or goes in another order costs as much as a list does.
+/// See above. What comes too late for its place is kept in a tree.
 #[derive(Debug)]
 pub(super) struct Rising<T> {
     /// In the order of their numbers. What is gone leaves its number, so that the others stay in
     /// their places; but for the first and the last.
     entries: VecDeque<(u64, Option<T>)>,
+    /// So many of them are there.
     len: usize,
+    /// Came after others of higher numbers, as a dead nest's share of what users of another one asked for.
+    late: BTreeMap<u64, T>,
 }
 
 /// So many may be gone, beside thrice as many as are there, before the others move together: from then on
@@ -19,24 +22,24 @@ const GONE: usize = 1024;
 
 impl<T> Default for Rising<T> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), len: 0 }
+        Self { entries: VecDeque::new(), len: 0, late: BTreeMap::new() }
     }
 }
 
 impl<T> Rising<T> {
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    pub(super) fn len(&self) -> usize {
+        self.len + self.late.len()
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.len == 0
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Where this number stands, or would.
     #[inline]
     fn find(&self, number: u64) -> Result<usize, usize> {
         let Some((first, _)) = self.entries.front() else { return Err(0) };
-        // Mostly none is left out: neither since the first, nor up to the last.
+        // Where all that is asked for comes here none is left out: neither since the first, nor up to the last.
         let is_at = |at: usize| self.entries.get(at).is_some_and(|(at, _)| *at == number);
         let from_first = usize::try_from(number.wrapping_sub(*first)).unwrap_or(usize::MAX);
         if is_at(from_first) {
@@ -56,11 +59,19 @@ impl<T> Rising<T> {
 
     #[inline]
     pub(super) fn get(&self, number: u64) -> Option<&T> {
+        if !self.late.is_empty()
+            && let Some(late) = self.late.get(&number)
+        {
+            return Some(late);
+        }
         self.entries.get(self.find(number).ok()?)?.1.as_ref()
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        if self.late.contains_key(&number) {
+            return self.late.get_mut(&number);
+        }
         let at = self.find(number).ok()?;
         self.entries.get_mut(at)?.1.as_mut()
     }
@@ -72,21 +83,22 @@ impl<T> Rising<T> {
     /// The value before, if there was one.
     pub(super) fn insert(&mut self, number: u64, value: T) -> Option<T> {
         let before = match self.find(number) {
+            _ if self.late.contains_key(&number) => return self.late.insert(number, value),
             Ok(at) => self.entries.get_mut(at)?.1.replace(value),
             Err(at) if at == self.entries.len() => {
                 self.entries.push_back((number, Some(value)));
                 None
             }
-            Err(at) => {
-                self.entries.insert(at, (number, Some(value)));
-                None
-            }
+            Err(_) => return self.late.insert(number, value),
         };
         self.len += usize::from(before.is_none());
         before
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<T> {
+        if let Some(late) = self.late.remove(&number) {
+            return Some(late);
+        }
         let at = self.find(number).ok()?;
         let removed = self.entries.get_mut(at)?.1.take()?;
         self.len -= 1;
@@ -109,23 +121,32 @@ impl<T> Rising<T> {
 
     /// In the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.entries.iter().filter_map(|(number, value)| Some((*number, value.as_ref()?)))
+        let entries = self.entries.iter().filter_map(|(at, value)| Some((*at, value.as_ref()?)));
+        let (mut entries, mut late) = (entries.peekable(), self.late.iter().peekable());
+        std::iter::from_fn(move || {
+            let is_next = |late: &(&u64, &T)| entries.peek().is_none_or(|(at, _)| late.0 < at);
+            match late.next_if(is_next) {
+                Some((number, value)) => Some((*number, value)),
+                None => entries.next(),
+            }
+        })
     }
 
     pub(super) fn into_entries(self) -> impl Iterator<Item = (u64, T)> {
-        self.entries.into_iter().filter_map(|(number, value)| Some((number, value?)))
+        let entries = self.entries.into_iter().filter_map(|(at, value)| Some((at, value?)));
+        self.late.into_iter().chain(entries)
     }
 
     pub(super) fn first(&self) -> Option<u64> {
         // What is gone stands between others.
-        self.entries.front().map(|(number, _)| *number)
+        let first = self.entries.front().map(|(number, _)| *number);
+        let late = self.late.first_key_value().map(|(number, _)| *number);
+        first.into_iter().chain(late).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::Rng;
 
