@@ -49,19 +49,6 @@ async fn every_kind_of_answer_comes_back() {
 }
 
 #[actix::test]
-async fn a_call_whose_deadline_passes_while_the_bird_hatches_is_not_begun() {
-    let nests = planes(2, settings());
-    let shy = name_of(&nests[0], 2, "overdue-at-hatch");
-    nests[1].shared.hatch(nests[1].order::<Shy>(shy.as_str(), &shy.as_str().into(), 1));
-    let bird = nests[0].bird::<Shy>(shy.as_str());
-    let overdue = bird.send(Add(9)).deadline(Duration::from_millis(30)).await;
-    assert_eq!(overdue, Err(CallError::TimedOut));
-    gate(shy.as_str()).notify_one();
-    nests[1].hatched(shy.as_str(), 1).await;
-    assert_eq!(bird.send(Add(1)).await, Ok(1));
-}
-
-#[actix::test]
 async fn a_crash_comes_back_as_such() {
     let (_nests, far) = pair("far-crash").await;
     assert_eq!(far.send(Boom::Handler).await, Err(CallError::Crashed));
