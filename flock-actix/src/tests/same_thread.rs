@@ -196,6 +196,9 @@ async fn one_that_is_dropped_harms_nobody_by_the_panic_of_its_message() {
     let wren = nest.start::<Probe>("near-dropped-flaw", Plan::default()).await;
     let made = nest.beside_birds(async move {
         drop(wren.send(Flawed(Flaw::DropPanic, 0)).into_future());
+        // The bird finds it alone.
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
         wren.send(Add(1)).await
     });
     assert_eq!(made.await, Ok(1));
