@@ -85,8 +85,8 @@ impl<B: Bird> Future for Course<B> {
                     let Self::Laid(lives, ctx) = std::mem::replace(&mut *self, Self::Over) else {
                         return Poll::Ready(());
                     };
-                    let next = lives.hatched_at_once(ctx, cx);
-                    if matches!(&next, Self::Living(living) if !living.lives.is_waited_for) {
+                    let (next, rests) = lives.hatched_at_once(ctx, cx);
+                    if rests {
                         *self = next;
                         return Poll::Pending;
                     }
@@ -168,15 +168,13 @@ struct Lives {
     /// The core knows that the bird hatched, or will be told so by the brood.
     told: bool,
     attempt: u32,
-    /// Something waits for the life that has just begun.
-    is_waited_for: bool,
     seldom: Option<Box<Seldom>>,
 }
 
 impl Lives {
     fn new(order: LifeOrder) -> Self {
         let LifeOrder { args, why, desk, commands, seldom, .. } = order;
-        Self { args, desk, commands, why, told: false, attempt: 1, is_waited_for: false, seldom }
+        Self { args, desk, commands, why, told: false, attempt: 1, seldom }
     }
 
     fn crashes(&mut self) -> &mut CrashLog {
@@ -201,20 +199,27 @@ impl Lives {
     }
 
     /// The first step of all. Nearly every hatch is over as soon as it is looked at; so it is done here, and
-    /// only one that isn't, or that goes wrong, gets a timer and a room of its own.
-    fn hatched_at_once<B: Bird>(mut self, ctx: Context<B>, cx: &mut TaskContext<'_>) -> Course<B> {
+    /// only one that isn't, or that goes wrong, gets a timer and a room of its own. True: a life has begun, and
+    /// nothing waits for it.
+    fn hatched_at_once<B: Bird>(
+        mut self,
+        ctx: Context<B>,
+        cx: &mut TaskContext<'_>,
+    ) -> (Course<B>, bool) {
         if let Some(wind) = self.told_by_now(cx) {
             let over = Over::Commanded(wind, None);
-            return Course::Between(Box::pin(self.until_one_lives(over)));
+            return (Course::Between(Box::pin(self.until_one_lives(over))), false);
         }
         let mut hatch = self.hatch::<B>();
         let bird = match Pin::new(&mut hatch).poll(cx) {
-            Poll::Pending => return Course::Between(Box::pin(self.once_hatched(hatch))),
+            Poll::Pending => {
+                return (Course::Between(Box::pin(self.once_hatched(hatch))), false);
+            }
             Poll::Ready(hatched) => hatched.flatten().map_err(Over::NotHatched),
         };
         match bird.and_then(|bird| self.begun(bird, ctx, cx)) {
-            Ok(body) => Course::Living(Living { body, lives: self }),
-            Err(over) => Course::Between(Box::pin(self.until_one_lives(over))),
+            Ok((body, rests)) => (Course::Living(Living { body, lives: self }), rests),
+            Err(over) => (Course::Between(Box::pin(self.until_one_lives(over))), false),
         }
     }
 
@@ -315,19 +320,22 @@ impl Lives {
         };
         let mut bird = Some(bird?);
         poll_fn(|cx| match bird.take() {
-            Some(bird) => Poll::Ready(self.begun(bird, Context::new(), cx)),
+            Some(bird) => {
+                let begun = self.begun(bird, Context::new(), cx);
+                Poll::Ready(begun.map(|(body, _)| body))
+            }
             None => Poll::Pending,
         })
         .await
     }
 
-    /// The same, of a bird that has hatched.
+    /// The same, of a bird that has hatched; and whether nothing waits for it.
     fn begun<B: Bird>(
         &mut self,
         bird: B,
         ctx: Context<B>,
         cx: &mut TaskContext<'_>,
-    ) -> Result<Body<B>, Over> {
+    ) -> Result<(Body<B>, bool), Over> {
         let copies = Copies::new(&self.desk, &self.commands.fence);
         let mut body = Body::new(bird, ctx, self.entry().clone(), copies);
         if let Some(seldom) = &mut self.seldom {
@@ -340,24 +348,22 @@ impl Lives {
             Poll::Ready(Ok(())) => true,
             Poll::Pending => false,
         };
-        if !is_over {
-            // Before the core hears of it: whoever is told that the bird runs shall see it run.
-            self.is_waited_for = self.entry().run();
-        }
+        // Before the core hears of it: whoever is told that the bird runs shall see it run.
+        let rests = !is_over && !self.entry().run();
         if !std::mem::replace(&mut self.told, true) {
-            self.tell_hatched(is_over);
+            self.tell_hatched(is_over, rests);
         }
-        if is_over { Err(Over::Itself) } else { Ok(body) }
+        if is_over { Err(Over::Itself) } else { Ok((body, rests)) }
     }
 
-    fn tell_hatched(&self, is_over: bool) {
+    fn tell_hatched(&self, is_over: bool, rests: bool) {
         let input = Input::Hatched { name: self.name().clone(), fence: self.fence() };
         // One that has copies tells the core of those too; and the end of another comes right after this.
         if is_over || self.desk.is_some() {
             self.shared().nest.tell(input);
         } else {
             Brood::add(self.shared(), input);
-            if self.is_waited_for {
+            if !rests {
                 // Before the jobs that wait, however long those take.
                 Brood::tell();
             }

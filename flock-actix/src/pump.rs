@@ -120,7 +120,7 @@ impl Pump {
             let (parcel, more) = self.entry.pop(task.waker(), self.entry.home.settings.inbox);
             let Some(parcel) = parcel else {
                 // What came before the bird runs may wait for long.
-                self.behind.set(if more { Behind::Maybe } else { Behind::No });
+                self.leave_behind(more);
                 return;
             };
             behind |= more;
@@ -135,11 +135,16 @@ impl Pump {
             }
             if !more {
                 // Unless the job has the bird for itself: others may come meanwhile.
-                self.behind.set(if ctx.waiting() { Behind::Maybe } else { Behind::No });
+                self.leave_behind(ctx.waiting());
                 return;
             }
         }
         task.waker().wake_by_ref();
+    }
+
+    /// Whether what the inbox has next may have waited there.
+    fn leave_behind(&self, maybe: bool) {
+        self.behind.set(if maybe { Behind::Maybe } else { Behind::No });
     }
 
     /// Takes in what other lives left; takes the state of this one, if it is wanted.

@@ -124,6 +124,20 @@ struct Shard {
     is_full: AtomicBool,
 }
 
+impl Shard {
+    /// Puts a call into the table of this number, and gives it an id that says so.
+    fn note(
+        table: &mut Pending<PendingCall>,
+        number: u32,
+        deadline: Time,
+        slot: Arc<dyn Settle>,
+        link: Option<LinkId>,
+    ) -> CallId {
+        let id = table.insert(deadline, PendingCall { slot, link, step: 0, word_by: None });
+        CallId { slot: id.slot * SHARDS + number, ..id }
+    }
+}
+
 /// A call that was noted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Expected {
@@ -350,9 +364,8 @@ impl Shared {
         if is_full {
             return None;
         }
-        let id = table.insert(deadline, PendingCall { slot, link, step: 0, word_by: None });
-        let alone = table.len() == 1;
-        Some(Expected { id: CallId { slot: id.slot * SHARDS + number, ..id }, alone })
+        let id = Shard::note(&mut table, number, deadline, slot, link);
+        Some(Expected { id, alone: table.len() == 1 })
     }
 
     /// Notes a call that was made on this thread already, however many wait: no other is made without being noted
@@ -360,11 +373,11 @@ impl Shared {
     pub(crate) fn expect_late(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
         let Some((number, shard)) = self.shard() else { return CallId::default() };
         let mut table = lock(&shard.calls);
-        let id = table.insert(deadline, PendingCall { slot, link: None, step: 0, word_by: None });
+        let id = Shard::note(&mut table, number, deadline, slot, None);
         if table.len() >= MAX_PENDING {
             shard.is_full.store(true, Ordering::Relaxed);
         }
-        CallId { slot: id.slot * SHARDS + number, ..id }
+        id
     }
 
     /// Whether a call of this thread may be made that is noted later, if at all.

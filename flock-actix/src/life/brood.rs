@@ -29,6 +29,12 @@ impl Gathered {
     const fn new() -> Self {
         Self { broods: 0, of: None, hatched: Vec::new() }
     }
+
+    /// What is to be told, and whom: outside of here, as whoever is told may look here again.
+    fn take(&mut self) -> Option<(Arc<Shared>, Vec<Input>)> {
+        let inputs = std::mem::take(&mut self.hatched);
+        self.of.clone().filter(|_| !inputs.is_empty()).map(|of| (of, inputs))
+    }
 }
 
 /// Lives that are raised together, until each was looked at once.
@@ -72,12 +78,7 @@ impl Brood {
 
     /// Tells what has gathered on this thread.
     pub(super) fn tell() {
-        let told = GATHERED.with_borrow_mut(|gathered| {
-            let inputs = std::mem::take(&mut gathered.hatched);
-            gathered.of.clone().filter(|_| !inputs.is_empty()).map(|of| (of, inputs))
-        });
-        // Whoever is told may look here again.
-        if let Some((of, inputs)) = told {
+        if let Some((of, inputs)) = GATHERED.with_borrow_mut(Gathered::take) {
             of.nest.tell_all(inputs);
         }
     }
@@ -88,15 +89,11 @@ impl Drop for Brood {
         if !self.counts {
             return;
         }
-        let told = GATHERED.with_borrow_mut(|gathered| {
+        let (told, _last) = GATHERED.with_borrow_mut(|gathered| {
             gathered.broods -= 1;
-            let inputs = std::mem::take(&mut gathered.hatched);
-            let of = if gathered.broods == 0 { gathered.of.take() } else { gathered.of.clone() };
-            of.map(|of| (of, inputs))
+            (gathered.take(), gathered.of.take_if(|_| gathered.broods == 0))
         });
-        if let Some((of, inputs)) = told
-            && !inputs.is_empty()
-        {
+        if let Some((of, inputs)) = told {
             of.nest.tell_all(inputs);
         }
     }
