@@ -1,14 +1,15 @@
 //! References to birds, and calls through them.
 //!
 //! - here: a bird's name with its type, and how a call is made.
-//! - `reply`: the answer to a call, and who waits for it.
+//! - `outgoing`: a call to be made.
+//! - `reply`: the answer to one that was made, and who waits for it.
 //! - `recipient`: a bird that hears a message, whatever its species.
 
+mod outgoing;
 mod recipient;
 mod reply;
 
 use std::fmt;
-use std::future::IntoFuture;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use crate::bird::{Hears, Wire};
 use crate::call::CallError;
 use crate::codec;
 use crate::parcel::{Note, Parcel};
-use crate::rt;
 use crate::shared::{Expected, Refused, Shared, Way};
 use crate::slot::Slot;
 use crate::table::{Entry, Push};
+pub use outgoing::Outgoing;
 pub use recipient::BirdRecipient;
 pub use reply::Reply;
 use reply::{Room, wait_for_room};
@@ -201,15 +202,18 @@ impl<B> BirdRef<B> {
         self.to.home().is_some()
     }
 
-    /// Sends a message and waits for the answer, as `Addr::send` does. The message is on its way
-    /// when the returned builder is awaited, or turned into a future.
+    /// Sends a message and waits for the answer, as `Addr::send` does. The message is on its way as soon as the
+    /// future is polled, or [`at_once`](Outgoing::at_once).
     ///
     /// Dropping the future cancels the call: a job not begun isn't run.
+    ///
+    /// A bird of the caller's own thread that has nothing else to do handles it within the caller's turn, as a
+    /// function would that the caller called; else, and on other threads and nests, in a turn of its own.
     pub fn send<M: Wire>(&self, message: M) -> Outgoing<B, M>
     where
         B: Hears<M>,
     {
-        Outgoing { to: self.clone(), message, deadline: None, wait: false }
+        Outgoing::new(self.clone(), message)
     }
 
     /// Sends a message without asking for an answer, as `Addr::do_send` does. It may be lost, if
@@ -269,54 +273,16 @@ impl<B> BirdRef<B> {
         }
     }
 
-    // Inlined, so that the reply is put together where it is waited for, and not moved there.
-    #[inline(always)]
+    /// Puts a call into the table of those that wait, and sends it on its way.
+    #[inline(never)]
     fn call<M: Wire>(self, message: M, within: Option<Duration>, wait: bool) -> Reply<M::Result>
-    where
-        B: Hears<M>,
-    {
-        let thread = rt::thread_number();
-        match &self.to {
-            To::Here(entry) if entry.lives_on(thread) && entry.home.may_note_later() => {
-                let shared = &entry.home;
-                let slot = Slot::new(within.unwrap_or(shared.settings.call_deadline));
-                let note = || self.note::<M>(shared, true, Expected::default(), Time::NEVER);
-                let call = Parcel::typed::<B, M>(note, message, Some(slot.clone()));
-                match entry.push_unnoted(call) {
-                    Ok(wakers) => Reply::unnoted(self.to, slot, wakers, thread),
-                    Err(call) => self.note_and_deliver(call, slot, wait),
-                }
-            }
-            _ => self.call_by_table(message, within, wait),
-        }
-    }
-
-    /// The bird of this thread doesn't rest.
-    #[inline(never)]
-    fn note_and_deliver<R>(self, mut call: Parcel, slot: Arc<Slot<R>>, wait: bool) -> Reply<R> {
-        let to = &self.to;
-        let Some(shared) = to.home() else { return Reply::failed(CallError::Unbound) };
-        call.note_late(shared);
-        let id = call.note().id;
-        let entry = to.entry(shared);
-        let room = to.deliver(shared, entry.as_ref().and_then(Found::entry), call, wait);
-        Reply::new(self.to, slot, id, room)
-    }
-
-    #[inline(never)]
-    fn call_by_table<M: Wire>(
-        self,
-        message: M,
-        within: Option<Duration>,
-        wait: bool,
-    ) -> Reply<M::Result>
     where
         B: Hears<M>,
     {
         let to = &self.to;
         let Some(shared) = to.home() else { return Reply::failed(CallError::Unbound) };
         let within = within.unwrap_or(shared.settings.call_deadline);
-        let slot = Slot::new(within);
+        let slot = Slot::new();
         let entry = to.entry(shared);
         let deadline = shared.now() + within;
         let way = if entry.is_none() { shared.way(to.hash()) } else { None };
@@ -377,44 +343,5 @@ impl<B> Serialize for BirdRef<B> {
 impl<'de, B> Deserialize<'de> for BirdRef<B> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::new(BirdName::deserialize(deserializer)?, codec::binding()))
-    }
-}
-
-/// A call to be made: await it, or set its terms first.
-#[derive(Debug)]
-#[must_use = "a call is made when it is awaited"]
-pub struct Outgoing<B, M> {
-    to: BirdRef<B>,
-    message: M,
-    deadline: Option<Duration>,
-    wait: bool,
-}
-
-impl<B, M> Outgoing<B, M> {
-    /// How long to wait for the answer; by default five seconds. Then the call ends as
-    /// [`CallError::TimedOut`]. Links carry at most 71 minutes of it.
-    ///
-    /// It is counted from the call. But of one that a thread of birds makes to a bird of its own that rests, from
-    /// when that bird had its turn, if the answer isn't there then: while the thread is busy, nothing on it
-    /// could hear that the call has timed out.
-    pub const fn deadline(mut self, within: Duration) -> Self {
-        self.deadline = Some(within);
-        self
-    }
-
-    /// Waits while the bird's inbox, or the way to it, is full, instead of failing as
-    /// [`CallError::Overloaded`]. On another nest the inbox may still refuse.
-    pub const fn wait_when_full(mut self) -> Self {
-        self.wait = true;
-        self
-    }
-}
-
-impl<B: Hears<M>, M: Wire> IntoFuture for Outgoing<B, M> {
-    type Output = Result<M::Result, CallError>;
-    type IntoFuture = Reply<M::Result>;
-
-    fn into_future(self) -> Reply<M::Result> {
-        self.to.call(self.message, self.deadline, self.wait)
     }
 }

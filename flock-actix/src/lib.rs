@@ -55,7 +55,7 @@
 //! - `bird_ref`, `call`, `router`: how birds are called.
 //! - `shared`: the data plane, from a call to an inbox or a link; `table`, `parcel`, `slot`,
 //!   `codec` are its parts.
-//! - `life`, `commands`, `pump`, `copies`, `supervisor`: how birds live, crash and live again.
+//! - `life`, `commands`, `pump`, `job`, `copies`, `supervisor`: how birds live, crash and live again.
 //! - `drain`: how a nest goes. `balance`: who owns how much, and what would move. `quorum`: whether enough nests
 //!   are there.
 //! - `flock`, `builder`, `request`, `many`, `look`, `events`, `error`: the handle on a nest.
@@ -82,6 +82,7 @@ mod events;
 mod flock;
 mod heap;
 mod host;
+mod job;
 #[cfg(feature = "noise")]
 mod key;
 mod life;

@@ -1,6 +1,8 @@
 //! All lives of one bird on one nest: hatch, run, crash, hatch again, until it ends, departs or is
 //! grounded.
 //!
+//! - `course`: the task of all lives of a bird.
+//! - `residents`: the birds of a thread, to hand them jobs. `spawned`: what they spawn meanwhile.
 //! - `hatch`: from args, or from a state, to a bird.
 //! - `body`: one life's context, polled so that no panic gets out of it.
 //! - `guard`: a future whose panics are errors.
@@ -11,16 +13,19 @@
 
 mod body;
 mod brood;
+mod course;
 mod crashes;
 mod guard;
 mod hatch;
 mod order;
+mod residents;
+mod spawned;
 mod words;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use actix::Context;
@@ -28,16 +33,20 @@ use bytes::Bytes;
 use flock_proto::{BirdName, EndWhy, Event, Fence, Input, Why};
 
 use crate::bird::{Bird, Desk};
-use crate::commands::{Command, Commands};
+use crate::commands::Commands;
 use crate::copies::Copies;
 use crate::shared::Shared;
 use crate::table::{Entry, Phase};
 use body::{Body, Stopped};
 pub(crate) use brood::Brood;
+pub(crate) use course::live;
+use course::{Course, Living};
 use crashes::CrashLog;
 use hatch::Hatch;
 pub(crate) use order::LifeOrder;
 use order::{Seldom, crash_log};
+pub(crate) use residents::hand;
+pub(crate) use spawned::welcome_jobs;
 use words::{Wind, told, told_to_end};
 
 /// How the last of the lives ended.
@@ -53,100 +62,6 @@ pub(crate) enum End {
     Departed(Vec<Duration>, Option<Bytes>),
     /// It crashed too often.
     Grounded { reason: String, crashes: u32 },
-}
-
-/// Has all lives of a bird of species `B` begin, in a task of this thread.
-pub(crate) fn live<B: Bird>(order: LifeOrder) {
-    // In a box of its own: tokio's, with this in it, would take more room than both.
-    actix_rt::spawn(Box::pin(Course::<B>::Laid(Lives::new(order), Context::new())));
-}
-
-/// The course of a bird's lives on this nest.
-///
-/// By hand, and not an `async fn`, because it is kept for as long as the bird is here: an idle bird shall
-/// have no room for what hardly ever goes on, and all that a call looks at shall lie together.
-enum Course<B: Bird> {
-    /// Nothing was done about it yet. The context is there already: so its parts lie beside this, and whoever
-    /// calls the bird finds them on one page.
-    Laid(Lives, Context<B>),
-    /// It hatches, ends, or waits out a crash: until a life goes on, if one does.
-    Between(Pin<Box<dyn Future<Output = Option<Living<B>>>>>),
-    Living(Living<B>),
-    Over,
-}
-
-impl<B: Bird> Future for Course<B> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        loop {
-            *self = match &mut *self {
-                Self::Laid(..) => {
-                    let Self::Laid(lives, ctx) = std::mem::replace(&mut *self, Self::Over) else {
-                        return Poll::Ready(());
-                    };
-                    let (next, rests) = lives.hatched_at_once(ctx, cx);
-                    if rests {
-                        *self = next;
-                        return Poll::Pending;
-                    }
-                    next
-                }
-                Self::Between(next) => match ready!(next.as_mut().poll(cx)) {
-                    Some(living) => Self::Living(living),
-                    None => Self::Over,
-                },
-                Self::Living(living) => {
-                    let turn = ready!(living.poll(cx));
-                    let Self::Living(living) = std::mem::replace(&mut *self, Self::Over) else {
-                        return Poll::Ready(());
-                    };
-                    Self::Between(Box::pin(living.turned(turn)))
-                }
-                Self::Over => return Poll::Ready(()),
-            };
-        }
-    }
-}
-
-/// A life that goes on.
-struct Living<B: Bird> {
-    body: Body<B>,
-    lives: Lives,
-}
-
-/// What ends a life that went on.
-enum Turn {
-    Told(Wind),
-    /// By itself, or by a panic.
-    Ended(Result<(), String>),
-}
-
-impl<B: Bird> Living<B> {
-    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Turn> {
-        while let Poll::Ready(command) = self.lives.commands.poll(cx) {
-            match command.map_or(Err(words::LAST), Command::sort) {
-                Ok(state) => self.body.merge([state]),
-                Err(wind) => return Poll::Ready(Turn::Told(wind)),
-            }
-        }
-        let ended = self.body.poll(cx).map(Turn::Ended);
-        self.lives.entry().note_waiting();
-        ended
-    }
-
-    /// Sees the life off, and to the next one, if there is to be one.
-    async fn turned(self, turn: Turn) -> Option<Self> {
-        let Self { body, mut lives } = self;
-        let over = match turn {
-            Turn::Told(wind) => lives.wind_down(body, wind).await,
-            Turn::Ended(ended) => {
-                drop(body);
-                ended.map_or_else(Over::Crashed, |()| Over::Itself)
-            }
-        };
-        lives.until_one_lives(over).await
-    }
 }
 
 /// How one life ended.
@@ -343,7 +258,7 @@ impl Lives {
         }
         // This runs `started()`. The pump starts no job before the phase says `Running`, so a panic in
         // here is one of `started()`.
-        let is_over = match body.poll(cx) {
+        let is_over = match body.poll(&mut None, cx) {
             Poll::Ready(Err(reason)) => return Err(Over::NotHatched(reason)),
             Poll::Ready(Ok(())) => true,
             Poll::Pending => false,

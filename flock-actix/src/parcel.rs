@@ -51,11 +51,6 @@ impl Note {
     pub(crate) const fn kind(&self) -> CallKind {
         if self.is_call { CallKind::Call } else { CallKind::Cast }
     }
-
-    /// A call that isn't in its origin's table: it is expected to be answered before anybody could look there.
-    fn is_unnoted(&self) -> bool {
-        self.is_call && self.id == CallId::default()
-    }
 }
 
 impl Parcel {
@@ -98,16 +93,6 @@ impl Parcel {
         match self {
             Self::Typed(parcel) => parcel.is_cancelled(),
             Self::Encoded(_) => false,
-        }
-    }
-
-    /// It won't be answered as soon as was expected, or goes elsewhere: it gets its place in the table of calls
-    /// that wait, and a deadline, if it has none.
-    pub(crate) fn note_late(&mut self, shared: &Shared) {
-        if let Self::Typed(parcel) = self
-            && parcel.note().is_unnoted()
-        {
-            parcel.note_late(shared);
         }
     }
 
@@ -154,8 +139,6 @@ pub(crate) trait TypedParcel: Send {
     fn note_mut(&mut self) -> &mut Note;
     /// The caller has gone, or has its outcome.
     fn is_cancelled(&self) -> bool;
-    /// Puts the call into the table of those that wait, unless it is over.
-    fn note_late(&mut self, shared: &Shared);
     /// Handles the message, if these are a bird and a context of the right species, and the caller still waits.
     /// Else the call fails; `species` is what the bird is of.
     fn run(
@@ -163,7 +146,6 @@ pub(crate) trait TypedParcel: Send {
         bird: &mut dyn Any,
         ctx: &mut dyn Any,
         pulse: &LazyPulse,
-        home: &Shared,
         species: &'static str,
     );
     fn fail(self: Box<Self>, error: CallError);
@@ -192,35 +174,24 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
         self.done.0.as_ref().is_some_and(|slot| !slot.is_waiting())
     }
 
-    fn note_late(&mut self, shared: &Shared) {
-        if let Some((id, deadline)) = self.done.0.as_ref().and_then(|slot| slot.note(shared)) {
-            (self.note.id, self.note.deadline) = (id, deadline);
-        }
-    }
-
     fn run(
         self: Box<Self>,
         bird: &mut dyn Any,
         ctx: &mut dyn Any,
         pulse: &LazyPulse,
-        home: &Shared,
         species: &'static str,
     ) {
         if self.is_cancelled() {
             return Parcel::Typed(self).fail(CallError::TimedOut);
         }
-        let Self { note, message, done, .. } = *self;
+        let Self { message, done, .. } = *self;
         let (Some(bird), Some(ctx)) = (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>())
         else {
             return done.finish(Err(CallError::WrongSpecies { actual: Some(species.into()) }));
         };
-        if let Some((answer, done)) = handle(bird, ctx, message, done) {
-            if note.is_unnoted()
-                && let Some(slot) = &done.0
-            {
-                slot.note_or_leave(home);
-            }
-            pulse.get().follow(answer, done);
+        match handle(bird, ctx, message) {
+            Handled::Now(outcome) => done.finish(outcome),
+            Handled::Later(answer) => pulse.get().follow(answer, done),
         }
     }
 
@@ -245,7 +216,7 @@ pub(crate) trait Finish<R>: 'static {
 }
 
 /// The answer goes to a caller in this process; or to nobody, for a cast.
-struct Done<R>(Option<Arc<Slot<R>>>);
+pub(crate) struct Done<R>(pub(crate) Option<Arc<Slot<R>>>);
 
 impl<R: 'static> Finish<R> for Done<R> {
     fn finish(mut self, outcome: Result<R, CallError>) {
@@ -263,35 +234,33 @@ impl<R> Drop for Done<R> {
     }
 }
 
-/// Has the bird handle a message, and sees its answer home, if it is there at once. Else gives what it will
-/// come from.
-fn handle<B, M, F>(
-    bird: &mut B,
-    ctx: &mut Context<B>,
-    message: M,
-    done: F,
-) -> Option<(oneshot::Receiver<M::Result>, F)>
+/// What came of a message that was handled.
+pub(crate) enum Handled<R> {
+    Now(Result<R, CallError>),
+    /// The answer will come from here.
+    Later(oneshot::Receiver<R>),
+}
+
+/// Has the bird handle a message.
+pub(crate) fn handle<B, M>(bird: &mut B, ctx: &mut Context<B>, message: M) -> Handled<M::Result>
 where
     B: Hears<M>,
     M: Wire,
-    F: Finish<M::Result>,
 {
     let mut response = Some(B::handle(bird, message, ctx));
     if let Some(answer) = at_once::<M, _>(&mut response) {
-        done.finish(Ok(answer));
-        return None;
+        return Handled::Now(Ok(answer));
     }
-    let response = response?;
+    let Some(response) = response else { return Handled::Now(Err(CallError::Interrupted)) };
     // A channel of our own even if nobody wants the answer: it tells when the work is over, which
     // a hand-over waits for.
     let (to, mut from) = oneshot::channel();
     response.handle(ctx, Some(to));
     match from.try_recv() {
-        Ok(answer) => done.finish(Ok(answer)),
-        Err(oneshot::error::TryRecvError::Closed) => done.finish(Err(CallError::Interrupted)),
-        Err(oneshot::error::TryRecvError::Empty) => return Some((from, done)),
+        Ok(answer) => Handled::Now(Ok(answer)),
+        Err(oneshot::error::TryRecvError::Closed) => Handled::Now(Err(CallError::Interrupted)),
+        Err(oneshot::error::TryRecvError::Empty) => Handled::Later(from),
     }
-    None
 }
 
 /// The answer that a response is, if it is of a type of which actix itself makes nothing but that: then there
@@ -342,25 +311,18 @@ pub(crate) fn deliver<B, M>(
     let decoded = codec::decode::<M>(&call.reply.shared, &call.body);
     let EncodedCall { reply, .. } = *call;
     match decoded {
-        Ok(message) => {
-            if let Some((answer, reply)) = handle(bird, ctx, message, reply) {
-                pulse.get().follow(answer, reply);
-            }
-        }
+        Ok(message) => match handle(bird, ctx, message) {
+            Handled::Now(outcome) => reply.finish(outcome),
+            Handled::Later(answer) => pulse.get().follow(answer, reply),
+        },
         Err(error) => reply.send(Err(error)),
     }
 }
 
 /// Runs whichever kind of parcel this is.
-pub(crate) fn run<B: Bird>(
-    parcel: Parcel,
-    bird: &mut B,
-    ctx: &mut Context<B>,
-    pulse: &LazyPulse,
-    home: &Shared,
-) {
+pub(crate) fn run<B: Bird>(parcel: Parcel, bird: &mut B, ctx: &mut Context<B>, pulse: &LazyPulse) {
     match parcel {
-        Parcel::Typed(typed) => typed.run(bird, ctx, pulse, home, B::SPECIES),
+        Parcel::Typed(typed) => typed.run(bird, ctx, pulse, B::SPECIES),
         Parcel::Encoded(call) => {
             if call.note.species != const { SpeciesId::of(B::SPECIES) } {
                 let actual = Some(B::SPECIES.into());

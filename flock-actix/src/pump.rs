@@ -13,6 +13,7 @@ use flock_proto::Event;
 use crate::bird::Bird;
 use crate::call::CallError;
 use crate::copies::Copies;
+use crate::job::Job;
 use crate::parcel;
 use crate::pulse::LazyPulse;
 use crate::table::Entry;
@@ -25,22 +26,14 @@ pub(crate) struct Pump {
     entry: Arc<Entry>,
     pub(crate) pulse: LazyPulse,
     copies: Option<Box<Copies>>,
-    behind: Cell<Behind>,
-}
-
-/// Whether what is in the inbox may have waited there. As large as all else that a pump is made of: to move what
-/// was written in parts is felt.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-enum Behind {
-    No,
-    Maybe,
 }
 
 thread_local! {
     /// The pump of the life that is polled. Never left there: so nothing has to be dropped when the thread ends,
     /// which would be asked at each use.
     static LENT: Cell<Option<ManuallyDrop<Pump>>> = const { Cell::new(None) };
+    /// What it is handed, or was. Never left there, either.
+    static HANDED: Cell<Option<ManuallyDrop<Box<dyn Job>>>> = const { Cell::new(None) };
 }
 
 /// Where a bird's context runs the pump, which it is lent for the time that it is polled.
@@ -79,16 +72,22 @@ impl Drop for Lent {
 
 impl Pump {
     pub(crate) fn new(entry: Arc<Entry>, copies: Option<Copies>) -> Self {
-        let (copies, behind) = (copies.map(Box::new), Cell::new(Behind::Maybe));
-        Self { entry, pulse: LazyPulse::default(), copies, behind }
+        Self { entry, pulse: LazyPulse::default(), copies: copies.map(Box::new) }
     }
 
-    /// Lends it to the context that `poll` polls.
+    /// Lends it to the context that `poll` polls, with a job, if the bird is handed one. What was run comes back,
+    /// unless the bird crashed of it.
     #[inline]
-    pub(crate) fn lend<R>(this: &mut Option<Self>, poll: impl FnOnce() -> R) -> R {
-        // A bird that polls another's context, by whatever means, is lent its own again afterwards.
+    pub(crate) fn lend<R>(
+        this: &mut Option<Self>,
+        job: &mut Option<Box<dyn Job>>,
+        poll: impl FnOnce() -> R,
+    ) -> R {
+        // A bird that polls another's context, by whatever means, has its own again afterwards.
         let outer = LENT.replace(this.take().map(ManuallyDrop::new));
+        let outers = HANDED.replace(job.take().map(ManuallyDrop::new));
         let polled = poll();
+        *job = HANDED.replace(outers).map(ManuallyDrop::into_inner);
         *this = LENT.replace(outer).map(ManuallyDrop::into_inner);
         polled
     }
@@ -98,7 +97,7 @@ impl Pump {
             self.see_to_states(bird);
         }
         self.run_jobs(bird, ctx, task);
-        let Self { entry, pulse, copies, .. } = self;
+        let Self { entry, pulse, copies } = self;
         if let Some(copies) = copies {
             // Also where a job has just begun to wait: it shall find what it asked for.
             copies.see_to(bird, entry, pulse.get(), task);
@@ -106,9 +105,13 @@ impl Pump {
     }
 
     fn run_jobs<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>, task: &mut TaskContext<'_>) {
+        if !ctx.waiting() && self.runs_handed(bird, ctx) {
+            return;
+        }
         // One that comes while the pump waits for it is begun at once. The clock costs as much as all else
         // that is done about a job here.
-        let mut behind = self.behind.replace(Behind::Maybe) == Behind::Maybe;
+        let mut behind = self.entry.is_behind();
+        self.entry.leave_behind(true);
         let mut now = None;
         for _ in 0..JOBS_PER_POLL {
             // While it waits, an `AtomicResponse` has the bird for itself; while it stops, it may
@@ -120,7 +123,7 @@ impl Pump {
             let (parcel, more) = self.entry.pop(task.waker(), self.entry.home.settings.inbox);
             let Some(parcel) = parcel else {
                 // What came before the bird runs may wait for long.
-                self.leave_behind(more);
+                self.entry.leave_behind(more);
                 return;
             };
             behind |= more;
@@ -128,23 +131,40 @@ impl Pump {
             if over {
                 parcel.fail(CallError::TimedOut);
             } else {
-                if self.copies.is_some() && !parcel.is_cancelled() {
-                    self.pulse.get().touched.set(true);
+                if !parcel.is_cancelled() {
+                    self.touch();
                 }
-                parcel::run(parcel, bird, ctx, &self.pulse, &self.entry.home);
+                parcel::run(parcel, bird, ctx, &self.pulse);
             }
             if !more {
                 // Unless the job has the bird for itself: others may come meanwhile.
-                self.leave_behind(ctx.waiting());
+                self.entry.leave_behind(ctx.waiting());
                 return;
             }
         }
         task.waker().wake_by_ref();
     }
 
-    /// Whether what the inbox has next may have waited there.
-    fn leave_behind(&self, maybe: bool) {
-        self.behind.set(if maybe { Behind::Maybe } else { Behind::No });
+    /// A job begins.
+    fn touch(&self) {
+        if self.copies.is_some() {
+            self.pulse.get().touched.set(true);
+        }
+    }
+
+    /// Does what the bird was handed, if it was.
+    fn runs_handed<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>) -> bool {
+        let Some(job) = HANDED.take() else { return false };
+        let mut job = ManuallyDrop::into_inner(job);
+        let runs = !job.was_run();
+        if runs {
+            self.touch();
+            job.run(bird, ctx, &self.pulse, &self.entry.home, B::SPECIES);
+            // Nothing was in the inbox; and what comes into it now wakes the task.
+            self.entry.leave_behind(ctx.waiting());
+        }
+        HANDED.set(Some(ManuallyDrop::new(job)));
+        runs
     }
 
     /// Takes in what other lives left; takes the state of this one, if it is wanted.

@@ -4,8 +4,6 @@
 //! that a [`BirdRef`](crate::BirdRef) uses directly. It keeps nothing itself, so there may be any
 //! number of routers.
 
-use std::future::IntoFuture;
-
 use actix::prelude::*;
 
 use crate::bird::{Hears, Wire};
@@ -31,7 +29,7 @@ impl<B: Hears<M>, M: Wire> Handler<Call<B, M>> for Router {
 
     fn handle(&mut self, Call { to, message }: Call<B, M>, _: &mut Context<Self>) -> Self::Result {
         // Sent here and now, not when the future is polled: calls keep their order.
-        Box::pin(to.send(message).into_future())
+        Box::pin(to.send(message).at_once())
     }
 }
 

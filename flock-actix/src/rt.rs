@@ -133,6 +133,15 @@ impl Lane {
 }
 
 impl Worker {
+    /// It is a thread of its own, and not one that stands for several, as in a simulation.
+    pub(crate) const fn is_a_thread(&self) -> bool {
+        match self {
+            Self::Arbiter(_) => true,
+            #[cfg(feature = "turmoil")]
+            Self::Here => false,
+        }
+    }
+
     /// Starts an actor on this thread.
     pub(crate) fn start<A: Actor<Context = Context<A>>>(
         &self,

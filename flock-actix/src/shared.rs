@@ -246,8 +246,8 @@ impl Shared {
     /// Starts a `BirdSupervisor` on each of these threads. To be called once, before any hatch.
     pub(crate) fn start_workers(self: &Arc<Self>, workers: &[Worker]) {
         let supervisors = workers.iter().map(|worker| {
-            let shared = self.clone();
-            worker.start(move || BirdSupervisor::new(shared))
+            let (shared, alone) = (self.clone(), worker.is_a_thread());
+            worker.start(move || BirdSupervisor::new(shared, alone))
         });
         let _ = self.workers.set(supervisors.collect());
     }
@@ -373,9 +373,15 @@ impl Shared {
     pub(crate) fn expect_late(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
         let Some((number, shard)) = self.shard() else { return CallId::default() };
         let mut table = lock(&shard.calls);
-        let id = Shard::note(&mut table, number, deadline, slot, None);
+        let id = Shard::note(&mut table, number, deadline, slot.clone(), None);
         if table.len() >= MAX_PENDING {
             shard.is_full.store(true, Ordering::Relaxed);
+        }
+        drop(table);
+        // Nobody looks into the table of a nest that was shut down before.
+        if self.is_closed() {
+            self.forget(id);
+            slot.fail(CallError::Leaving);
         }
         id
     }

@@ -1,11 +1,9 @@
 //! Where one call's outcome is put, exactly once, and where its caller waits for it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use flock_proto::{CallId, Time};
 use serde::de::DeserializeOwned;
 
 use crate::call::CallError;
@@ -33,8 +31,7 @@ pub(crate) trait Settle: Send + Sync {
 #[repr(u8)]
 enum Stage {
     Waiting,
-    /// The outcome came from the bird itself, in this process: the call is still in the table of those that wait,
-    /// if it ever was.
+    /// The outcome came from the bird itself, in this process: the call is still in the table of those that wait.
     OfBird,
     /// It came from the table: whoever ends a call by its number takes it out.
     OfTable,
@@ -44,18 +41,10 @@ enum Stage {
 
 type Outcome<R> = Result<R, Box<CallError>>;
 
-type Noting<R> = fn(&Arc<Slot<R>>, &Shared) -> Option<(CallId, Time)>;
-
 /// The outcome of one call.
 pub(crate) struct Slot<R> {
     /// Of a [`Stage`].
     stage: AtomicU8,
-    /// The call was put into the table later than it was made. Hardly any is: so the lock needn't be taken.
-    is_late: AtomicBool,
-    /// For a call that isn't in the table of those that wait: for how many microseconds it does, from the moment
-    /// at which it is put there. Written once, when nobody else knows of this; see `new`.
-    within: AtomicU64,
-    note: Noting<R>,
     state: Mutex<State<R>>,
 }
 
@@ -64,26 +53,12 @@ struct State<R> {
     waker: Option<Waker>,
     /// Until it is taken. An error, which is large and rare, has a box: to move an outcome is felt.
     outcome: Option<Outcome<R>>,
-    /// Its place in the table, and its deadline, if it was put there late.
-    late: Option<(CallId, Time)>,
 }
 
 impl<R> Slot<R> {
-    /// Puts a call that isn't there into the table of those that wait, so that its deadline is kept and that a
-    /// reply finds it. `None`: it is over. To be called where the nest's end will find the call itself.
-    pub(crate) fn note(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
-        (self.note)(self, shared)
-    }
-
-    /// The same for one that is nowhere else by now: if the nest is shut down, nobody looks into the table any
-    /// more.
-    pub(crate) fn note_or_leave(self: &Arc<Self>, shared: &Shared) {
-        if let Some((id, _)) = self.note(shared)
-            && shared.is_closed()
-        {
-            shared.forget(id);
-            self.put(Err(Box::new(CallError::Leaving)), Stage::OfTable);
-        }
+    pub(crate) fn new() -> Arc<Self> {
+        let state = Mutex::new(State { waker: None, outcome: None });
+        Arc::new(Self { stage: AtomicU8::new(Stage::Waiting as u8), state })
     }
 
     /// Puts the bird's own outcome in, if the caller still waits and none is there.
@@ -145,45 +120,9 @@ impl<R> Slot<R> {
         drop(outcome);
     }
 
-    /// The place that the call still has in the table; `id` is the one that it got when it was made, if it did.
-    pub(crate) fn place(&self, id: CallId) -> Option<CallId> {
-        if self.is_at(Stage::OfTable) {
-            return None;
-        }
-        let late = || lock(&self.state).late.map(|(id, _)| id);
-        let id = if self.is_late.load(Ordering::Acquire) { late()? } else { id };
-        (id != CallId::default()).then_some(id)
-    }
-}
-
-impl<R: DeserializeOwned + Send + 'static> Slot<R> {
-    #[inline]
-    pub(crate) fn new(within: Duration) -> Arc<Self> {
-        // All that is the same for each first: so it is copied from where it lies ready.
-        let slot = Arc::new(Self {
-            stage: AtomicU8::new(Stage::Waiting as u8),
-            is_late: AtomicBool::new(false),
-            within: AtomicU64::new(0),
-            note: Self::note_late,
-            state: Mutex::new(State { waker: None, outcome: None, late: None }),
-        });
-        let within = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
-        slot.within.store(within, Ordering::Relaxed);
-        slot
-    }
-
-    fn note_late(self: &Arc<Self>, shared: &Shared) -> Option<(CallId, Time)> {
-        let mut state = lock(&self.state);
-        if !self.is_waiting() {
-            return None;
-        }
-        Some(*state.late.get_or_insert_with(|| {
-            let within = Duration::from_micros(self.within.load(Ordering::Relaxed));
-            let deadline = shared.now() + within;
-            let id = shared.expect_late(deadline, self.clone());
-            self.is_late.store(true, Ordering::Release);
-            (id, deadline)
-        }))
+    /// Whether the call is still in the table of those that wait: nobody has ended it by its number.
+    pub(crate) fn is_in_table(&self) -> bool {
+        !self.is_at(Stage::OfTable)
     }
 }
 

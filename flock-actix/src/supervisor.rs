@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use crate::heap;
-use crate::life::{Brood, LifeOrder};
+use crate::life::{self, Brood, LifeOrder};
 use crate::shared::Shared;
 
 /// About what an idle bird takes of its thread's heap.
@@ -17,16 +17,24 @@ const ROOM: usize = 1000;
 /// Brings birds to life on its thread.
 pub(crate) struct BirdSupervisor {
     shared: Arc<Shared>,
+    /// The thread is this nest's alone.
+    alone: bool,
 }
 
 impl BirdSupervisor {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) const fn new(shared: Arc<Shared>, alone: bool) -> Self {
+        Self { shared, alone }
     }
 }
 
 impl Actor for BirdSupervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        if self.alone {
+            life::welcome_jobs();
+        }
+    }
 }
 
 /// Bring these birds to life. Of thousands that are started together each would else be a message, and

@@ -1,7 +1,6 @@
 //! A bird that hears a message, whatever its species.
 
 use std::fmt;
-use std::future::IntoFuture;
 use std::sync::Arc;
 
 use flock_proto::BirdName;
@@ -24,7 +23,7 @@ impl<B: Hears<M>, M: Wire> Listen<M> for BirdRef<B> {
     }
 
     fn call(&self, message: M) -> Reply<M::Result> {
-        self.send(message).into_future()
+        self.send(message).at_once()
     }
 
     fn cast(&self, message: M) {

@@ -4,14 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWakerVTable};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use flock_proto::{BirdName, CallId};
 
 use super::To;
 use crate::call::CallError;
-use crate::rt;
 use crate::shared::{Refused, Shared};
 use crate::slot::Slot;
 
@@ -33,85 +32,35 @@ impl<R> Reply<R> {
     }
 
     pub(super) const fn new(to: To, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
-        Self(State::Waiting(Ticket { to, slot, id, unnoted: None, over: false }, room))
-    }
-
-    /// Of a call that is in no table yet.
-    #[inline]
-    pub(super) fn unnoted(
-        to: To,
-        slot: Arc<Slot<R>>,
-        wakers: &'static RawWakerVTable,
-        thread: u32,
-    ) -> Self {
-        let unnoted = Unnoted { wakers, thread, looked: false };
-        let ticket =
-            Ticket { to, slot, id: CallId::default(), unnoted: Some(unnoted), over: false };
-        Self(State::Waiting(ticket, None))
+        Self(State::Waiting(Ticket { to, slot, id, over: false }, room))
     }
 }
 
 struct Ticket<R> {
     to: To,
     slot: Arc<Slot<R>>,
-    /// The default for one that wasn't in the table when it was made.
     id: CallId,
-    unnoted: Option<Unnoted>,
     /// The outcome was taken, and nothing is left to be given up.
     over: bool,
-}
-
-/// A call that went to a bird of the same thread, which had nothing else to do: mostly it has its answer when
-/// the bird's task has run, and is in no table till then. But whoever waits for it in another way than as a
-/// task of that thread may wait without that task's ever running.
-struct Unnoted {
-    /// Of the tasks of that thread.
-    wakers: &'static RawWakerVTable,
-    thread: u32,
-    /// Somebody has looked for its outcome.
-    looked: bool,
-}
-
-impl Unnoted {
-    /// Somebody waits for it who does so as a task of its thread.
-    fn may_wait(&self, cx: &Context<'_>) -> bool {
-        self.thread == rt::thread_number() && std::ptr::eq(self.wakers, cx.waker().vtable())
-    }
 }
 
 impl<R> Ticket<R> {
     /// Takes the call out of the table.
     fn forget(&self) {
-        if let Some(id) = self.slot.place(self.id)
+        if self.slot.is_in_table()
             && let Some(shared) = self.to.home()
         {
-            shared.forget(id);
+            shared.forget(self.id);
         }
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<R, CallError>> {
         let polled = self.slot.poll(cx);
-        if polled.is_pending() {
-            self.wait_on(cx);
-        } else {
+        if polled.is_ready() {
             self.over = true;
             self.forget();
         }
         polled.map_err(|error| *error)
-    }
-
-    /// It has no outcome. It must be in the table, if it was looked for before, or by one who can't be trusted to
-    /// let the bird's task run.
-    fn wait_on(&mut self, cx: &Context<'_>) {
-        let Some(unnoted) = &mut self.unnoted else { return };
-        if unnoted.looked || !unnoted.may_wait(cx) {
-            if let Some(shared) = self.to.home() {
-                self.slot.note_or_leave(shared);
-            }
-            self.unnoted = None;
-        } else {
-            unnoted.looked = true;
-        }
     }
 }
 

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::bird::Bird;
 use crate::codec::panic_text;
 use crate::copies::Copies;
+use crate::job::Job;
 use crate::pulse::Pulse;
 use crate::pump::{Pump, Spout};
 use crate::table::Entry;
@@ -71,7 +72,7 @@ impl<B: Bird> Body<B> {
     /// Polls once, which runs `started()`. `Some`: the life is over already.
     pub(super) async fn first_poll(&mut self) -> Option<Result<(), String>> {
         poll_fn(|cx| {
-            Poll::Ready(match self.poll(cx) {
+            Poll::Ready(match self.poll(&mut None, cx) {
                 Poll::Ready(end) => Some(end),
                 Poll::Pending => None,
             })
@@ -80,7 +81,7 @@ impl<B: Bird> Body<B> {
     }
 
     async fn run(&mut self) -> Result<(), String> {
-        poll_fn(|cx| self.poll(cx)).await
+        poll_fn(|cx| self.poll(&mut None, cx)).await
     }
 
     /// Waits a while for the answers in flight, cuts short what is left, and stops the actor, whatever its
@@ -143,10 +144,15 @@ impl<B: Bird> Body<B> {
         }
     }
 
-    /// Ready once the bird has stopped itself, or panicked.
-    pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), String>> {
+    /// Ready once the bird has stopped itself, or panicked. If it is handed a job, it does that first, unless
+    /// something has it for itself.
+    pub(super) fn poll(
+        &mut self,
+        job: &mut Option<Box<dyn Job>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Result<(), String>> {
         let Some(context) = &mut self.context else { return Poll::Ready(Ok(())) };
-        let polled = Pump::lend(&mut self.pump, || {
+        let polled = Pump::lend(&mut self.pump, job, || {
             catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *context).poll(cx)))
         });
         match polled {

@@ -83,8 +83,6 @@ impl Shared {
         hash: u64,
         mut parcel: Parcel,
     ) -> Result<(), Refused> {
-        // Before the nest is looked at: what is noted when it has been shut down is failed here.
-        parcel.note_late(self);
         if self.closed.load(Ordering::Acquire) {
             parcel.fail(CallError::Leaving);
             return Ok(());

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, RawWakerVTable, Waker};
+use std::task::{Poll, Waker};
 
 use flock_proto::{BirdName, EndWhy, Fence, NestId, Time};
 use tokio::sync::Notify;
@@ -12,7 +12,6 @@ use super::inbox::Inbox;
 use crate::bird::Desk;
 use crate::commands::{self, Command};
 use crate::parcel::Parcel;
-use crate::rt;
 use crate::shared::{HatchOrder, Shared};
 use crate::slot::lock;
 
@@ -84,10 +83,14 @@ pub(crate) struct Entry {
     news: AtomicBool,
     /// Out of the table, for good.
     gone: AtomicBool,
-    /// A call waits in the inbox that isn't in the table of those that wait for their outcome.
-    unnoted: AtomicBool,
-    /// The number of the thread on which the pump waits, or has waited. `NOWHERE`: on none so far.
+    /// The pump has found nothing and waits to be woken. Written under the lock.
+    asleep: AtomicBool,
+    /// What is in the inbox may have waited there when the pump comes to it. Written by the pump alone.
+    behind: AtomicBool,
+    /// The number of the thread on which it lives, or has lived. `NOWHERE`: on none so far.
     thread: AtomicU32,
+    /// Its place there.
+    place: AtomicU32,
     /// The data plane that it belongs to.
     pub(crate) home: Arc<Shared>,
     pub(crate) hash: u64,
@@ -98,8 +101,6 @@ pub(crate) struct Entry {
 /// What an entry's lock guards.
 #[repr(C)]
 pub(crate) struct State {
-    /// The pump has found nothing and waits to be woken.
-    asleep: bool,
     /// The life's task has ended: whatever it is told, it won't hear.
     deaf: bool,
     pub(crate) phase: Phase,
@@ -203,10 +204,11 @@ impl Entry {
         Arc::new(Self {
             news: AtomicBool::new(false),
             gone: AtomicBool::new(false),
-            unnoted: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            behind: AtomicBool::new(true),
             thread: AtomicU32::new(NOWHERE),
+            place: AtomicU32::new(0),
             state: Mutex::new(State {
-                asleep: false,
                 deaf: false,
                 phase,
                 parcels: Inbox::default(),
@@ -237,12 +239,11 @@ impl Entry {
             if changed {
                 state.tell_of_room();
                 self.gone.store(state.phase == Phase::Gone, Ordering::Release);
-                self.note(&mut state);
             }
             let waker = if changed || state.has_news() {
                 // Whoever is woken is no longer among those who are, and has to look.
                 self.news.store(true, Ordering::Release);
-                state.asleep = false;
+                self.asleep.store(false, Ordering::Relaxed);
                 state.waker.take()
             } else {
                 None
@@ -263,7 +264,7 @@ impl Entry {
             state.tell_of_room();
         }
         // Unless it is asleep there: it waits for something else before it looks.
-        !state.asleep || !state.parcels.is_empty() || state.has_news()
+        !self.asleep.load(Ordering::Relaxed) || !state.parcels.is_empty() || state.has_news()
     }
 
     /// A life is about to listen, and has to look first.
@@ -305,7 +306,6 @@ impl Entry {
         let mut state = lock(&self.state);
         if state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
             state.deaf = true;
-            self.note(&mut state);
             let unheard = state.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.said));
             let waker = state.waker.take();
             drop(state);
@@ -334,54 +334,40 @@ impl Entry {
             return Push::Full(parcel);
         }
         state.parcels.push(parcel);
-        if std::mem::take(&mut state.asleep)
-            && let Some(waker) = &state.waker
-        {
+        if self.asleep.load(Ordering::Relaxed) {
+            self.asleep.store(false, Ordering::Relaxed);
             // Under the lock: it is a task's, and nothing foreign runs in it. It stays for the next time.
-            waker.wake_by_ref();
+            state.waker.iter().for_each(Waker::wake_by_ref);
         }
         Push::Taken
     }
 
-    /// A life goes on on this thread, as it seems.
+    /// A life of it begins at this place of the present thread.
+    pub(crate) fn lives_at(&self, thread: u32, place: u32) {
+        self.place.store(place, Ordering::Relaxed);
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    /// Its place, if a life goes on on this thread and has nothing else to do, as it seems. Nothing waits in the
+    /// inbox then, as far as this thread knows: so whoever sends his messages on it may have the next one handled
+    /// at once.
     #[inline]
-    pub(crate) fn lives_on(&self, thread: u32) -> bool {
-        self.thread.load(Ordering::Relaxed) == thread && !self.is_gone()
+    pub(crate) fn rests_on(&self, thread: u32) -> Option<u32> {
+        let rests = self.thread.load(Ordering::Relaxed) == thread
+            && self.asleep.load(Ordering::Relaxed)
+            && !self.is_behind();
+        rests.then(|| self.place.load(Ordering::Relaxed))
     }
 
-    /// Gives a call to a bird of this thread that has nothing else to do, and says of what kind the wakers of
-    /// this thread's tasks are. The call need not be in any table: the bird's task is woken, and sees to it that
-    /// it gets there if it isn't answered when that task has run. It comes back where that isn't so.
-    #[inline(always)]
-    pub(crate) fn push_unnoted(&self, call: Parcel) -> Result<&'static RawWakerVTable, Parcel> {
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let rests = state.asleep && state.phase == Phase::Running && !state.deaf;
-        match &state.waker {
-            Some(waker) if rests && state.parcels.is_empty() => {
-                state.asleep = false;
-                state.parcels.push(call);
-                self.unnoted.store(true, Ordering::Relaxed);
-                waker.wake_by_ref();
-                Ok(waker.vtable())
-            }
-            _ => Err(call),
-        }
-    }
-
-    /// The bird's task has run: a call that still waits in the inbox may wait for long.
     #[inline]
-    pub(crate) fn note_waiting(&self) {
-        if self.unnoted.load(Ordering::Relaxed) {
-            self.note(&mut lock(&self.state));
-        }
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
-    // (When the nest is shut down, what waits in an inbox is failed there.)
-    fn note(&self, state: &mut State) {
-        if self.unnoted.swap(false, Ordering::Relaxed) {
-            state.parcels.note(&self.home);
-        }
+    /// Whether what the inbox has next may have waited there.
+    #[inline]
+    pub(crate) fn leave_behind(&self, maybe: bool) {
+        self.behind.store(maybe, Ordering::Relaxed);
     }
 
     /// Takes the next parcel for a running life, and says whether others wait. The pump is woken by the next one,
@@ -390,18 +376,13 @@ impl Entry {
     pub(crate) fn pop(&self, waker: &Waker, room: usize) -> (Option<Parcel>, bool) {
         let mut state = lock(&self.state);
         let parcel = if state.phase == Phase::Running { state.parcels.pop() } else { None };
-        if parcel.is_some() {
-            // It was the first, if there was one.
-            self.unnoted.store(false, Ordering::Relaxed);
-        }
         let others = !state.parcels.is_empty();
         if parcel.is_some() && state.parcels.len() == room / 2 {
             state.tell_of_room();
         }
         if parcel.is_none() || !others {
-            state.asleep = true;
+            self.asleep.store(true, Ordering::Relaxed);
             state.wake_next(waker);
-            self.thread.store(rt::thread_number(), Ordering::Relaxed);
         }
         (parcel, others)
     }

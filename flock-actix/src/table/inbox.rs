@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use crate::parcel::Parcel;
-use crate::shared::Shared;
 
 /// Parcels in the order in which they came. One that waits alone, as nearly always, takes no memory of its
 /// own: a bird that is called seldom looks at fewer cold lines.
@@ -39,12 +38,6 @@ impl Inbox {
             None => self.first.take(),
             Some(rest) => std::mem::replace(&mut self.first, rest.pop_front()),
         }
-    }
-
-    /// What waits here won't be answered as soon as was expected.
-    pub(super) fn note(&mut self, home: &Shared) {
-        self.first.iter_mut().for_each(|parcel| parcel.note_late(home));
-        self.rest.iter_mut().flat_map(|rest| rest.iter_mut()).for_each(|p| p.note_late(home));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Parcel> {

@@ -45,7 +45,7 @@ async fn a_call_of_nobody_asks_the_core_once_for_all_who_wait() {
     let nest = alone();
     nest.answer_wanted(|_| None);
     let ghost = nest.bird::<Probe>("ghost");
-    let calls: Vec<_> = (0..5).map(|_| ghost.send(Add(1)).into_future()).collect();
+    let calls: Vec<_> = (0..5).map(|_| ghost.send(Add(1)).at_once()).collect();
     assert_eq!(nest.count(|input| matches!(input, Input::Wanted { .. })), 1);
     nest.shared.route(&name("ghost"), flock_proto::Route::NoSuchBird);
     for call in calls {
@@ -71,9 +71,9 @@ async fn calls_that_come_before_the_hatch_wait_for_it() {
     let nest = alone();
     nest.answer_wanted(|_| None);
     let shy = nest.bird::<Shy>("early");
-    let first = shy.send(Add(1)).into_future();
+    let first = shy.send(Add(1)).at_once();
     nest.shared.hatch(nest.order::<Shy>("early", &"early".into(), 1));
-    let second = shy.send(Add(2)).into_future();
+    let second = shy.send(Add(2)).at_once();
     gate("early").notify_one();
     assert_eq!(first.await, Ok(1));
     assert_eq!(second.await, Ok(2));
@@ -84,7 +84,7 @@ async fn a_call_of_another_species_is_refused_though_it_was_made_before_the_hatc
     let nest = alone();
     nest.answer_wanted(|_| None);
     let wrong = nest.bird::<Shy>("mistaken");
-    let early = wrong.send(Add(1)).into_future();
+    let early = wrong.send(Add(1)).at_once();
     nest.start::<Probe>("mistaken", Plan::default()).await;
     let refusal = Err(CallError::WrongSpecies { actual: Some("probe".into()) });
     assert_eq!(early.await, refusal);
@@ -95,13 +95,13 @@ async fn a_call_of_another_species_is_refused_though_it_was_made_before_the_hatc
 async fn a_full_inbox_refuses_or_makes_wait_as_the_caller_chose() {
     let nest = with_settings(crate::shared::Settings { inbox: 4, ..settings() });
     let wren = nest.start::<Probe>("full", Plan::default()).await;
-    let holding = wren.send(Atomic("full".into())).into_future();
+    let holding = wren.send(Atomic("full".into())).at_once();
     until("the bird is busy", || diary("full").len() == 2).await;
-    let fitting: Vec<_> = (0..4).map(|_| wren.send(Add(1)).into_future()).collect();
+    let fitting: Vec<_> = (0..4).map(|_| wren.send(Add(1)).at_once()).collect();
     assert_eq!(wren.send(Add(1)).await, Err(CallError::Overloaded));
     wren.do_send(Add(100));
     assert_eq!(nest.shared.lost_casts(), 1);
-    let patient = tokio::spawn(wren.send(Add(1)).wait_when_full().into_future());
+    let patient = tokio::spawn(wren.send(Add(1)).wait_when_full().at_once());
     let hasty = wren.send(Add(1)).wait_when_full().deadline(Duration::from_millis(30)).await;
     assert_eq!(hasty, Err(CallError::TimedOut));
     gate("full").notify_one();
@@ -116,7 +116,7 @@ async fn a_full_inbox_refuses_or_makes_wait_as_the_caller_chose() {
 async fn a_call_ends_by_its_deadline_and_a_job_past_it_is_not_run() {
     let nest = alone();
     let wren = nest.start::<Probe>("late", Plan::default()).await;
-    let holding = wren.send(Atomic("late".into())).into_future();
+    let holding = wren.send(Atomic("late".into())).at_once();
     let soon = Duration::from_millis(30);
     assert_eq!(wren.send(Add(9)).deadline(soon).await, Err(CallError::TimedOut));
     assert_eq!(
@@ -133,8 +133,8 @@ async fn a_call_ends_by_its_deadline_and_a_job_past_it_is_not_run() {
 async fn a_dropped_call_is_not_run() {
     let nest = alone();
     let wren = nest.start::<Probe>("dropped-call", Plan::default()).await;
-    let holding = wren.send(Atomic("dropped-call".into())).into_future();
-    drop(wren.send(Add(9)).into_future());
+    let holding = wren.send(Atomic("dropped-call".into())).at_once();
+    drop(wren.send(Add(9)).at_once());
     gate("dropped-call").notify_one();
     assert_eq!(holding.await, Ok(1));
     assert_eq!(wren.send(Add(0)).await, Ok(1));
@@ -167,9 +167,9 @@ async fn a_nest_that_is_shut_down_ends_all_its_calls() {
     let nest = alone();
     nest.answer_wanted(|_| None);
     let wren = nest.start::<Probe>("closing", Plan::default()).await;
-    let running = wren.send(Later("closing".into())).into_future();
+    let running = wren.send(Later("closing".into())).at_once();
     until("it is begun", || diary("closing").len() == 2).await;
-    let waiting = nest.bird::<Probe>("closing-ghost").send(Add(1)).into_future();
+    let waiting = nest.bird::<Probe>("closing-ghost").send(Add(1)).at_once();
     nest.shared.close();
     assert_eq!(running.await, Err(CallError::Leaving));
     assert_eq!(waiting.await, Err(CallError::Leaving));
@@ -183,7 +183,7 @@ async fn futures_of_calls_may_cross_threads() {
     }
     let nest = alone();
     let wren = nest.start::<Probe>("threads", Plan::default()).await;
-    let call = sendable(wren.send(Add(1)).into_future());
+    let call = sendable(wren.send(Add(1)).at_once());
     let other = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.expect("a runtime").block_on(call)

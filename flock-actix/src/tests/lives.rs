@@ -124,7 +124,7 @@ async fn an_end_gives_up_a_hatch_in_progress() {
     let nest = alone();
     let plan = plan(Fault::HatchForEver, 9);
     nest.shared.hatch(nest.order::<Probe>("egg", &plan, 4));
-    let call = nest.bird::<Probe>("egg").send(Add(1)).into_future();
+    let call = nest.bird::<Probe>("egg").send(Add(1)).at_once();
     nest.shared.end(&name("egg"), Fence(4), EndWhy::Stopped);
     nest.ended("egg").await;
     assert_eq!(call.await, Err(CallError::NoSuchBird));
@@ -169,8 +169,8 @@ async fn a_bird_past_its_own_limit_is_grounded_and_its_neighbours_notice_nothing
 async fn calls_that_wait_at_a_bird_that_gets_grounded_are_told_so() {
     let nest = alone();
     let crow = nest.start::<Probe>("crow-queue", Plan::default()).await;
-    let booms: Vec<_> = (0..3).map(|_| crow.send(Boom::Handler).into_future()).collect();
-    let waiting = crow.send(Add(1)).into_future();
+    let booms: Vec<_> = (0..3).map(|_| crow.send(Boom::Handler).at_once()).collect();
+    let waiting = crow.send(Add(1)).at_once();
     for boom in booms {
         assert_eq!(boom.await, Err(CallError::Crashed));
     }
@@ -224,7 +224,7 @@ async fn a_crash_is_told_with_its_words() {
 async fn a_bird_that_stops_itself_ends_gently() {
     let nest = alone();
     let wren = nest.start::<Probe>("gentle", Plan::default()).await;
-    let pending = wren.send(ActLater("gentle".into())).into_future();
+    let pending = wren.send(ActLater("gentle".into())).at_once();
     let (stop, late) = tokio::join!(wren.send(Stop), wren.send(Add(1)));
     assert_eq!(stop, Ok(()));
     assert_eq!(late, Err(CallError::NoSuchBird), "what waited behind the stop was not begun");
@@ -238,8 +238,8 @@ async fn a_bird_that_stops_itself_ends_gently() {
 async fn an_end_waits_for_answers_in_flight_and_no_longer_than_its_patience() {
     let nest = alone();
     let wren = nest.start::<Probe>("patient", Plan::default()).await;
-    let quick = wren.send(Later("patient-quick".into())).into_future();
-    let stuck = wren.send(Later("patient-stuck".into())).into_future();
+    let quick = wren.send(Later("patient-quick".into())).at_once();
+    let stuck = wren.send(Later("patient-stuck".into())).at_once();
     until("both are begun", || diary("patient").len() == 3).await;
     nest.shared.end(&name("patient"), Fence(1), EndWhy::Stopped);
     gate("patient-quick").notify_one();
@@ -311,9 +311,9 @@ async fn a_thousand_panics_lose_no_call_and_disturb_no_neighbour() {
     let mut calls = Vec::new();
     for _ in 0..20 {
         for bird in &mad {
-            calls.push((bird.send(Boom::Handler).into_future(), false));
-            calls.push((bird.send(Add(1)).into_future(), true));
-            calls.push((bird.send(AtomicBoom).into_future(), false));
+            calls.push((bird.send(Boom::Handler).at_once(), false));
+            calls.push((bird.send(Add(1)).at_once(), true));
+            calls.push((bird.send(AtomicBoom).at_once(), false));
         }
     }
     for total in 1..=500 {

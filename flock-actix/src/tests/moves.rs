@@ -20,11 +20,11 @@ async fn a_departure_lets_answers_finish_and_keeps_what_was_not_begun() {
     let bird = name_of(&nests[0], 1, "leaver");
     let leaver = nests[0].start::<Probe>(bird.as_str(), Plan::default()).await;
     let _ = leaver.send(Boom::Handler).await;
-    let slow = leaver.send(ActLater("leaver-slow".into())).into_future();
-    let stuck = leaver.send(Later("leaver-stuck".into())).into_future();
+    let slow = leaver.send(ActLater("leaver-slow".into())).at_once();
+    let stuck = leaver.send(Later("leaver-stuck".into())).at_once();
     until("both are begun", || diary(bird.as_str()).len() == 4).await;
     nests[0].shared.depart(&bird, Fence(1));
-    let queued: Vec<_> = (0..3).map(|n| leaver.send(Add(n)).into_future()).collect();
+    let queued: Vec<_> = (0..3).map(|n| leaver.send(Add(n)).at_once()).collect();
     gate("leaver-slow").notify_one();
     assert_eq!(slow.await, Ok(1));
     assert_eq!(departed(&nests[0], bird.as_str()).await, 1, "its crash goes along");
@@ -46,7 +46,7 @@ async fn a_departed_bird_may_hatch_again_on_its_old_inbox() {
     let bird = nest.start::<Probe>("returner", Plan::default()).await;
     nest.shared.depart(&name("returner"), Fence(1));
     departed(&nest, "returner").await;
-    let waiting = bird.send(Add(2)).into_future();
+    let waiting = bird.send(Add(2)).at_once();
     let mut order = nest.order::<Probe>("returner", &Plan::default(), 5);
     order.why = Why::Move;
     nest.shared.hatch(order);
@@ -59,7 +59,7 @@ async fn an_end_after_a_departure_ends_what_waits() {
     let bird = nest.start::<Probe>("ended-away", Plan::default()).await;
     nest.shared.depart(&name("ended-away"), Fence(1));
     departed(&nest, "ended-away").await;
-    let waiting = bird.send(Add(2)).into_future();
+    let waiting = bird.send(Add(2)).at_once();
     nest.shared.end(&name("ended-away"), Fence(1), EndWhy::Stopped);
     assert_eq!(waiting.await, Err(CallError::NoSuchBird));
     nest.ended("ended-away").await;
@@ -71,9 +71,9 @@ async fn calls_of_a_duplicate_that_ends_go_to_the_life_that_stays() {
     let bird = name_of(&nests[0], 2, "twin");
     let twin = nests[0].start::<Probe>(bird.as_str(), Plan::default()).await;
     nests[1].start::<Probe>(bird.as_str(), Plan::default()).await;
-    let holding = twin.send(Atomic("twin".into())).into_future();
+    let holding = twin.send(Atomic("twin".into())).at_once();
     until("it is begun", || diary(bird.as_str()).contains(&"begun twin".into())).await;
-    let waiting = twin.send(Add(7)).into_future();
+    let waiting = twin.send(Add(7)).at_once();
     nests[0].shared.end(&bird, Fence(1), EndWhy::Duplicate);
     assert_eq!(holding.await, Err(CallError::Interrupted));
     assert_eq!(waiting.await, Ok(7));
@@ -117,7 +117,7 @@ async fn a_bird_departs_from_its_back_off_and_from_its_hatch() {
 async fn a_bird_that_crashes_while_it_departs_has_departed_and_takes_the_crash_along() {
     let nest = alone();
     let bird = nest.start::<Probe>("crash-away", Plan::default()).await;
-    let slow = bird.send(Later("crash-away".into())).into_future();
+    let slow = bird.send(Later("crash-away".into())).at_once();
     until("it is begun", || diary("crash-away").len() == 2).await;
     nest.shared.depart(&name("crash-away"), Fence(1));
     assert_eq!(slow.await, Err(CallError::Interrupted), "nobody opened its gate in time");
@@ -136,7 +136,7 @@ async fn calls_that_wait_for_the_core_follow_a_new_view() {
     let bird = name_of(&nests[0], 2, "follower");
     nests[1].start::<Probe>(bird.as_str(), Plan::default()).await;
     nests[0].shared.publish(view(NestId(1), &[NestId(1)], |_| Via::Link));
-    let waiting = nests[0].bird::<Probe>(bird.as_str()).send(Add(3)).into_future();
+    let waiting = nests[0].bird::<Probe>(bird.as_str()).send(Add(3)).at_once();
     nests[0].told(|input| matches!(input, Input::Wanted { .. }).then_some(())).await;
     nests[0].shared.publish(view(NestId(1), &[NestId(1), NestId(2)], |_| Via::Link));
     assert_eq!(waiting.await, Ok(3));

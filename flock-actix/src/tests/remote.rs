@@ -24,7 +24,7 @@ async fn calls_and_casts_reach_a_bird_on_another_nest_in_order() {
     for n in 0..200 {
         far.do_send(Note(n));
     }
-    let calls: Vec<_> = (0..50).map(|_| far.send(Add(1)).into_future()).collect();
+    let calls: Vec<_> = (0..50).map(|_| far.send(Add(1)).at_once()).collect();
     for (call, total) in calls.into_iter().zip(1..) {
         assert_eq!(call.await, Ok(total));
     }
@@ -37,9 +37,9 @@ async fn calls_and_casts_reach_a_bird_on_another_nest_in_order() {
 #[actix::test]
 async fn every_kind_of_answer_comes_back() {
     let (_nests, far) = pair("far-kinds").await;
-    let later = far.send(Later("far-later".into())).into_future();
-    let act = far.send(ActLater("far-act".into())).into_future();
-    let atomic = far.send(Atomic("far-atomic".into())).into_future();
+    let later = far.send(Later("far-later".into())).at_once();
+    let act = far.send(ActLater("far-act".into())).at_once();
+    let atomic = far.send(Atomic("far-atomic".into())).at_once();
     for key in ["far-later", "far-act", "far-atomic"] {
         gate(key).notify_one();
     }
@@ -104,9 +104,9 @@ async fn a_full_inbox_on_another_nest_refuses() {
     let bird = name_of(&nests[0], 2, "far-full");
     nests[1].start::<Probe>(bird.as_str(), Plan::default()).await;
     let far: BirdRef<Probe> = nests[0].bird(bird.as_str());
-    let holding = far.send(Atomic("far-full".into())).into_future();
+    let holding = far.send(Atomic("far-full".into())).at_once();
     until("it is begun", || diary(bird.as_str()).len() == 2).await;
-    let fitting: Vec<_> = (0..2).map(|_| far.send(Add(1)).into_future()).collect();
+    let fitting: Vec<_> = (0..2).map(|_| far.send(Add(1)).at_once()).collect();
     assert_eq!(far.send(Add(1)).await, Err(CallError::Overloaded));
     gate("far-full").notify_one();
     assert_eq!(holding.await, Ok(1));
@@ -121,7 +121,7 @@ async fn a_full_link_refuses_or_makes_wait() {
     let link = nests[0].links.to(2);
     link.set(Mode::Full);
     assert_eq!(far.send(Add(1)).await, Err(CallError::Overloaded));
-    let patient = tokio::spawn(far.send(Add(1)).wait_when_full().into_future());
+    let patient = tokio::spawn(far.send(Add(1)).wait_when_full().at_once());
     tokio::task::yield_now().await;
     link.set(Mode::Open);
     assert_eq!(patient.await.expect("no panic"), Ok(1));
@@ -133,7 +133,7 @@ async fn a_deadline_ends_a_call_whose_answer_comes_too_late() {
     let soon = Duration::from_millis(30);
     let slow = far.send(Later("far-late".into())).deadline(soon).await;
     assert_eq!(slow, Err(CallError::TimedOut));
-    let next = far.send(Later("far-late-next".into())).into_future();
+    let next = far.send(Later("far-late-next".into())).at_once();
     gate("far-late").notify_one();
     assert_eq!(far.send(Add(7)).await, Ok(7));
     gate("far-late-next").notify_one();
@@ -144,11 +144,11 @@ async fn a_deadline_ends_a_call_whose_answer_comes_too_late() {
 #[actix::test]
 async fn a_lost_link_leaves_the_outcome_unknown_but_what_never_left_is_sent_anew() {
     let (nests, far) = pair("far-lost").await;
-    let sent = far.send(Later("far-lost".into())).into_future();
+    let sent = far.send(Later("far-lost".into())).at_once();
     until("it is begun", || diary(far.name().as_str()).len() == 2).await;
     let link = nests[0].links.to(2);
     link.set(Mode::Held);
-    let unsent = far.send(Add(5)).into_future();
+    let unsent = far.send(Add(5)).at_once();
     far.do_send(Add(10));
     assert_eq!(link.held(), 2);
     nests[0].links.cut(&nests[0], 2);
@@ -197,7 +197,7 @@ async fn views_that_disagree_send_a_call_back_until_they_agree() {
     let far: BirdRef<Probe> = nests[0].bird(bird.as_str());
     let quick = far.send(Add(1)).deadline(Duration::from_millis(80)).await;
     assert_eq!(quick, Err(CallError::TimedOut));
-    let patient = far.send(Add(1)).into_future();
+    let patient = far.send(Add(1)).at_once();
     far.do_send(Add(1));
     nests[1].start::<Probe>(bird.as_str(), Plan::default()).await;
     assert!(patient.await.is_ok());
@@ -223,7 +223,7 @@ async fn a_call_that_came_back_often_still_arrives_once_views_agree() {
     nests[0].shared.publish(ours);
     nests[1].shared.publish(theirs);
     let far: BirdRef<Probe> = nests[0].bird(bird.as_str());
-    let call = far.send(Add(1)).deadline(Duration::from_secs(10)).into_future();
+    let call = far.send(Add(1)).deadline(Duration::from_secs(10)).at_once();
     let begun = nests[0].shared.now();
     let long = || nests[0].shared.now().since(begun) > Duration::from_millis(500);
     until("it has come back more often than a call is passed on", long).await;
@@ -239,7 +239,7 @@ async fn a_call_waits_until_its_owner_can_be_reached() {
     nests[0].shared.publish(view(NestId(1), &all, |_| Via::Nothing));
     let soon = Duration::from_millis(50);
     assert_eq!(far.send(Add(1)).deadline(soon).await, Err(CallError::TimedOut));
-    let patient = far.send(Add(1)).into_future();
+    let patient = far.send(Add(1)).at_once();
     nests[0].shared.publish(view(NestId(1), &all, |_| Via::Link));
     assert_eq!(patient.await, Ok(1));
 }
@@ -272,7 +272,7 @@ async fn bytes_that_are_no_frame_are_counted_and_dropped() {
 #[actix::test]
 async fn a_call_outlives_the_renaming_of_the_nest_that_made_it() {
     let (nests, far) = pair("far-renamed").await;
-    let slow = far.send(Later("far-renamed".into())).into_future();
+    let slow = far.send(Later("far-renamed".into())).at_once();
     until("it is begun", || diary(far.name().as_str()).len() == 2).await;
     nests[0].shared.renamed(NestId(77));
     gate("far-renamed").notify_one();

@@ -33,14 +33,14 @@ struct Plain(Addr<Probe>);
 async fn a_value_and_every_kind_of_future_bring_their_answers() {
     let both = Both::new("kinds").await;
     assert_eq!(both.bird.send(Add(4)).await, Ok(4));
-    let later = both.bird.send(Later("kinds-later".into())).into_future();
-    let act = both.bird.send(ActLater("kinds-act".into())).into_future();
+    let later = both.bird.send(Later("kinds-later".into())).at_once();
+    let act = both.bird.send(ActLater("kinds-act".into())).at_once();
     assert_eq!(both.bird.send(Add(1)).await, Ok(5), "neither holds up the next job");
     gate("kinds-act").notify_one();
     assert_eq!(act.await, Ok(6));
     gate("kinds-later").notify_one();
     assert_eq!(later.await, Ok(4));
-    let atomic = both.bird.send(Atomic("kinds-atomic".into())).into_future();
+    let atomic = both.bird.send(Atomic("kinds-atomic".into())).at_once();
     gate("kinds-atomic").notify_one();
     assert_eq!(atomic.await, Ok(7));
 }
@@ -48,8 +48,8 @@ async fn a_value_and_every_kind_of_future_bring_their_answers() {
 #[actix::test]
 async fn an_atomic_response_has_the_bird_for_itself() {
     let both = Both::new("exclusive").await;
-    let atomic = both.bird.send(Atomic("exclusive".into())).into_future();
-    let next = both.bird.send(Later("exclusive-next".into())).into_future();
+    let atomic = both.bird.send(Atomic("exclusive".into())).at_once();
+    let next = both.bird.send(Later("exclusive-next".into())).at_once();
     both.begun("exclusive").await;
     // Another bird of the same thread has its turn meanwhile, so this one had it, too.
     let other = both.nest.start::<Probe>("exclusive-other", Plan::default()).await;

@@ -1,17 +1,25 @@
-//! Calls from the thread of the bird: they are in no table, unless they aren't answered as soon as was expected.
+//! Calls from the thread of the bird, which are handled in the caller's own turn where that can be.
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use flock_proto::{CallId, MessageId, NestId, SpeciesId, Time};
+use actix::prelude::*;
+use flock_proto::{CallId, EndWhy, Fence, MessageId, NestId, SpeciesId, Time};
+use serde::{Deserialize, Serialize};
 
 use super::birds::*;
 use super::fake::*;
+use crate::bird;
+use crate::bird::{Bird, Hatching};
+use crate::bird_ref::BirdRef;
 use crate::call::CallError;
-use crate::parcel::{Note, Parcel};
+use crate::parcel::Parcel;
 use crate::slot::Slot;
 use crate::table::Phase;
 
@@ -37,39 +45,56 @@ fn block_on<F: IntoFuture>(future: F) -> F::Output {
     }
 }
 
+/// What comes of the first look at a future. It is dropped then.
+async fn at_first_look<F: Future>(future: F) -> Poll<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
 #[actix::test]
-async fn one_that_is_answered_at_once_is_in_no_table() {
+async fn one_to_a_bird_that_rests_is_answered_in_the_callers_turn_and_is_in_no_table() {
     let nest = alone();
     let wren = nest.start::<Probe>("near", Plan::default()).await;
     let shared = nest.shared.clone();
     let made = nest.beside_birds(async move {
-        let call = wren.send(Add(1)).into_future();
-        let waiting = shared.pending_calls();
-        (waiting, call.await, wren.send(Add(1)).await, shared.pending_calls())
+        let first = at_first_look(wren.send(Add(1))).await;
+        (first, shared.pending_calls(), wren.send(Add(1)).await, shared.pending_calls())
     });
-    assert_eq!(made.await, (0, Ok(1), Ok(2), 0));
+    assert_eq!(made.await, (Poll::Ready(Ok(1)), 0, Ok(2), 0));
+    // From another thread.
+    let wren = nest.bird::<Probe>("near");
+    assert_eq!(at_first_look(wren.send(Add(0))).await, Poll::Pending);
 }
 
 #[actix::test]
-async fn all_that_are_made_before_the_bird_has_its_turn_are_answered_in_order() {
+async fn one_never_overtakes_what_was_sent_before() {
     let nest = alone();
-    let wren = nest.start::<Probe>("near-many", Plan::default()).await;
-    let shared = nest.shared.clone();
+    let wren = nest.start::<Probe>("near-order", Plan::default()).await;
     let made = nest.beside_birds(async move {
-        let calls: Vec<_> = (0..3).map(|_| wren.send(Add(1)).into_future()).collect();
-        // The first one alone found the bird at rest.
-        let waiting = shared.pending_calls();
-        let mut sums = Vec::new();
-        for call in calls {
-            sums.push(call.await);
-        }
-        (waiting, sums, shared.pending_calls())
+        wren.do_send(Note(1));
+        let second = wren.send(Note(2)).at_once();
+        let third = wren.send(Note(3)).await;
+        (third, at_first_look(second).await)
     });
-    assert_eq!(made.await, (2, vec![Ok(1), Ok(2), Ok(3)], 0));
+    assert_eq!(made.await, (Ok(()), Poll::Ready(Ok(()))));
+    assert_eq!(diary("near-order")[1..], ["1", "2", "3"]);
 }
 
 #[actix::test]
-async fn one_that_is_answered_later_has_its_deadline() {
+async fn one_is_not_made_before_it_is_looked_at() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-lazy", Plan::default()).await;
+    let made = nest.beside_birds(async move {
+        drop(wren.send(Add(9)));
+        drop(wren.send(Add(9)).at_once());
+        let later = wren.send(Add(1));
+        (wren.send(Add(2)).await, later.await)
+    });
+    assert_eq!(made.await, (Ok(2), Ok(3)));
+}
+
+#[actix::test]
+async fn one_that_is_answered_later_is_in_the_table_till_then_and_has_its_deadline() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-later", Plan::default()).await;
     let shared = nest.shared.clone();
@@ -78,15 +103,24 @@ async fn one_that_is_answered_later_has_its_deadline() {
         (call, shared.pending_calls())
     });
     assert_eq!(made.await, (Err(CallError::TimedOut), 0));
+    gate("near-later").notify_waiters();
     let wren = nest.bird::<Probe>("near-later");
+    let shared = nest.shared.clone();
     let made = nest.beside_birds(async move {
-        let call = wren.send(Later("near-later".into())).into_future();
-        gate("near-later").notify_waiters();
-        gate("near-later").notify_one();
-        call.await
+        let mut call = wren.send(Later("near-later-2".into()));
+        let first = at_first_look(&mut call).await;
+        let waiting = shared.pending_calls();
+        gate("near-later-2").notify_one();
+        (first, waiting, call.await, shared.pending_calls())
     });
-    assert_eq!(made.await, Ok(0));
-    assert_eq!(nest.shared.pending_calls(), 0);
+    assert_eq!(made.await, (Poll::Pending, 1, Ok(0), 0));
+    let wren = nest.bird::<Probe>("near-later");
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        let dropped = at_first_look(wren.send(Later("near-later-3".into()))).await;
+        (dropped, shared.pending_calls())
+    });
+    assert_eq!(made.await, (Poll::Pending, 0), "whoever has gone is in no table");
 }
 
 #[actix::test]
@@ -94,29 +128,247 @@ async fn one_to_a_bird_that_is_taken_up_has_its_deadline_and_is_not_run_past_it(
     let nest = alone();
     let wren = nest.start::<Probe>("near-taken", Plan::default()).await;
     let made = nest.beside_birds(async move {
-        let holding = wren.send(Atomic("near-taken".into())).into_future();
-        // Its pump waits, but the context doesn't get as far as to poll it.
-        while diary("near-taken").len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        let mut holding = wren.send(Atomic("near-taken".into()));
+        let held = at_first_look(&mut holding).await;
         let overdue = wren.send(Add(9)).deadline(SOON).await;
         gate("near-taken").notify_one();
-        (overdue, holding.await, wren.send(Add(0)).await)
+        (held, overdue, holding.await, wren.send(Add(0)).await)
     });
-    assert_eq!(made.await, (Err(CallError::TimedOut), Ok(1), Ok(1)));
+    assert_eq!(made.await, (Poll::Pending, Err(CallError::TimedOut), Ok(1), Ok(1)));
     assert_eq!(nest.shared.pending_calls(), 0);
 }
 
 #[actix::test]
-async fn one_for_which_the_thread_itself_is_blocked_times_out() {
+async fn one_is_answered_while_the_thread_is_blocked_for_it() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-blocked", Plan::default()).await;
     let made = nest.beside_birds(async move {
+        let handled = block_on(wren.send(Add(9)));
+        wren.do_send(Note(1));
+        // The bird doesn't rest now, and won't have a turn.
         let blocked = block_on(wren.send(Add(9)).deadline(SOON));
-        (blocked, wren.send(Add(1)).await)
+        (handled, blocked, wren.send(Add(1)).await)
     });
-    assert_eq!(made.await, (Err(CallError::TimedOut), Ok(1)), "and isn't run");
+    assert_eq!(made.await, (Ok(9), Err(CallError::TimedOut), Ok(10)), "and isn't run late");
     assert_eq!(nest.shared.pending_calls(), 0);
+}
+
+#[actix::test]
+async fn a_bird_that_no_longer_lives_here_handles_none() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-gone", Plan::default()).await;
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        let entry = shared.entry("near-gone", name("near-gone").hash64()).expect("it lives");
+        // Before its task hears of it.
+        entry.with(|state| state.phase = Phase::Departed);
+        at_first_look(wren.send(Add(9))).await
+    });
+    assert_eq!(made.await, Poll::Pending);
+}
+
+#[actix::test]
+async fn one_to_a_bird_that_is_told_to_end_is_not_handled_before_it_hears_that() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-told", Plan::default()).await;
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        shared.end(&name("near-told"), Fence(1), EndWhy::Stopped);
+        wren.send(Add(9)).await
+    });
+    assert_eq!(made.await, Err(CallError::NoSuchBird));
+}
+
+#[actix::test]
+async fn one_to_a_nest_that_is_shut_down_fails() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-closed", Plan::default()).await;
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        shared.close();
+        wren.send(Add(9)).await
+    });
+    assert_eq!(made.await, Err(CallError::Leaving));
+}
+
+#[actix::test]
+async fn one_whose_answer_will_come_when_its_nest_is_shut_down_hears_so() {
+    let nest = alone();
+    nest.shared.close();
+    let slot = Slot::<u64>::new();
+    nest.shared.expect_late(nest.shared.now() + PATIENCE, slot.clone());
+    let outcome = slot.poll(&Context::from_waker(Waker::noop()));
+    assert_eq!(outcome, Poll::Ready(Err(Box::new(CallError::Leaving))));
+    assert_eq!(nest.shared.pending_calls(), 0);
+}
+
+#[actix::test]
+async fn one_by_a_reference_to_another_species_is_refused() {
+    let nest = alone();
+    drop(nest.start::<Probe>("near-wrong", Plan::default()).await);
+    let wrong = nest.bird::<Shy>("near-wrong");
+    let made = nest.beside_birds(async move { at_first_look(wrong.send(Add(1))).await });
+    let actual = Some("probe".to_owned());
+    assert_eq!(made.await, Poll::Ready(Err(CallError::WrongSpecies { actual })));
+}
+
+#[actix::test]
+async fn one_that_crashes_the_bird_hears_so_and_the_next_life_has_its_turn() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-crash", Plan::default()).await;
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        let crashed = at_first_look(wren.send(Boom::Handler)).await;
+        (crashed, wren.send(Add(1)).await, shared.pending_calls())
+    });
+    assert_eq!(made.await, (Poll::Ready(Err(CallError::Crashed)), Ok(1), 0));
+    assert_eq!(nest.crashes("near-crash"), 1);
+    // Answered, before something else of the same turn panics.
+    let wren = nest.bird::<Probe>("near-crash");
+    let made = nest
+        .beside_birds(async move { (wren.send(Boom::CtxSpawn).await, wren.send(Add(1)).await) });
+    assert_eq!(made.await, (Ok(999), Ok(1)));
+    assert_eq!(nest.crashes("near-crash"), 2);
+}
+
+#[actix::test]
+async fn one_that_stops_the_bird_is_answered_and_the_bird_ends() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-stop", Plan::default()).await;
+    let made = nest.beside_birds(async move {
+        (at_first_look(wren.send(Stop)).await, wren.send(Add(1)).await)
+    });
+    assert_eq!(made.await, (Poll::Ready(Ok(())), Err(CallError::NoSuchBird)));
+    assert_eq!(diary("near-stop").last().map(String::as_str), Some("stopped"));
+    nest.ended("near-stop").await;
+}
+
+#[actix::test]
+async fn others_have_their_turns_while_somebody_calls_on_and_on() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-busy", Plan::default()).await;
+    let made = nest.beside_birds(async move {
+        let (done, mut told) = tokio::sync::oneshot::channel();
+        actix_rt::spawn(async move { done.send(()) });
+        let mut calls = 0_u64;
+        while told.try_recv().is_err() && calls < 1_000_000 {
+            calls = wren.send(Add(1)).await.expect("an answer");
+        }
+        calls
+    });
+    let calls = made.await;
+    assert!(calls < 1_000, "{calls} calls before the other's turn");
+}
+
+/// Passes on to the next one, and waits for it, with its own context polling.
+pub(super) struct Runner(BirdRef<Self>);
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Pass(u64);
+
+/// Has a task be ready again and again, until all such tasks were so often.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Spin(u64);
+
+thread_local! {
+    static SPINS: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
+}
+
+bird!(Runner { Pass, Spin });
+
+impl Handler<Spin> for Runner {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Spin(most): Spin, _: &mut Self::Context) -> Self::Result {
+        let spins = SPINS.with_borrow(|spins| spins.clone().unwrap_or_default());
+        Box::pin(async move {
+            while spins.fetch_add(1, Ordering::Relaxed) < most {
+                tokio::task::yield_now().await;
+            }
+        })
+    }
+}
+
+impl Actor for Runner {
+    type Context = actix::Context<Self>;
+}
+
+impl Bird for Runner {
+    type Args = String;
+
+    async fn hatch(next: String, bird: &Hatching) -> anyhow::Result<Self> {
+        Ok(Self(BirdRef::new(name(&next), Some(bird.entry.home.clone()))))
+    }
+}
+
+impl Handler<Pass> for Runner {
+    type Result = ResponseActFuture<Self, u64>;
+
+    fn handle(&mut self, Pass(times): Pass, _: &mut Self::Context) -> Self::Result {
+        let next = self.0.clone();
+        let passed = async move {
+            match times {
+                0 => 0,
+                _ => next.send(Pass(times - 1)).await.map_or(0, |times| times + 1),
+            }
+        };
+        Box::pin(passed.into_actor(self))
+    }
+}
+
+/// Passes from each to the next of these, and from the last to the first.
+async fn passed(birds: u64, times: u64) -> Result<u64, CallError> {
+    let nest = alone();
+    for number in 0..birds {
+        let next = format!("near-runner-{}", (number + 1) % birds);
+        drop(nest.start::<Runner>(&format!("near-runner-{number}"), next).await);
+    }
+    let first = nest.bird::<Runner>("near-runner-0");
+    nest.beside_birds(async move { first.send(Pass(times)).await }).await
+}
+
+#[actix::test]
+async fn birds_that_call_birds_that_call_birds_need_no_more_of_the_stack() {
+    assert_eq!(passed(500, 499).await, Ok(499));
+}
+
+#[actix::test]
+async fn birds_that_call_each_other_in_circles_are_answered() {
+    for birds in 1..=3 {
+        assert_eq!(passed(birds, 20).await, Ok(20));
+    }
+}
+
+#[actix::test]
+async fn one_that_is_dropped_is_not_sent_on_either() {
+    let nests = planes(2, settings());
+    let there = name_of(&nests[0], 2, "near-sent-on");
+    let link = nests[0].links.to(2);
+    link.set(Mode::Held);
+    let send = |slot: &Arc<Slot<u64>>| {
+        let note = || crate::parcel::Note {
+            id: CallId::default(),
+            deadline: Time::NEVER,
+            species: SpeciesId::of("probe"),
+            message: MessageId::of("add"),
+            origin: NestId(1),
+            is_call: true,
+            hop: 0,
+            redirected: true,
+            alone: false,
+        };
+        let call = Parcel::typed::<Probe, Add>(note, Add(9), Some(slot.clone()));
+        nests[0].shared.dispatch_or_fail(&there, call);
+    };
+    let dropped = Slot::<u64>::new();
+    dropped.abandon();
+    send(&dropped);
+    assert_eq!(link.held(), 0);
+    let waiting = Slot::<u64>::new();
+    send(&waiting);
+    assert_eq!(link.held(), 1);
 }
 
 #[actix::test]
@@ -124,7 +376,7 @@ async fn one_that_is_looked_for_again_and_again_times_out() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-spun", Plan::default()).await;
     let made = nest.beside_birds(async move {
-        let mut call = std::pin::pin!(wren.send(Add(9)).deadline(SOON).into_future());
+        let mut call = std::pin::pin!(wren.send(Add(9)).deadline(SOON).at_once());
         // By the task's own waker, in one and the same turn of it.
         std::future::poll_fn(|cx| {
             loop {
@@ -146,7 +398,7 @@ async fn one_that_is_awaited_on_another_thread_times_out_while_the_birds_is_bloc
     let (give, given) = tokio::sync::oneshot::channel();
     let (release, released) = mpsc::channel::<()>();
     let made = nest.beside_birds(async move {
-        let call = wren.send(Add(9)).deadline(SOON).into_future();
+        let call = wren.send(Add(9)).deadline(SOON).at_once();
         assert!(give.send(call).is_ok());
         // The bird's turn doesn't come before this.
         released.recv_timeout(PATIENCE).is_ok()
@@ -164,38 +416,11 @@ async fn one_that_is_awaited_on_another_thread_times_out_while_the_birds_is_bloc
 }
 
 #[actix::test]
-async fn one_to_a_bird_that_goes_elsewhere_meanwhile_has_its_deadline() {
-    let nest = alone();
-    let wren = nest.start::<Probe>("near-gone", Plan::default()).await;
-    let shared = nest.shared.clone();
-    let made = nest.beside_birds(async move {
-        let call = wren.send(Add(9)).deadline(SOON).into_future();
-        let before = shared.pending_calls();
-        let entry = shared.entry("near-gone", name("near-gone").hash64()).expect("it lives");
-        // Before the bird has its turn.
-        entry.with(|state| state.phase = Phase::Departed);
-        (before, shared.pending_calls(), call.await)
-    });
-    assert_eq!(made.await, (0, 1, Err(CallError::TimedOut)));
-}
-
-#[actix::test]
-async fn one_that_is_dropped_is_not_run() {
-    let nest = alone();
-    let wren = nest.start::<Probe>("near-dropped", Plan::default()).await;
-    let made = nest.beside_birds(async move {
-        drop(wren.send(Add(9)).into_future());
-        wren.send(Add(1)).await
-    });
-    assert_eq!(made.await, Ok(1));
-}
-
-#[actix::test]
 async fn one_that_is_dropped_harms_nobody_by_the_panic_of_its_message() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-dropped-flaw", Plan::default()).await;
     let made = nest.beside_birds(async move {
-        drop(wren.send(Flawed(Flaw::DropPanic, 0)).into_future());
+        drop(wren.send(Flawed(Flaw::DropPanic, 0)).at_once());
         // The bird finds it alone.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
@@ -206,54 +431,49 @@ async fn one_that_is_dropped_harms_nobody_by_the_panic_of_its_message() {
 }
 
 #[actix::test]
-async fn one_that_is_dropped_is_not_sent_on_either() {
-    let nests = planes(2, settings());
-    let there = name_of(&nests[0], 2, "near-sent-on");
-    let link = nests[0].links.to(2);
-    link.set(Mode::Held);
-    let send = |slot: &Arc<Slot<u64>>| {
-        let note = || Note {
-            id: CallId::default(),
-            deadline: Time::NEVER,
-            species: SpeciesId::of("probe"),
-            message: MessageId::of("add"),
-            origin: NestId(1),
-            is_call: true,
-            hop: 0,
-            redirected: true,
-            alone: false,
-        };
-        let call = Parcel::typed::<Probe, Add>(note, Add(9), Some(slot.clone()));
-        nests[0].shared.dispatch_or_fail(&there, call);
-    };
-    let dropped = Slot::<u64>::new(PATIENCE);
-    dropped.abandon();
-    send(&dropped);
-    assert_eq!(link.held(), 0);
-    let waiting = Slot::<u64>::new(PATIENCE);
-    send(&waiting);
-    assert_eq!((link.held(), nests[0].shared.pending_calls()), (1, 1), "with a deadline now");
-}
-
-#[actix::test]
-async fn one_that_is_noted_when_its_nest_is_shut_down_hears_so() {
+async fn a_caller_that_is_no_local_task_has_it_handled_as_well() {
     let nest = alone();
-    nest.shared.close();
-    let slot = Slot::<u64>::new(PATIENCE);
-    slot.note_or_leave(&nest.shared);
-    let outcome = slot.poll(&Context::from_waker(Waker::noop()));
-    assert_eq!(outcome, Poll::Ready(Err(Box::new(CallError::Leaving))));
-    assert_eq!(nest.shared.pending_calls(), 0);
-}
-
-#[actix::test]
-async fn one_that_crashes_the_bird_hears_so_and_the_next_life_has_its_turn() {
-    let nest = alone();
-    let wren = nest.start::<Probe>("near-crash", Plan::default()).await;
-    let shared = nest.shared.clone();
+    let wren = nest.start::<Probe>("near-spawned", Plan::default()).await;
     let made = nest.beside_birds(async move {
-        let crashed = wren.send(Boom::Handler).await;
-        (crashed, wren.send(Add(1)).await, shared.pending_calls())
+        // On this thread, but not one that may spawn what stays on it.
+        let caller = tokio::spawn(async move {
+            let first = at_first_look(wren.send(Add(1))).await;
+            gate("near-spawned").notify_one();
+            (first, wren.send(Later("near-spawned".into())).await)
+        });
+        caller.await.expect("no panic")
     });
-    assert_eq!(made.await, (Err(CallError::Crashed), Ok(1), 0));
+    assert_eq!(made.await, (Poll::Ready(Ok(1)), Ok(1)));
+    assert_eq!(nest.crashes("near-spawned"), 0);
+}
+
+#[actix::test]
+async fn what_a_handler_spawns_leaves_others_their_turns() {
+    const MOST: u64 = 20_000;
+    let nest = alone();
+    let runner = nest.start::<Runner>("near-spinner", "near-spinner".into()).await;
+    let made = nest.beside_birds(async move {
+        let spins = Arc::new(AtomicU64::new(0));
+        SPINS.set(Some(spins.clone()));
+        // Each has its handler spawn a task, which is ready again and again.
+        let mut spinning: Vec<_> = (0..20).map(|_| runner.send(Spin(MOST))).collect();
+        for call in &mut spinning {
+            assert!(at_first_look(call).await.is_pending());
+        }
+        let others = tokio::spawn(async move {
+            let mut turns = 0;
+            while spins.load(Ordering::Relaxed) < MOST {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+            turns
+        });
+        let turns = others.await.expect("no panic");
+        for call in spinning {
+            assert_eq!(call.await, Ok(()));
+        }
+        turns
+    });
+    let turns = made.await;
+    assert!(turns > 100, "{turns} turns of another task");
 }

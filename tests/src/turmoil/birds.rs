@@ -1,6 +1,5 @@
 //! The birds of the stories: they write down what they handle.
 
-use std::future::IntoFuture;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -191,12 +190,10 @@ pub(super) fn send<B: Listener>(
     within: Duration,
 ) -> Reply<Noted> {
     match message {
-        Message::Note(bytes) => bird.send(note(call, bytes)).deadline(within).into_future(),
-        Message::Ponder(millis) => {
-            bird.send(Ponder { call, millis }).deadline(within).into_future()
-        }
-        Message::Brood(millis) => bird.send(Brood { call, millis }).deadline(within).into_future(),
-        Message::Fall => bird.send(Fall { call }).deadline(within).into_future(),
+        Message::Note(bytes) => bird.send(note(call, bytes)).deadline(within).at_once(),
+        Message::Ponder(millis) => bird.send(Ponder { call, millis }).deadline(within).at_once(),
+        Message::Brood(millis) => bird.send(Brood { call, millis }).deadline(within).at_once(),
+        Message::Fall => bird.send(Fall { call }).deadline(within).at_once(),
     }
 }
 

@@ -1,0 +1,58 @@
+//! Where tasks go that a bird spawns while it handles what it was handed.
+//!
+//! Whoever hands it a job may be a task of any kind, and only some may spawn what stays on the thread, as birds do. So
+//! these tasks have a set of their own, which one task of the thread's sees to.
+
+use std::cell::RefCell;
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+
+use tokio::sync::Notify;
+use tokio::task::{LocalEnterGuard, LocalSet};
+
+thread_local! {
+    /// Owned by the task that sees to it: so it ends with the other tasks of the thread, and not after them.
+    static SPAWNED: RefCell<Weak<LocalSet>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Has the birds of this thread be handed jobs from now on.
+pub(crate) fn welcome_jobs() {
+    let spawned = Rc::new(LocalSet::new());
+    SPAWNED.set(Rc::downgrade(&spawned));
+    actix_rt::spawn(see_to(spawned));
+}
+
+/// What is spawned until the guard is dropped stays on this thread. `None`: this thread has no birds that can be
+/// handed jobs.
+pub(super) fn enter() -> Option<LocalEnterGuard> {
+    SPAWNED.with_borrow(Weak::upgrade).map(|spawned| spawned.enter())
+}
+
+/// Runs them, a few at a time: between times all others of the thread have their turns.
+async fn see_to(spawned: Rc<LocalSet>) {
+    let told = Arc::new(Told(Notify::new()));
+    told.0.notify_one();
+    let waker = Waker::from(told.clone());
+    let mut run = pin!(spawned.run_until(pending::<()>()));
+    loop {
+        told.0.notified().await;
+        let _never = run.as_mut().poll(&mut Context::from_waker(&waker));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One of them can go on.
+struct Told(Notify);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
