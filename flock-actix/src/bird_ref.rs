@@ -58,6 +58,8 @@ struct Named {
     home: Option<Arc<Shared>>,
     /// What stood behind the name in this process the last time. It says itself when it no longer does.
     entry: ArcSwapOption<Entry>,
+    /// Something is kept there. Most have nothing, and to look for it is felt.
+    keeps: AtomicBool,
     /// It was called before: whoever does so once doesn't keep anything for the next time.
     called: AtomicBool,
 }
@@ -111,6 +113,17 @@ impl To {
         }
     }
 
+    /// The same, if it needn't be looked for.
+    #[inline]
+    fn kept(&self) -> Option<Found<'_>> {
+        match self {
+            Self::Here(entry) => Some(Found::Known(entry)),
+            Self::Named(to) => {
+                to.keeps.load(Ordering::Relaxed).then(|| Found::Looked(to.entry.load()))
+            }
+        }
+    }
+
     /// Sends a parcel on its way: right into the inbox, if there is one in this process and all is as nearly
     /// always.
     fn dispatch(
@@ -125,7 +138,7 @@ impl To {
                 Push::Full(back) => back,
                 Push::Moved(back, _) | Push::Grounded(back, _) | Push::Stale(back) => {
                     if let Self::Named(to) = self {
-                        to.entry.store(None);
+                        to.keep(None);
                     }
                     back
                 }
@@ -160,11 +173,16 @@ impl Named {
         }
         let found = shared.entry(self.name.as_str(), self.hash)?;
         if self.called.load(Ordering::Relaxed) {
-            self.entry.store(Some(found.clone()));
+            self.keep(Some(found.clone()));
         } else {
             self.called.store(true, Ordering::Relaxed);
         }
         Some(Guard::from_inner(Some(found)))
+    }
+
+    fn keep(&self, entry: Option<Arc<Entry>>) {
+        self.keeps.store(entry.is_some(), Ordering::Relaxed);
+        self.entry.store(entry);
     }
 }
 
@@ -187,8 +205,9 @@ impl<B> BirdRef<B> {
     }
 
     fn named(name: BirdName, home: Option<Arc<Shared>>) -> Self {
-        let (entry, called) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        let to = Named { hash: name.hash64(), name, home, entry, called };
+        let (keeps, called) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (entry, hash) = (ArcSwapOption::empty(), name.hash64());
+        let to = Named { name, hash, home, entry, keeps, called };
         Self { to: To::Named(Arc::new(to)), bird: PhantomData }
     }
 

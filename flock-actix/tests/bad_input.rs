@@ -132,7 +132,7 @@ async fn a_bird_that_moves_to_a_nest_without_its_species_is_an_event_and_a_typed
     let mut failed = 0;
     for name in names("picky", 24) {
         let bird: BirdRef<Picky> = knows.bird(&name).expect("a name");
-        match in_time(bird.send(Peck).into_future()).await {
+        match in_time(bird.send(Peck).at_once()).await {
             Ok(()) => {}
             Err(CallError::UnknownSpecies) => failed += 1,
             Err(other) => panic!("{name}: {other}"),

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::future::IntoFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -67,9 +66,9 @@ async fn a_message_of_another_shape_is_not_decodable() {
 async fn crashed_is_said_to_the_call_that_panicked_alone() {
     let flock = counters(2).await;
     for bird in seen_from_both(&flock).await {
-        let before = bird.send(Add(1)).into_future();
-        let boom = bird.send(Boom).into_future();
-        let behind = bird.send(Add(5)).into_future();
+        let before = bird.send(Add(1)).at_once();
+        let boom = bird.send(Boom).at_once();
+        let behind = bird.send(Add(5)).at_once();
         assert!(before.await.is_ok());
         assert_eq!(boom.await, Err(CallError::Crashed));
         assert_eq!(behind.await, Ok(5), "a fresh life answers what waited");
@@ -93,7 +92,7 @@ async fn grounded_is_said_with_the_last_crash() {
 async fn interrupted_is_said_when_the_life_ends_before_the_answer() {
     let flock = counters(2).await;
     let [here, there] = seen_from_both(&flock).await;
-    let calls = [here.send(Ponder).into_future(), there.send(Ponder).into_future()];
+    let calls = [here.send(Ponder).at_once(), there.send(Ponder).at_once()];
     // From both, so that each link has brought its call by the time the bird is told to stop.
     assert!(here.send(Add(1)).await.is_ok() && there.send(Add(1)).await.is_ok());
     assert_eq!(there.send(Retire).await, Ok(()));
@@ -106,7 +105,7 @@ async fn interrupted_is_said_when_the_life_ends_before_the_answer() {
 async fn a_stop_interrupts_answers_that_never_come() {
     let flock = counters(2).await;
     let [here, there] = seen_from_both(&flock).await;
-    let waiting = |bird: &BirdRef<Counter>| bird.send(Ponder).deadline(PATIENCE).into_future();
+    let waiting = |bird: &BirdRef<Counter>| bird.send(Ponder).deadline(PATIENCE).at_once();
     let calls = [waiting(&here), waiting(&there)];
     assert!(here.send(Add(1)).await.is_ok() && there.send(Add(1)).await.is_ok());
     assert_eq!(flock.nest(1).stop(here.name().as_str()).await, Ok(()));
@@ -121,11 +120,11 @@ async fn timed_out_is_said_at_the_deadline_and_a_job_past_it_is_not_run() {
     let flock = TestFlock::with(2, |nest| nest.species::<Gate>()).await;
     let (name, here) = start_on::<Gate>(&flock, 0, || ()).await;
     let there: BirdRef<Gate> = flock.nest(1).bird(&name).expect("a name");
-    let shut = here.send(Shut(0)).deadline(PATIENCE).into_future();
+    let shut = here.send(Shut(0)).deadline(PATIENCE).at_once();
     flock.eventually(PATIENCE, || async { IS_SHUT[0].load(Ordering::SeqCst) }).await;
     let soon = Duration::from_millis(100);
     let calls = (here.send(Count).deadline(soon), there.send(Count).deadline(soon));
-    let (a, b) = tokio::join!(calls.0.into_future(), calls.1.into_future());
+    let (a, b) = tokio::join!(calls.0, calls.1);
     assert_eq!((a, b), (Err(CallError::TimedOut), Err(CallError::TimedOut)));
     OPEN[0].add_permits(1);
     assert_eq!(shut.await, Ok(()));
@@ -137,7 +136,7 @@ async fn outcome_unknown_is_said_when_the_link_breaks_under_a_call() {
     let mut flock = counters(2).await;
     let (name, _) = start_on::<Counter>(&flock, 1, || 0).await;
     let there = counter(flock.nest(0), &name);
-    let call = there.send(Ponder).deadline(PATIENCE).into_future();
+    let call = there.send(Ponder).deadline(PATIENCE).at_once();
     assert_eq!(there.send(Add(1)).await, Ok(1), "the call before it has arrived");
     flock.kill(1).await;
     assert_eq!(call.await, Err(CallError::OutcomeUnknown));
@@ -149,9 +148,9 @@ async fn overloaded_is_said_when_the_inbox_is_full_unless_the_caller_waits() {
     let flock = TestFlock::with(2, |nest| nest.species::<Gate>()).await;
     let (name, here) = start_on::<Gate>(&flock, 0, || ()).await;
     let there: BirdRef<Gate> = flock.nest(1).bird(&name).expect("a name");
-    let shut = here.send(Shut(1)).deadline(PATIENCE).into_future();
+    let shut = here.send(Shut(1)).deadline(PATIENCE).at_once();
     flock.eventually(PATIENCE, || async { IS_SHUT[1].load(Ordering::SeqCst) }).await;
-    let send = |_| here.send(Count).deadline(PATIENCE).into_future();
+    let send = |_| here.send(Count).deadline(PATIENCE).at_once();
     let mut calls: Vec<_> = (0..1200).map(send).collect();
     let full = calls.split_off(1100);
     for call in full {
@@ -159,7 +158,7 @@ async fn overloaded_is_said_when_the_inbox_is_full_unless_the_caller_waits() {
     }
     let afar = there.send(Count).await;
     assert_eq!(afar, Err(CallError::Overloaded));
-    let patient = here.send(Count).wait_when_full().deadline(PATIENCE).into_future();
+    let patient = here.send(Count).wait_when_full().deadline(PATIENCE).at_once();
     OPEN[1].add_permits(1);
     assert_eq!(shut.await, Ok(()));
     assert!(patient.await.is_ok(), "it waited for room");

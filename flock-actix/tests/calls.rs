@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -17,7 +16,7 @@ async fn a_call_that_names_no_deadline_has_five_seconds() {
     let (name, here) = start_on::<Counter>(&flock, 0, || 0).await;
     let there = counter(flock.nest(1), &name);
     let begun = Instant::now();
-    let (here, there) = tokio::join!(here.send(Ponder).into_future(), there.send(Ponder));
+    let (here, there) = tokio::join!(here.send(Ponder).at_once(), there.send(Ponder));
     assert_eq!((here, there), (Err(CallError::TimedOut), Err(CallError::TimedOut)));
     let took = begun.elapsed();
     assert!((5000..8000).contains(&took.as_millis()), "{took:?}");
@@ -153,7 +152,7 @@ async fn every_call_ends_once_and_in_time_while_nests_come_and_go() {
     let mut calls = Vec::new();
     for round in 0..30 {
         for name in &birds {
-            let call = counter(flock.nest(0), name).send(Add(1)).deadline(deadline).into_future();
+            let call = counter(flock.nest(0), name).send(Add(1)).deadline(deadline).at_once();
             calls.push(tokio::spawn(async move {
                 let begun = Instant::now();
                 (call.await, begun.elapsed())

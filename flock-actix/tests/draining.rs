@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::future::IntoFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ThreadId;
@@ -181,7 +180,7 @@ where
     Slow: flock_actix::Hears<M>,
     M: flock_actix::Wire<Result = ()> + Send,
 {
-    let call = slow(flock.nest(1), name).send(work).deadline(FOR_EVER).into_future();
+    let call = slow(flock.nest(1), name).send(work).deadline(FOR_EVER).at_once();
     let call = actix::spawn(call);
     let works = || async { when(name, "nest-0", |deed| deed == Deed::Works).is_some() };
     flock.eventually(PATIENCE, works).await;

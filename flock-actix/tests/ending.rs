@@ -79,7 +79,7 @@ async fn a_stop_answers_after_the_life_has_ended_and_lets_its_answers_finish() {
     for (i, name) in names("slow", 3).iter().enumerate() {
         let before = ENDED.load(Ordering::SeqCst);
         let slow = flock.nest(0).start::<Slow>(name, ()).await.expect("it starts");
-        let work = slow.send(Work).into_future();
+        let work = slow.send(Work).at_once();
         assert_eq!(slow.send(Idle).await, Ok(()), "the work before it has begun");
         assert_eq!(flock.nest(i).stop(name).await, Ok(()));
         assert_eq!(ENDED.load(Ordering::SeqCst), before + 1, "stopped() has run");

@@ -316,10 +316,10 @@ async fn a_state_that_is_too_large_is_left_behind() {
 async fn a_state_that_cannot_be_taken_in_time_is_left_behind() {
     let flock = tallies(2).await;
     let (name, bird) = start_on::<Tally>(&flock, 0, || ()).await;
-    let held = actix::spawn(bird.send(Hold).into_future());
+    let held = actix::spawn(bird.send(Hold).at_once());
     HELD.notified().await;
     // Behind it in the inbox: waits, and goes along.
-    let waiting = tally(flock.nest(1), &name).send(One).deadline(PATIENCE).into_future();
+    let waiting = tally(flock.nest(1), &name).send(One).deadline(PATIENCE).at_once();
     let waiting = actix::spawn(waiting);
     let why = moved_without(&flock, &name).await;
     assert!(why.contains("within 200ms"), "{why}");

@@ -3,7 +3,6 @@
 mod common;
 
 use std::collections::HashMap;
-use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
@@ -35,7 +34,7 @@ async fn a_value_answers_at_once() {
 async fn a_response_future_answers_later_and_holds_up_nobody() {
     let flock = two().await;
     let bird = afar(&flock).await;
-    let later = bird.send(Later("future".into())).into_future();
+    let later = bird.send(Later("future".into())).at_once();
     assert_eq!(bird.send(Now).await, Ok(1));
     gate("future").add_permits(1);
     assert_eq!(later.await, Ok(0), "it saw the bird as it was when it was begun");
@@ -45,7 +44,7 @@ async fn a_response_future_answers_later_and_holds_up_nobody() {
 async fn a_response_act_future_sees_the_bird_later_and_holds_up_nobody() {
     let flock = two().await;
     let bird = afar(&flock).await;
-    let later = bird.send(ActLater("act".into())).into_future();
+    let later = bird.send(ActLater("act".into())).at_once();
     assert_eq!(bird.send(Now).await, Ok(1));
     gate("act").add_permits(1);
     assert_eq!(later.await, Ok(101), "it saw the bird as it is at its end");
@@ -56,8 +55,8 @@ async fn a_response_act_future_sees_the_bird_later_and_holds_up_nobody() {
 async fn an_atomic_response_has_the_bird_for_itself_and_leaves_the_thread_to_others() {
     let flock = two().await;
     let bird = afar(&flock).await;
-    let atomic = bird.send(Atomic("atomic".into())).into_future();
-    let next = bird.send(Now).into_future();
+    let atomic = bird.send(Atomic("atomic".into())).at_once();
+    let next = bird.send(Now).at_once();
     // Another bird of the same thread answers, called over the same link after those two.
     let mut other = 0;
     let neighbour = loop {
@@ -82,7 +81,7 @@ async fn an_atomic_response_has_the_bird_for_itself_and_leaves_the_thread_to_oth
 async fn jobs_from_one_nest_are_begun_in_the_order_of_their_calls() {
     let flock = two().await;
     let bird = afar(&flock).await;
-    let calls: Vec<_> = (0..800).map(|_| bird.send(Now).into_future()).collect();
+    let calls: Vec<_> = (0..800).map(|_| bird.send(Now).at_once()).collect();
     for (n, call) in (1..).zip(calls) {
         assert_eq!(call.await, Ok(n));
     }
@@ -92,8 +91,8 @@ async fn jobs_from_one_nest_are_begun_in_the_order_of_their_calls() {
 async fn a_dropped_call_that_was_not_begun_is_not_run() {
     let flock = two().await;
     let (_, bird) = start_on::<Slow>(&flock, 0, || ()).await;
-    let atomic = bird.send(Atomic("dropped".into())).into_future();
-    drop(bird.send(Now).into_future());
+    let atomic = bird.send(Atomic("dropped".into())).at_once();
+    drop(bird.send(Now).at_once());
     gate("dropped").add_permits(1);
     assert_eq!(atomic.await, Ok(1000));
     assert_eq!(bird.send(Now).await, Ok(1001), "the dropped one is not counted");

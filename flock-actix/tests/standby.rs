@@ -179,6 +179,37 @@ impl Handler<Add> for Diary {
     }
 }
 
+/// Writes into a diary beside it, whose thread is its own, and says when that was done.
+struct Writer(Flock);
+
+/// Into the diary of this name.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Option<u64>")]
+struct Write(String);
+
+impl Actor for Writer {
+    type Context = Context<Self>;
+}
+
+impl Bird for Writer {
+    type Args = ();
+
+    async fn hatch((): (), bird: &Hatching) -> anyhow::Result<Self> {
+        Ok(Self(bird.flock()))
+    }
+}
+
+bird!(Writer as "writer" { Write });
+
+impl Handler<Write> for Writer {
+    type Result = ResponseFuture<Option<u64>>;
+
+    fn handle(&mut self, Write(diary): Write, _: &mut Context<Self>) -> Self::Result {
+        let diary = self.0.bird::<Diary>(&diary).map(|diary| diary.send(Add(1)));
+        Box::pin(async move { diary.ok()?.await.ok() })
+    }
+}
+
 /// Takes its state along, and that is all.
 struct Loner(Checkpoints);
 
@@ -207,7 +238,8 @@ impl Handler<Keep> for Loner {
 
 async fn ledgers(nests: usize) -> TestFlock {
     TestFlock::with(nests, |nest| {
-        nest.species::<Ledger>().species::<Diary>().species::<Loner>().snapshot_bytes(100_000)
+        let nest = nest.species::<Ledger>().species::<Diary>().species::<Writer>();
+        nest.species::<Loner>().snapshot_bytes(100_000)
     })
     .await
 }
@@ -288,7 +320,7 @@ async fn of_many_that_ask_at_once_each_is_told_that_its_own_part_is_held() {
     let mut flock = ledgers(2).await;
     let (name, _) = common::start_on::<Ledger>(&flock, 1, || 0).await;
     let bird = ledger(flock.nest(0), &name);
-    let calls: Vec<_> = (0..200).map(|_| bird.send(Keep(1)).into_future()).collect();
+    let calls: Vec<_> = (0..200).map(|_| bird.send(Keep(1)).at_once()).collect();
     for call in calls {
         assert_eq!(call.await.expect("an answer"), Ok("nest-0".to_owned()));
     }
@@ -315,9 +347,15 @@ async fn a_copy_is_made_by_and_by_and_only_while_there_is_something_new() {
     let taken = TAKEN.load(Ordering::Relaxed);
     tokio::time::sleep(3 * PERIOD).await;
     assert_eq!(TAKEN.load(Ordering::Relaxed), taken);
+    // Also for what a bird of the same thread did.
+    let (writer, _) = common::start_on::<Writer>(&flock, 1, || ()).await;
+    let writer = flock.nest(0).bird::<Writer>(&writer).expect("a name");
+    assert_eq!(writer.send(Write(name)).await, Ok(Some(sum + 1)));
+    flock.eventually(PATIENCE, || async { TAKEN.load(Ordering::Relaxed) == taken + 1 }).await;
+    tokio::time::sleep(PERIOD).await;
     flock.kill(1).await;
     let next = answered(|| bird.send(Add(1))).await;
-    assert_eq!(next, sum + 1);
+    assert_eq!(next, sum + 2);
 }
 
 #[actix::test]

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -253,8 +252,8 @@ async fn restarts_back_off_longer_each_time() {
 async fn calls_that_wait_for_a_restart_are_answered_by_the_next_life() {
     let flock = mad_birds(2).await;
     let (_, [_, there]) = mad(&flock, Fault::None).await;
-    let boom = there.send(InHandler).into_future();
-    let waiting: Vec<_> = (0..50).map(|_| there.send(Count).into_future()).collect();
+    let boom = there.send(InHandler).at_once();
+    let waiting: Vec<_> = (0..50).map(|_| there.send(Count).at_once()).collect();
     assert_eq!(boom.await, Err(CallError::Crashed));
     for (n, call) in (1..).zip(waiting) {
         assert_eq!(call.await, Ok(n));

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{BirdRef, Reply, To};
+use super::{BirdRef, Reply};
 use crate::bird::{Hears, Wire};
 use crate::call::CallError;
 use crate::job::{NearCall, Outcome};
@@ -80,7 +80,8 @@ impl<B: Hears<M>, M: Wire> Terms<B, M> {
     /// Has the call handled here and now, if the bird lives on this thread and rests.
     #[inline(always)]
     fn handled(&mut self, cx: &mut Context<'_>) -> Option<Outcome<M::Result>> {
-        let To::Here(entry) = &self.to.to else { return None };
+        let found = self.to.to.kept()?;
+        let entry = found.entry()?;
         let home = &entry.home;
         let job = life::hand(entry, cx, || {
             // Else its answer, should it come later, would have no place.

@@ -64,7 +64,7 @@ async fn the_core_hears_of_each_life_before_its_end_however_soon_that_comes() {
     let birds = names("mayfly", 10);
     let mut stops = Vec::new();
     nest.raise(&birds, Whim::None, || {
-        let stop = |name: &String| nest.bird::<Prompt>(name).send(Stop).into_future();
+        let stop = |name: &String| nest.bird::<Prompt>(name).send(Stop).at_once();
         stops.extend(birds.iter().map(stop));
     });
     for (bird, stop) in birds.iter().zip(stops) {
@@ -80,7 +80,7 @@ async fn what_waited_for_a_bird_is_seen_to_as_soon_as_it_lives() {
     let birds = names("waited-for", 3);
     let mut calls = Vec::new();
     nest.raise(&birds, Whim::None, || {
-        let call = |name: &String| nest.bird::<Prompt>(name).send(Add(7)).into_future();
+        let call = |name: &String| nest.bird::<Prompt>(name).send(Add(7)).at_once();
         calls.extend(birds.iter().map(call));
     });
     for call in calls {

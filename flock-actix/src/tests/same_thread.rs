@@ -67,6 +67,18 @@ async fn one_to_a_bird_that_rests_is_answered_in_the_callers_turn_and_is_in_no_t
 }
 
 #[actix::test]
+async fn a_reference_that_is_older_than_the_bird_serves_as_well_once_it_was_used() {
+    let nest = alone();
+    let wren = nest.bird::<Probe>("near-older");
+    drop(nest.start::<Probe>("near-older", Plan::default()).await);
+    let made = nest.beside_birds(async move {
+        let used = (wren.send(Add(1)).await, wren.send(Add(1)).await);
+        (used, at_first_look(wren.send(Add(1))).await)
+    });
+    assert_eq!(made.await, ((Ok(1), Ok(2)), Poll::Ready(Ok(3))));
+}
+
+#[actix::test]
 async fn one_never_overtakes_what_was_sent_before() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-order", Plan::default()).await;
@@ -267,16 +279,44 @@ pub(super) struct Runner(BirdRef<Self>);
 #[rtype(result = "u64")]
 struct Pass(u64);
 
+/// Blocks its thread till the next one has answered: to the bird's own address, so that it is in its mailbox.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Ask;
+
+impl Handler<Ask> for Runner {
+    type Result = ();
+
+    fn handle(&mut self, Ask: Ask, _: &mut Self::Context) {
+        assert_eq!(block_on(self.0.send(Peck)), Ok(1));
+    }
+}
+
 /// Has a task be ready again and again, until all such tasks were so often.
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Spin(u64);
 
 thread_local! {
+    /// Of the birds of this thread.
+    static ADDRS: RefCell<Vec<Addr<Runner>>> = const { RefCell::new(Vec::new()) };
     static SPINS: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
 }
 
-bird!(Runner { Pass, Spin });
+/// Answered at once.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Peck;
+
+bird!(Runner { Pass, Spin, Peck });
+
+impl Handler<Peck> for Runner {
+    type Result = u64;
+
+    fn handle(&mut self, Peck: Peck, _: &mut Self::Context) -> u64 {
+        1
+    }
+}
 
 impl Handler<Spin> for Runner {
     type Result = ResponseFuture<()>;
@@ -293,6 +333,10 @@ impl Handler<Spin> for Runner {
 
 impl Actor for Runner {
     type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ADDRS.with_borrow_mut(|addrs| addrs.push(ctx.address()));
+    }
 }
 
 impl Bird for Runner {
@@ -327,6 +371,21 @@ async fn passed(birds: u64, times: u64) -> Result<u64, CallError> {
     }
     let first = nest.bird::<Runner>("near-runner-0");
     nest.beside_birds(async move { first.send(Pass(times)).await }).await
+}
+
+#[actix::test]
+async fn one_that_another_is_made_within_is_handled_none_the_less() {
+    let nest = alone();
+    drop(nest.start::<Runner>("near-asked", "near-asked".into()).await);
+    let asks = nest.start::<Runner>("near-asks", "near-asked".into()).await;
+    let made = nest.beside_birds(async move {
+        let addr = ADDRS.with_borrow(|addrs| addrs.last().cloned()).expect("a bird");
+        // In the mailbox, to which the context looks before it comes to the call.
+        addr.do_send(Ask);
+        at_first_look(asks.send(Peck)).await
+    });
+    assert_eq!(made.await, Poll::Ready(Ok(1)));
+    assert_eq!((nest.crashes("near-asks"), nest.crashes("near-asked")), (0, 0));
 }
 
 #[actix::test]
