@@ -46,6 +46,8 @@ use hatch::Hatch;
 pub(crate) use order::LifeOrder;
 use order::{Seldom, crash_log};
 pub(crate) use residents::hand;
+#[cfg(test)]
+pub(crate) use residents::residents;
 pub(crate) use spawned::welcome_jobs;
 use words::{Wind, told, told_to_end};
 

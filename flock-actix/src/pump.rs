@@ -156,15 +156,12 @@ impl Pump {
     fn runs_handed<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>) -> bool {
         let Some(job) = HANDED.take() else { return false };
         let mut job = ManuallyDrop::into_inner(job);
-        let runs = !job.was_run();
-        if runs {
-            self.touch();
-            job.run(bird, ctx, &self.pulse, &self.entry.home, B::SPECIES);
-            // Nothing was in the inbox; and what comes into it now wakes the task.
-            self.entry.leave_behind(ctx.waiting());
-        }
+        self.touch();
+        job.run(bird, ctx, &self.pulse, &self.entry.home, B::SPECIES);
+        // Nothing was in the inbox; and what comes into it now wakes the task.
+        self.entry.leave_behind(ctx.waiting());
         HANDED.set(Some(ManuallyDrop::new(job)));
-        runs
+        true
     }
 
     /// Takes in what other lives left; takes the state of this one, if it is wanted.

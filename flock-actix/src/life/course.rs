@@ -69,6 +69,7 @@ impl<B: Bird> Resident for House<B> {
             return;
         };
         let Course::Living(living) = &mut *course else { return };
+        // The entry may tell of a place that it had, and that is another's by now.
         if !Arc::ptr_eq(living.lives.entry(), entry) {
             return;
         }

@@ -39,6 +39,12 @@ impl Residents {
     }
 }
 
+/// How many live on this thread.
+#[cfg(test)]
+pub(crate) fn residents() -> usize {
+    RESIDENTS.with_borrow(|residents| residents.at.iter().flatten().count())
+}
+
 /// A place of this thread.
 pub(super) struct Place(u32);
 
@@ -81,7 +87,7 @@ pub(crate) fn hand(
     cx: &mut Context<'_>,
     make: impl FnOnce() -> Option<Box<dyn Job>>,
 ) -> Option<Option<Box<dyn Job>>> {
-    let place = entry.rests_on(rt::thread_number()).filter(|_| !entry.home.is_closed())?;
+    let place = entry.rests_on(rt::thread_number())?;
     let _within = Within::one_more()?;
     let at = |residents: &Residents| residents.at.get(place as usize).and_then(Option::clone);
     let resident = RESIDENTS.with_borrow(at)?;

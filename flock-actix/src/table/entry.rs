@@ -353,6 +353,7 @@ impl Entry {
     /// at once.
     #[inline]
     pub(crate) fn rests_on(&self, thread: u32) -> Option<u32> {
+        // (One that is behind but sleeps has something that has it for itself: it would give back what it is handed.)
         let rests = self.thread.load(Ordering::Relaxed) == thread
             && self.asleep.load(Ordering::Relaxed)
             && !self.is_behind();
