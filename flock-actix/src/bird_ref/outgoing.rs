@@ -19,6 +19,7 @@ pub struct Outgoing<B, M: Wire>(State<B, M>);
 enum State<B, M: Wire> {
     Unsent(Terms<B, M>),
     Sent(Reply<M::Result>),
+    Over,
 }
 
 struct Terms<B, M> {
@@ -64,6 +65,7 @@ impl<B: Hears<M>, M: Wire> Outgoing<B, M> {
         match self.0 {
             State::Unsent(terms) => terms.send(),
             State::Sent(reply) => reply,
+            State::Over => Reply::failed(CallError::Interrupted),
         }
     }
 }
@@ -109,22 +111,21 @@ impl<B: Hears<M>, M: Wire> Future for Outgoing<B, M> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let state = &mut self.get_mut().0;
         if let State::Unsent(terms) = state {
-            let sent = match terms.handled(cx) {
+            let later = match terms.handled(cx) {
                 Some(Outcome::There(outcome)) => return Poll::Ready(outcome),
-                Some(Outcome::Later(slot, id)) => Reply::new(terms.to.to.clone(), slot, id, None),
-                None => {
-                    let over = State::Sent(Reply::failed(CallError::Interrupted));
-                    match std::mem::replace(state, over) {
-                        State::Unsent(terms) => terms.send(),
-                        State::Sent(reply) => reply,
-                    }
-                }
+                Some(Outcome::Later(slot, id)) => Some((slot, id)),
+                None => None,
             };
-            *state = State::Sent(sent);
+            if let State::Unsent(terms) = std::mem::replace(state, State::Over) {
+                *state = State::Sent(match later {
+                    Some((slot, id)) => Reply::new(terms.to.to, slot, id, None),
+                    None => terms.send(),
+                });
+            }
         }
         match state {
             State::Sent(reply) => Pin::new(reply).poll(cx),
-            State::Unsent(_) => Poll::Ready(Err(CallError::Interrupted)),
+            State::Unsent(_) | State::Over => Poll::Ready(Err(CallError::Interrupted)),
         }
     }
 }

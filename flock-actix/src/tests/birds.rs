@@ -16,7 +16,7 @@ pub(super) fn add_all(species: &mut SpeciesTable) {
     species.add::<Probe>().expect("a free name");
     species.add::<Shy>().expect("a free name");
     species.add::<Prompt>().expect("a free name");
-    species.add::<super::same_thread::Runner>().expect("a free name");
+    species.add::<super::within::Runner>().expect("a free name");
 }
 
 /// What goes wrong in a life.
