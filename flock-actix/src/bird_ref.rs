@@ -28,7 +28,7 @@ use crate::shared::{Expected, Refused, Shared, Way};
 use crate::slot::Slot;
 use crate::table::{Entry, Push};
 pub use outgoing::Outgoing;
-pub use recipient::BirdRecipient;
+pub use recipient::{BirdRecipient, RecipientRequest};
 pub use reply::Reply;
 use reply::{Room, wait_for_room};
 

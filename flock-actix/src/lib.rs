@@ -122,7 +122,7 @@ pub use bird::{
     Bird, CheckpointError, Checkpoints, Chirp, FenceHandle, HatchWhy, Hatching, Hears, Migrate,
     SnapshotError, Standby, Wire,
 };
-pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, Reply};
+pub use bird_ref::{BirdRecipient, BirdRef, Outgoing, RecipientRequest, Reply};
 pub use builder::Builder;
 pub use call::{Call, CallError, Cast};
 pub use drain::{Departure, Ended};

@@ -12,7 +12,7 @@ use crate::call::CallError;
 use crate::job::{NearCall, Outcome};
 use crate::life;
 
-/// A call to be made: await it, or set its terms first.
+/// A call to be made: await it, or set its terms first. What `Request` is to `Addr`.
 #[must_use = "a call is made when it is awaited"]
 pub struct Outgoing<B, M: Wire>(State<B, M>);
 
@@ -22,7 +22,7 @@ enum State<B, M: Wire> {
     Over,
 }
 
-struct Terms<B, M> {
+pub(super) struct Terms<B, M> {
     to: BirdRef<B>,
     /// Until it is sent.
     message: Option<M>,
@@ -33,7 +33,7 @@ struct Terms<B, M> {
 impl<B, M: Wire> Outgoing<B, M> {
     #[inline]
     pub(super) const fn new(to: BirdRef<B>, message: M) -> Self {
-        Self(State::Unsent(Terms { to, message: Some(message), deadline: None, wait: false }))
+        Self(State::Unsent(Terms::new(to, message)))
     }
 
     /// How long to wait for the answer; by default five seconds. Then the call ends as
@@ -70,8 +70,30 @@ impl<B: Hears<M>, M: Wire> Outgoing<B, M> {
     }
 }
 
+/// What came of a call that was made.
+pub(super) enum Made<R> {
+    Over(Result<R, CallError>),
+    Sent(Reply<R>),
+}
+
+impl<B, M> Terms<B, M> {
+    #[inline]
+    pub(super) const fn new(to: BirdRef<B>, message: M) -> Self {
+        Self { to, message: Some(message), deadline: None, wait: false }
+    }
+}
+
 impl<B: Hears<M>, M: Wire> Terms<B, M> {
-    fn send(self) -> Reply<M::Result> {
+    /// Makes the call, for one who waits for it.
+    pub(super) fn make(mut self, cx: &mut Context<'_>) -> Made<M::Result> {
+        match self.handled(cx) {
+            Some(Outcome::There(outcome)) => Made::Over(outcome),
+            Some(Outcome::Later(slot, id)) => Made::Sent(Reply::new(self.to.to, slot, id, None)),
+            None => Made::Sent(self.send()),
+        }
+    }
+
+    pub(super) fn send(self) -> Reply<M::Result> {
         match self.message {
             Some(message) => self.to.call(message, self.deadline, self.wait),
             // It was handled before.

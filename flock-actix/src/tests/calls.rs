@@ -183,11 +183,13 @@ async fn futures_of_calls_may_cross_threads() {
     }
     let nest = alone();
     let wren = nest.start::<Probe>("threads", Plan::default()).await;
-    let call = sendable(wren.send(Add(1)).at_once());
+    let calls = (sendable(wren.send(Add(1)).at_once()), sendable(wren.send(Add(1))));
+    let heard = sendable(wren.recipient().send(Add(1)));
     let other = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.expect("a runtime").block_on(call)
+        let all = async { (calls.0.await, calls.1.await, heard.await) };
+        runtime.expect("a runtime").block_on(all)
     });
     until("the other thread is done", || other.is_finished()).await;
-    assert_eq!(other.join().expect("no panic"), Ok(1));
+    assert_eq!(other.join().expect("no panic"), (Ok(1), Ok(2), Ok(3)));
 }

@@ -43,6 +43,24 @@ async fn a_reference_that_is_older_than_the_bird_serves_as_well_once_it_was_used
 }
 
 #[actix::test]
+async fn one_by_way_of_a_recipient_is_no_different() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-heard", Plan::default()).await.recipient::<Add>();
+    let later = nest.bird::<Probe>("near-heard").recipient::<Later>();
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        let first = at_first_look(wren.send(Add(1))).await;
+        wren.do_send(Add(1));
+        let third = wren.send(Add(1)).at_once();
+        let sums = (first, wren.send(Add(1)).await, third.await);
+        let late = later.send(Later("near-heard".into()));
+        gate("near-heard").notify_one();
+        (sums, late.await, shared.pending_calls())
+    });
+    assert_eq!(made.await, ((Poll::Ready(Ok(1)), Ok(4), Ok(3)), Ok(4), 0));
+}
+
+#[actix::test]
 async fn one_never_overtakes_what_was_sent_before() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-order", Plan::default()).await;
