@@ -227,9 +227,10 @@ impl<B> BirdRef<B> {
     /// Dropping the future cancels the call: a job not begun isn't run.
     ///
     /// A bird of the caller's own thread that has nothing else to do handles it within the caller's turn, as a
-    /// function would that the caller called: so what is bound to a task, as `tracing`'s current span and
-    /// `tokio::task_local!`, is the caller's there. Else, and on other threads and nests, it does so in a turn of its
-    /// own.
+    /// function would that the caller called; else, and on other threads and nests, in a turn of its own. So a
+    /// future shouldn't be polled while a lock is held that the bird takes, too. And what is bound to a task, as
+    /// `tracing`'s current span and `tokio::task_local!`, is that of whoever's turn it is: in handlers, and in whatever
+    /// else goes on in the bird's context, it says nothing of whom that is done for.
     pub fn send<M: Wire>(&self, message: M) -> Outgoing<B, M>
     where
         B: Hears<M>,

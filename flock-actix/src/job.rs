@@ -21,7 +21,7 @@ use crate::slot::Slot;
 
 /// What a bird is handed, the types of the call erased.
 pub(crate) trait Job: Any {
-    /// Has the call handled, unless it was before, if these are a bird and a context of the right species. `species` is what the bird
+    /// Has the call handled, if these are a bird and a context of the right species. `species` is what the bird
     /// is of.
     fn run(
         &mut self,
@@ -31,6 +31,7 @@ pub(crate) trait Job: Any {
         home: &Shared,
         species: &'static str,
     );
+    fn was_run(&self) -> bool;
 }
 
 /// A call of a bird's own thread.
@@ -97,5 +98,9 @@ impl<B: Hears<M>, M: Wire> Job for NearCall<B, M> {
                 Outcome::Later(slot, id)
             }
         });
+    }
+
+    fn was_run(&self) -> bool {
+        self.message.is_none()
     }
 }

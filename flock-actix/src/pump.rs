@@ -72,6 +72,8 @@ impl Drop for Lent {
 
 impl Pump {
     pub(crate) fn new(entry: Arc<Entry>, copies: Option<Copies>) -> Self {
+        // What the last life left.
+        entry.leave_behind(true);
         Self { entry, pulse: LazyPulse::default(), copies: copies.map(Box::new) }
     }
 
@@ -137,8 +139,7 @@ impl Pump {
                 parcel::run(parcel, bird, ctx, &self.pulse);
             }
             if !more {
-                // Unless the job has the bird for itself: others may come meanwhile.
-                self.entry.leave_behind(ctx.waiting());
+                self.leave_behind(ctx);
                 return;
             }
         }
@@ -152,16 +153,26 @@ impl Pump {
         }
     }
 
+    /// Whether what the inbox has next may have waited there: during the job that was just begun, or because that
+    /// has the bird for itself.
+    fn leave_behind<B: Bird>(&self, ctx: &Context<B>) {
+        self.entry.leave_behind(ctx.waiting() || !self.entry.is_asleep());
+    }
+
     /// Does what the bird was handed, if it was.
     fn runs_handed<B: Bird>(&self, bird: &mut B, ctx: &mut Context<B>) -> bool {
         let Some(job) = HANDED.take() else { return false };
         let mut job = ManuallyDrop::into_inner(job);
-        self.touch();
-        job.run(bird, ctx, &self.pulse, &self.entry.home, B::SPECIES);
-        // Nothing was in the inbox; and what comes into it now wakes the task.
-        self.entry.leave_behind(ctx.waiting());
+        // The context may look here several times in one turn.
+        let runs = !job.was_run();
+        if runs {
+            self.touch();
+            job.run(bird, ctx, &self.pulse, &self.entry.home, B::SPECIES);
+            // Nothing was in the inbox; and what came meanwhile has woken the task.
+            self.leave_behind(ctx);
+        }
         HANDED.set(Some(ManuallyDrop::new(job)));
-        true
+        runs
     }
 
     /// Takes in what other lives left; takes the state of this one, if it is wanted.

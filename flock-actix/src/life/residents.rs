@@ -90,7 +90,7 @@ pub(crate) fn hand(
     let place = entry.rests_on(rt::thread_number())?;
     let _within = Within::one_more()?;
     let at = |residents: &Residents| residents.at.get(place as usize).and_then(Option::clone);
-    let resident = RESIDENTS.with_borrow(at)?;
+    let resident = RESIDENTS.try_with(|residents| at(&residents.borrow())).ok()??;
     // Somebody who hands over one job after the other lets others have their turns, too.
     let Poll::Ready(turn) = coop::poll_proceed(cx) else { return None };
     let _spawned = spawned::enter()?;

@@ -8,6 +8,7 @@ use std::future::{Future, pending};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use tokio::sync::Notify;
@@ -28,31 +29,41 @@ pub(crate) fn welcome_jobs() {
 /// What is spawned until the guard is dropped stays on this thread. `None`: this thread has no birds that can be
 /// handed jobs.
 pub(super) fn enter() -> Option<LocalEnterGuard> {
-    SPAWNED.with_borrow(Weak::upgrade).map(|spawned| spawned.enter())
+    let spawned = SPAWNED.try_with(|spawned| spawned.borrow().upgrade()).ok()??;
+    Some(spawned.enter())
 }
 
 /// Runs them, a few at a time: between times all others of the thread have their turns.
 async fn see_to(spawned: Rc<LocalSet>) {
-    let told = Arc::new(Told(Notify::new()));
-    told.0.notify_one();
+    let told = Arc::new(Told::default());
+    told.news.notify_one();
     let waker = Waker::from(told.clone());
     let mut run = pin!(spawned.run_until(pending::<()>()));
     loop {
-        told.0.notified().await;
+        told.news.notified().await;
+        told.again.store(false, Ordering::Relaxed);
         let _never = run.as_mut().poll(&mut Context::from_waker(&waker));
-        tokio::task::yield_now().await;
+        if told.again.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
 /// One of them can go on.
-struct Told(Notify);
+#[derive(Default)]
+struct Told {
+    news: Notify,
+    /// Since they were looked at.
+    again: AtomicBool,
+}
 
 impl Wake for Told {
     fn wake(self: Arc<Self>) {
-        self.0.notify_one();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.notify_one();
+        self.again.store(true, Ordering::Relaxed);
+        self.news.notify_one();
     }
 }

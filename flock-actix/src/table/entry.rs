@@ -264,7 +264,7 @@ impl Entry {
             state.tell_of_room();
         }
         // Unless it is asleep there: it waits for something else before it looks.
-        !self.asleep.load(Ordering::Relaxed) || !state.parcels.is_empty() || state.has_news()
+        !self.is_asleep() || !state.parcels.is_empty() || state.has_news()
     }
 
     /// A life is about to listen, and has to look first.
@@ -306,6 +306,7 @@ impl Entry {
         let mut state = lock(&self.state);
         if state.life.as_ref().is_some_and(|life| Arc::ptr_eq(&life.fence, fence)) {
             state.deaf = true;
+            self.asleep.store(false, Ordering::Relaxed);
             let unheard = state.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.said));
             let waker = state.waker.take();
             drop(state);
@@ -334,7 +335,7 @@ impl Entry {
             return Push::Full(parcel);
         }
         state.parcels.push(parcel);
-        if self.asleep.load(Ordering::Relaxed) {
+        if self.is_asleep() {
             self.asleep.store(false, Ordering::Relaxed);
             // Under the lock: it is a task's, and nothing foreign runs in it. It stays for the next time.
             state.waker.iter().for_each(Waker::wake_by_ref);
@@ -348,6 +349,12 @@ impl Entry {
         self.thread.store(thread, Ordering::Relaxed);
     }
 
+    /// The pump waits to be woken: nothing has come since it looked.
+    #[inline]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Its place, if a life goes on on this thread and has nothing else to do, as it seems. Nothing waits in the
     /// inbox then, as far as this thread knows: so whoever sends his messages on it may have the next one handled
     /// at once.
@@ -355,8 +362,9 @@ impl Entry {
     pub(crate) fn rests_on(&self, thread: u32) -> Option<u32> {
         // (One that is behind but sleeps has something that has it for itself: it would give back what it is handed.)
         let rests = self.thread.load(Ordering::Relaxed) == thread
-            && self.asleep.load(Ordering::Relaxed)
-            && !self.is_behind();
+            && self.is_asleep()
+            && !self.is_behind()
+            && !self.news.load(Ordering::Relaxed);
         rests.then(|| self.place.load(Ordering::Relaxed))
     }
 
