@@ -173,8 +173,10 @@ bird!(Diary as "diary", migrates { Add });
 impl Handler<Add> for Diary {
     type Result = u64;
 
-    fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
+    fn handle(&mut self, Add(n): Add, ctx: &mut Context<Self>) -> u64 {
         self.0 += n;
+        // Has the context look at all that is in it once more.
+        ctx.spawn(async {}.into_actor(self));
         self.0
     }
 }
@@ -352,7 +354,8 @@ async fn a_copy_is_made_by_and_by_and_only_while_there_is_something_new() {
     let writer = flock.nest(0).bird::<Writer>(&writer).expect("a name");
     assert_eq!(writer.send(Write(name)).await, Ok(Some(sum + 1)));
     flock.eventually(PATIENCE, || async { TAKEN.load(Ordering::Relaxed) == taken + 1 }).await;
-    tokio::time::sleep(PERIOD).await;
+    tokio::time::sleep(3 * PERIOD).await;
+    assert_eq!(TAKEN.load(Ordering::Relaxed), taken + 1);
     flock.kill(1).await;
     let next = answered(|| bird.send(Add(1))).await;
     assert_eq!(next, sum + 2);

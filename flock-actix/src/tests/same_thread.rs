@@ -79,7 +79,6 @@ async fn one_is_not_made_before_it_is_looked_at() {
     let nest = alone();
     let wren = nest.start::<Probe>("near-lazy", Plan::default()).await;
     let made = nest.beside_birds(async move {
-        drop(wren.send(Add(9)));
         drop(wren.send(Add(9)).at_once());
         let later = wren.send(Add(1));
         (wren.send(Add(2)).await, later.await)
@@ -223,6 +222,54 @@ async fn one_that_crashes_the_bird_hears_so_and_the_next_life_has_its_turn() {
         .beside_birds(async move { (wren.send(Boom::CtxSpawn).await, wren.send(Add(1)).await) });
     assert_eq!(made.await, (Ok(999), Ok(1)));
     assert_eq!(nest.crashes("near-crash"), 2);
+}
+
+#[actix::test]
+async fn one_that_stops_a_bird_with_a_fault_is_answered_all_the_same() {
+    let nest = alone();
+    let faults = [Fault::Stubborn, Fault::StoppingPanic, Fault::StoppedPanic, Fault::DropPanic];
+    for (number, fault) in faults.into_iter().enumerate() {
+        let name = format!("near-fault-{number}");
+        let wren = nest.start::<Probe>(&name, plan(fault, 1)).await;
+        let made = nest.beside_birds(async move {
+            let stopped = at_first_look(wren.send(Stop)).await;
+            (stopped, wren.send(Add(1)).await)
+        });
+        let (stopped, next) = made.await;
+        assert_eq!(stopped, Poll::Ready(Ok(())), "{fault:?}");
+        // One goes on as it was; of one that panics before its end is settled there is a next life.
+        let lives_on = matches!(fault, Fault::Stubborn | Fault::StoppingPanic);
+        let expected = if lives_on { Ok(1) } else { Err(CallError::NoSuchBird) };
+        assert_eq!(next, expected, "{fault:?}");
+    }
+}
+
+#[actix::test]
+async fn one_that_is_over_says_so_when_it_is_looked_at_again() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-over", Plan::default()).await;
+    let made = nest.beside_birds(async move {
+        let mut call = wren.send(Add(1));
+        let looks = (at_first_look(&mut call).await, at_first_look(&mut call).await);
+        (looks, call.at_once().await, wren.send(Add(1)).await)
+    });
+    let over = Err(CallError::Interrupted);
+    assert_eq!(made.await, ((Poll::Ready(Ok(1)), Poll::Ready(over.clone())), over, Ok(2)));
+}
+
+#[actix::test]
+async fn one_that_was_begun_here_may_be_awaited_on_another_thread() {
+    let nest = alone();
+    let wren = nest.start::<Probe>("near-handed-on", Plan::default()).await;
+    let made = nest.beside_birds(async move {
+        let mut call = wren.send(Later("near-handed-on".into()));
+        assert!(at_first_look(&mut call).await.is_pending());
+        call
+    });
+    let call = made.await;
+    gate("near-handed-on").notify_one();
+    assert_eq!(call.await, Ok(0));
+    assert_eq!(nest.shared.pending_calls(), 0);
 }
 
 #[actix::test]

@@ -1,11 +1,14 @@
 //! Calls that are made while a bird handles another, on its thread; and what it spawns then.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use actix::prelude::*;
+use flock_proto::{EndWhy, Fence};
 use serde::{Deserialize, Serialize};
 
 use super::birds::*;
@@ -15,9 +18,12 @@ use crate::bird;
 use crate::bird::{Bird, Hatching};
 use crate::bird_ref::BirdRef;
 use crate::call::CallError;
+use crate::shared::Settings;
 
-/// Passes on to the next one, and waits for it, with its own context polling.
-pub(super) struct Runner(BirdRef<Self>);
+const SOON: Duration = Duration::from_millis(30);
+
+/// Passes on to the next one, and waits for it, with its own context polling. One may wait in `started()`.
+pub(super) struct Runner(BirdRef<Self>, bool);
 
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -52,7 +58,31 @@ thread_local! {
 #[rtype(result = "u64")]
 struct Peck;
 
-bird!(Runner { Pass, Spin, Peck });
+/// Runs the first of this thread's [`HOOKS`].
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Hook;
+
+type Run = Box<dyn FnOnce(&mut Context<Runner>)>;
+
+thread_local! {
+    static HOOKS: RefCell<VecDeque<Run>> = const { RefCell::new(VecDeque::new()) };
+}
+
+fn hook(run: impl FnOnce(&mut Context<Runner>) + 'static) {
+    HOOKS.with_borrow_mut(|hooks| hooks.push_back(Box::new(run)));
+}
+
+bird!(Runner { Pass, Spin, Peck, Hook });
+
+impl Handler<Hook> for Runner {
+    type Result = ();
+
+    fn handle(&mut self, Hook: Hook, ctx: &mut Self::Context) {
+        let hook = HOOKS.with_borrow_mut(VecDeque::pop_front);
+        hook.expect("as many as are run")(ctx);
+    }
+}
 
 impl Handler<Peck> for Runner {
     type Result = u64;
@@ -83,6 +113,10 @@ impl Actor for Runner {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ADDRS.with_borrow_mut(|addrs| addrs.push(ctx.address()));
+        if self.1 {
+            let opened = async { gate("near-waits").notified().await };
+            ctx.wait(opened.into_actor(self));
+        }
     }
 }
 
@@ -90,7 +124,8 @@ impl Bird for Runner {
     type Args = String;
 
     async fn hatch(next: String, bird: &Hatching) -> anyhow::Result<Self> {
-        Ok(Self(BirdRef::new(name(&next), Some(bird.entry.home.clone()))))
+        let waits = bird.name().as_str() == "near-waits";
+        Ok(Self(BirdRef::new(name(&next), Some(bird.entry.home.clone())), waits))
     }
 }
 
@@ -196,4 +231,102 @@ async fn what_a_handler_spawns_leaves_others_their_turns() {
     });
     let turns = made.await;
     assert!(turns > 100, "{turns} turns of another task");
+}
+
+/// Lets the tasks of this thread that are ready have one turn each.
+async fn one_turn() {
+    let mut had = false;
+    std::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        if std::mem::replace(&mut had, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn one_to_a_bird_that_was_told_to_end_while_it_worked_is_not_handled_before_it_hears_that() {
+    let nest = alone();
+    let runner = nest.start::<Runner>("near-worked", "near-worked".into()).await;
+    let shared = nest.shared.clone();
+    let made = nest.beside_birds(async move {
+        hook(move |_| shared.end(&name("near-worked"), Fence(1), EndWhy::Stopped));
+        runner.do_send(Hook);
+        let last = runner.send(Peck).at_once();
+        one_turn().await;
+        // It has done both, waits for more, and has its next turn after this.
+        (at_first_look(last).await, runner.send(Peck).await)
+    });
+    assert_eq!(made.await, (Poll::Ready(Ok(1)), Err(CallError::NoSuchBird)));
+}
+
+#[actix::test]
+async fn after_a_crash_of_one_the_next_life_still_leaves_out_what_is_past_its_deadline() {
+    let nest = planes(1, Settings { call_deadline: SOON, ..settings() }).remove(0);
+    gate("near-waits").notify_one();
+    let runner = nest.start::<Runner>("near-waits", "near-waits".into()).await;
+    let made = nest.beside_birds(async move {
+        hook(|_| panic!("a job that was handed over"));
+        let crashed = at_first_look(runner.send(Hook)).await;
+        hook(|_| panic!("a cast past its deadline"));
+        runner.do_send(Hook);
+        tokio::time::sleep(2 * SOON).await;
+        gate("near-waits").notify_one();
+        (crashed, runner.send(Peck).deadline(PATIENCE).await)
+    });
+    assert_eq!(made.await, (Poll::Ready(Err(CallError::Crashed)), Ok(1)));
+    assert_eq!(nest.crashes("near-waits"), 1);
+}
+
+#[actix::test]
+async fn one_to_a_bird_that_waits_unknown_to_its_pump_is_handled_later_and_once() {
+    let nest = alone();
+    let runner = nest.start::<Runner>("near-held", "near-held".into()).await;
+    let made = nest.beside_birds(async move {
+        // From its own mailbox, after the pump has had its turn: nothing but the context knows.
+        hook(|ctx| {
+            let opened = async { gate("near-held").notified().await };
+            ctx.wait(actix::fut::wrap_future::<_, Runner>(opened));
+        });
+        let addr = ADDRS.with_borrow(|addrs| addrs.last().cloned()).expect("a bird");
+        addr.do_send(Hook);
+        one_turn().await;
+        let mut held = runner.send(Peck);
+        let looked = at_first_look(&mut held).await;
+        gate("near-held").notify_one();
+        (looked, held.await, runner.send(Peck).await)
+    });
+    assert_eq!(made.await, (Poll::Pending, Ok(1), Ok(1)));
+}
+
+#[actix::test]
+async fn one_that_comes_with_the_crash_of_another_job_is_handled_by_the_next_life() {
+    let nest = alone();
+    let runner = nest.start::<Runner>("near-with", "near-with".into()).await;
+    let made = nest.beside_birds(async move {
+        hook(|_| panic!("from the mailbox"));
+        let addr = ADDRS.with_borrow(|addrs| addrs.last().cloned()).expect("a bird");
+        addr.do_send(Hook);
+        // Its context looks into the mailbox first.
+        runner.send(Peck).await
+    });
+    assert_eq!(made.await, Ok(1));
+    assert_eq!(nest.crashes("near-with"), 1);
+}
+
+#[actix::test]
+async fn an_actor_that_a_handler_starts_lives_on() {
+    let nest = alone();
+    let runner = nest.start::<Runner>("near-parent", "near-parent".into()).await;
+    let made = nest.beside_birds(async move {
+        let (give, take) = tokio::sync::oneshot::channel();
+        hook(|_| drop(give.send(Probe::plain("near-child").start())));
+        let child = tokio::spawn(async move {
+            runner.send(Hook).await.expect("an answer");
+            let child = take.await.expect("its address");
+            tokio::task::yield_now().await;
+            (child.send(Add(1)).await, child.send(Add(1)).await)
+        });
+        child.await.expect("no panic")
+    });
+    assert_eq!(made.await, (Ok(1), Ok(2)));
 }
