@@ -271,10 +271,41 @@ async fn after_a_crash_of_one_the_next_life_still_leaves_out_what_is_past_its_de
         runner.do_send(Hook);
         tokio::time::sleep(2 * SOON).await;
         gate("near-waits").notify_one();
+        // It finds the cast alone.
+        tokio::time::sleep(SOON).await;
         (crashed, runner.send(Peck).deadline(PATIENCE).await)
     });
     assert_eq!(made.await, (Poll::Ready(Err(CallError::Crashed)), Ok(1)));
     assert_eq!(nest.crashes("near-waits"), 1);
+}
+
+#[actix::test]
+async fn what_comes_during_a_long_job_is_left_out_past_its_deadline() {
+    let nest = planes(1, Settings { call_deadline: SOON, ..settings() }).remove(0);
+    let runner = nest.start::<Runner>("near-long", "near-long".into()).await;
+    for handed in [true, false] {
+        let runner = runner.clone();
+        let made = nest.beside_birds(async move {
+            let own = runner.clone();
+            hook(move |_| {
+                own.do_send(Hook);
+                std::thread::sleep(2 * SOON);
+            });
+            if handed {
+                assert_eq!(runner.send(Hook).await, Ok(()));
+            } else {
+                runner.do_send(Hook);
+                one_turn().await;
+            }
+            hook(|_| panic!("a cast past its deadline"));
+            // It finds the cast alone.
+            one_turn().await;
+            let answered = runner.send(Peck).deadline(PATIENCE).await;
+            (HOOKS.take().len(), answered)
+        });
+        assert_eq!(made.await, (1, Ok(1)), "handed: {handed}");
+    }
+    assert_eq!(nest.crashes("near-long"), 0);
 }
 
 #[actix::test]
