@@ -43,6 +43,7 @@ mod event;
 mod ids;
 mod membership;
 mod name_map;
+mod name_sets;
 mod name_table;
 mod nest;
 mod nest_map;

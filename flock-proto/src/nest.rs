@@ -2,7 +2,9 @@
 //!
 //! In reading order:
 //!
-//! - this file: the state, the door, and the round that follows each input.
+//! - this file: the state, and the door.
+//! - `nest/founding.rs`: the state as a nest begins.
+//! - `nest/turns.rs`: the round that follows each input, and what is due by the clock.
 //! - `nest/frames.rs`: control frames in and out, relaying.
 //! - `nest/links.rs`: links, dials, deaths noticed.
 //! - `nest/cards.rs`: what nests say of themselves, passed on.
@@ -15,6 +17,9 @@
 //! - `nest/replication.rs`: registry operations to and from the others.
 //! - `nest/retirement.rs`: how the dead are forgotten, and come back if they weren't.
 //! - `nest/birds.rs`: what is to happen with one name; hatching, ending.
+//! - `nest/changes.rs`: what changes of its records mean for that.
+//! - `nest/ends.rs`: ends of lives, as nests tell each other.
+//! - `nest/routes.rs`: where calls of a name go.
 //! - `nest/conflicts.rs`: fences, where one life goes on for two.
 //! - `nest/moving.rs`: hand-over of birds between nests.
 //! - `nest/standby.rs`: copies of birds' states at other nests, should this one die.
@@ -35,11 +40,14 @@ mod balance;
 mod batches;
 mod birds;
 mod cards;
+mod changes;
 mod claims;
 mod conflicts;
 mod copies;
 mod dues;
+mod ends;
 mod forecast;
+mod founding;
 mod frames;
 mod holding;
 mod joining;
@@ -51,27 +59,29 @@ mod quorum;
 mod replication;
 mod retirement;
 mod rising;
+mod routes;
 mod seals;
 mod served;
 mod serving;
 mod standby;
 mod states;
+mod turns;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::membership::{Roster, Swim};
-use crate::name_map::{NameList, NameMap, NameSet};
+use crate::name_map::NameMap;
+use crate::name_sets::{NameList, NameSet};
 use crate::name_table::NameTable;
 use crate::nest_map::NestMap;
 use crate::registry::Registry;
 use crate::ring;
 use crate::wire::{Ended, LifeId, Listed, Request, Response, Seal};
 use crate::{
-    BirdName, Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName,
-    NestState, ReqId, Rng, Time, View,
+    Clock, Config, Dot, Effect, Event, Fingerprint, Hlc, Input, Me, NestId, NestName, NestState,
+    ReqId, Rng, Time, View,
 };
 
 use asking::Ask;
@@ -98,6 +108,7 @@ use served::{AllServed, Keys};
 use serving::Asker;
 use standby::Standby;
 use states::Leftover;
+use turns::Timers;
 
 /// The whole mind of one nest.
 ///
@@ -269,149 +280,7 @@ pub struct Nest {
     confirming: u64,
 }
 
-/// So many names' birds and records are fetched side by side: where there are many they lie where the processor's
-/// caches don't reach.
-const FETCHED_TOGETHER: usize = 16;
-
-/// When each regular duty is due.
-#[derive(Debug)]
-struct Timers {
-    redial: Time,
-    heartbeat: Time,
-    news: Time,
-    owed: Time,
-    refresh: Time,
-    sync: Time,
-    flush: Time,
-    ack: Time,
-    death: Time,
-    join: Time,
-}
-
 impl Nest {
-    /// A nest that starts now. The same seed and the same inputs give the same effects.
-    pub fn new(me: Me, config: Config, seed: u64, now: Time) -> Self {
-        let mut rng = Rng::new(seed);
-        let id = incarnation(&mut rng, now);
-        let swim = Swim::new(id, me.name.clone(), config.swim, rng.next_u64());
-        let mut nest = Self {
-            clock: Clock::new(config.max_clock_skew),
-            registry: Registry::new(id, config.registry),
-            id,
-            now,
-            shown: Hlc(0),
-            out: Vec::new(),
-            audience: true,
-            counters: Counters::default(),
-            state: NestState::Joining,
-            born: now,
-            first_contact: None,
-            card_version: 0,
-            swim,
-            balance: Balance::new(me.weight, &config),
-            roster: Roster::default(),
-            owed: Owed::default(),
-            links: NestMap::new(),
-            dialing: BTreeMap::new(),
-            found_at: BTreeMap::new(),
-            unheard: BTreeSet::new(),
-            unknown: None,
-            all_known: false,
-            may_form_before: false,
-            unlinked: Vec::new(),
-            deaths: BTreeMap::new(),
-            probing: BTreeMap::new(),
-            held: BTreeMap::new(),
-            skewed: BTreeSet::new(),
-            leave: None,
-            told_alone: None,
-            waits_for: None,
-            view: Arc::new(View::new(id, Vec::new())),
-            members_changed: true,
-            links_changed: false,
-            view_at: Time::NEVER,
-            refreshed_at: Time::default(),
-            seals: NestMap::new(),
-            demanding: BTreeMap::new(),
-            seal_seq: 0,
-            knowledge: NestMap::new(),
-            seal_changes: 0,
-            all_sealed: None,
-            checked_by: None,
-            settles_after: None,
-            entered: 0,
-            gained: Vec::new(),
-            unseen: VecDeque::new(),
-            newcomers: BTreeSet::new(),
-            strangers: BTreeSet::new(),
-            ready: BTreeMap::new(),
-            readied: BTreeMap::new(),
-            catch_up: CatchUp::default(),
-            retirement: Retirement::default(),
-            pushed: 0,
-            acked: NestMap::new(),
-            told: NestMap::new(),
-            ack_turn: 0,
-            birds: NameTable::new(),
-            snaps: NameMap::new(),
-            held_back: BTreeMap::new(),
-            leftovers: NameMap::new(),
-            quorum: Quorum::default(),
-            missing: Missing::default(),
-            standby: Standby::default(),
-            copies: Copies::default(),
-            offers: NameMap::new(),
-            listed: NameMap::new(),
-            accepted: NameMap::new(),
-            early_ends: BTreeMap::new(),
-            parts: BTreeMap::new(),
-            fences: NameMap::new(),
-            contested: NameMap::new(),
-            lost: NameMap::new(),
-            renewed: false,
-            queue: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-            wanted: NameSet::new(),
-            routed: NameMap::new(),
-            on_hold: NameSet::new(),
-            away: BTreeMap::new(),
-            dirty: NameList::new(),
-            token_key: rng.next_u64(),
-            asks: Rising::default(),
-            ask_times: Dues::default(),
-            answered: BTreeSet::new(),
-            lanes: BTreeMap::new(),
-            served: AllServed::new(id),
-            served_names: NameTable::new(),
-            claims: BTreeMap::new(),
-            askers: BTreeMap::new(),
-            holding: BTreeSet::new(),
-            confirming: 0,
-            forwards: BTreeMap::new(),
-            responses: BTreeMap::new(),
-            reviving: NameSet::new(),
-            timers: Timers {
-                redial: now + config.redial_every,
-                heartbeat: now + config.heartbeat_every,
-                news: Time::NEVER,
-                owed: Time::NEVER,
-                refresh: Time::NEVER,
-                sync: now + config.sync_every,
-                flush: Time::NEVER,
-                ack: Time::NEVER,
-                death: Time::NEVER,
-                join: now,
-            },
-            me,
-            config,
-            rng,
-        };
-        nest.write_card();
-        nest.dial_seeds();
-        nest.round();
-        nest
-    }
-
     /// The one door in. Time may stand still between calls; it never goes back.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.now = self.now.max(now);
@@ -472,53 +341,6 @@ impl Nest {
         }
     }
 
-    /// What concerns single birds has one round together: that is what makes many cheap. All else
-    /// may change members and views, and is dealt with by itself.
-    fn take_many(&mut self, inputs: Vec<Input>) {
-        let mut behind = false;
-        let (mut inputs, mut near) = (inputs.into_iter(), 0);
-        loop {
-            if near == 0 {
-                near = self.approach(inputs.as_slice());
-            }
-            let Some(input) = inputs.next() else { break };
-            near -= 1;
-            let alone = !input.is_about_a_bird();
-            if alone && behind {
-                self.round();
-            }
-            if self.has_left() {
-                return;
-            }
-            self.take(input);
-            behind = !alone;
-            if alone {
-                self.round();
-            }
-        }
-        if behind {
-            self.round();
-        }
-    }
-
-    /// Looks at the birds of the next inputs, one right after the other, and says how many inputs those are. Each
-    /// input comes from another thread, and each bird lies where the processor's caches don't reach: so they
-    /// are fetched side by side.
-    fn approach(&self, inputs: &[Input]) -> usize {
-        let next = inputs.get(..FETCHED_TOGETHER).unwrap_or(inputs);
-        let mut hashes = [0; FETCHED_TOGETHER];
-        let hatched = next.iter().filter_map(|input| match input {
-            Input::Hatched { name, .. } => Some(name.hash64()),
-            _ => None,
-        });
-        let count = hashes.iter_mut().zip(hatched).map(|(hash, of)| *hash = of).count();
-        if count > 1 {
-            let hashes = hashes.iter().take(count).copied();
-            self.birds.approach(hashes, |bird| bird.fence.0);
-        }
-        next.len()
-    }
-
     /// The one door out. Empty it after every `handle`.
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
         self.out.drain(..)
@@ -532,137 +354,6 @@ impl Nest {
         } else {
             effects.append(&mut self.out);
         }
-    }
-
-    /// When to send [`Input::Tick`], if nothing else comes before.
-    pub fn deadline(&self) -> Time {
-        if self.has_left() {
-            return Time::NEVER;
-        }
-        if !self.unseen.is_empty() {
-            return self.now;
-        }
-        let timers = &self.timers;
-        [
-            timers.redial,
-            timers.heartbeat,
-            timers.news,
-            timers.owed,
-            timers.refresh,
-            timers.sync,
-            timers.flush,
-            timers.ack,
-            timers.death,
-            timers.join,
-            self.view_at,
-            self.share_at(),
-            self.call_up_at(),
-            self.swim.deadline(),
-            self.quorum_deadline(),
-            self.ask_times.first().unwrap_or(Time::NEVER),
-            self.leave.as_ref().map_or(Time::NEVER, |leave| leave.deadline),
-        ]
-        .into_iter()
-        .min()
-        .unwrap_or(Time::NEVER)
-    }
-
-    fn on_tick(&mut self) {
-        let now = self.now;
-        self.with_swim(Swim::on_time);
-        if self.timers.redial <= now {
-            let jitter = self.rng.below(self.config.redial_every.as_micros() as u64 / 4);
-            self.timers.redial = now + self.config.redial_every + Duration::from_micros(jitter);
-            self.redial();
-        }
-        if self.timers.heartbeat <= now {
-            self.heartbeat();
-        }
-        if self.timers.news <= now {
-            self.pass_news_on();
-        }
-        if self.timers.owed <= now {
-            self.ask_owed();
-        }
-        if self.timers.sync <= now {
-            self.timers.sync = now + self.config.sync_every;
-            self.sync();
-            self.retry_checkpoints();
-        }
-        if self.timers.flush <= now {
-            self.flush();
-        }
-        if self.timers.ack <= now {
-            self.ask_acks();
-        }
-        if self.timers.death <= now {
-            self.redial_dead();
-        }
-        if self.timers.join <= now {
-            self.timers.join = Time::NEVER;
-        }
-        self.on_ask_times();
-    }
-
-    /// What follows every input: views, then seals, then names, then answers. Each step looks at
-    /// the state as it is, not at what happened; so none can be forgotten in some handler.
-    fn round(&mut self) {
-        self.follow_horizon();
-        self.try_up();
-        self.refresh_view();
-        if self.take_share() {
-            self.refresh_view();
-        }
-        self.check_quorum();
-        self.check_missing();
-        self.check_settled();
-        self.look_at_gained();
-        self.call_up();
-        // A name's turn may touch its own record, not others: each runs once, and again only if
-        // its own turn changed it.
-        for _ in 0..4 {
-            if self.dirty.is_empty() {
-                break;
-            }
-            let due = self.dirty.take();
-            for names in due.chunks(FETCHED_TOGETHER) {
-                if names.len() > 1 {
-                    let hashes = names.iter().map(|(hash, _)| *hash);
-                    self.birds.approach(hashes.clone(), |bird| bird.fence.0);
-                    self.registry.approach(hashes.clone());
-                    self.served_names.approach(hashes, |keys| self.served.look(keys));
-                }
-                for (hash, name) in names {
-                    self.take_turn(name, *hash);
-                }
-            }
-            self.dirty.reuse(due);
-        }
-        self.release_held();
-        self.finish_responses();
-        self.flush_batches();
-        self.schedule_flush();
-        self.show_stamp();
-        self.try_leave();
-        if self.roster.has_news() {
-            self.tell_news();
-        }
-    }
-
-    /// One name's turn. Where that changed it the next follows at once, while all of it is near: what
-    /// was asked for is decided, and then done. What that leads to waits for the others' turns.
-    fn take_turn(&mut self, name: &BirdName, hash: u64) {
-        let others = self.dirty.len();
-        self.look_after(name, hash);
-        if self.dirty.take_after(others, hash, name) {
-            self.look_after(name, hash);
-        }
-    }
-
-    fn look_after(&mut self, name: &BirdName, hash: u64) {
-        self.consider(name, hash);
-        self.serve_name(name, hash);
-        self.route_name(name, hash);
     }
 
     fn tell(&mut self, event: Event) {
@@ -682,13 +373,3 @@ impl Nest {
         self.clock.tick(self.now)
     }
 }
-
-/// A new incarnation: the millisecond, which lasts until the year 2109, and random low bits that tell
-/// apart two nests of one moment. Of those there are many: two nests of one number on the two sides
-/// of a partition could never be one flock again.
-fn incarnation(rng: &mut Rng, now: Time) -> NestId {
-    NestId((now.as_micros() / 1000) << MOMENT_BITS | rng.below(1 << MOMENT_BITS))
-}
-
-/// How many of an incarnation's bits are random.
-const MOMENT_BITS: u32 = 22;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::name_map::NameSet;
+use crate::name_sets::NameSet;
 use crate::{
     Answer, Config, Effect, Event, Member, NestId, NestState, Rebalancing, ReqId, Time, View,
 };

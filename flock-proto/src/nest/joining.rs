@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Nest, incarnation};
+use super::Nest;
+use super::founding::incarnation;
 use crate::bugs::{Bug, planted};
 use crate::membership::Swim;
 use crate::nest_map::without;

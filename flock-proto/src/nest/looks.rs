@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Nest;
 use super::birds::Phase;
 use super::serving::Asker;
-use crate::name_map::NameSet;
+use crate::name_sets::NameSet;
 use crate::registry::Record;
 use crate::{BirdName, Dot, NestId, NestState, SpeciesId, View};
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Nest;
 use super::birds::{Bird, Phase};
 use crate::bugs::{Bug, planted};
-use crate::name_map::NameSet;
+use crate::name_sets::NameSet;
 use crate::wire::{Carried, Depart, Frame, Life, LifeId, Refused, Snapshot};
 use crate::{BirdName, Dot, Effect, Event, Fence, NestId, Route};
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::name_map::NameSet;
+use crate::name_sets::NameSet;
 use crate::wire::{Ended, Frame, Listed, Listing, Ready, Seal};
 use crate::{Fingerprint, NestId, NestState, ring};
 

@@ -20,7 +20,8 @@ use super::Nest;
 use super::birds::Phase;
 use super::states::snapshot_of;
 use crate::bugs::{Bug, planted};
-use crate::name_map::{NameMap, NameSet};
+use crate::name_map::NameMap;
+use crate::name_sets::NameSet;
 use crate::wire::{Checkpoint, Checkpointed, Forget, Frame, Life};
 use crate::{BirdName, Effect, Event, Fence, NestId, Time, Unheld};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Nest;
 use crate::bugs::{Bug, planted};
-use crate::name_map::NameSet;
+use crate::name_sets::NameSet;
 use crate::wire::Card;
 use crate::{Effect, Event, Member, NestId, NestName, NestState, Time, Via, View};
 
