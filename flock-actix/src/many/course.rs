@@ -14,10 +14,10 @@ use crate::flock::Flock;
 
 /// What is with the core at one time: enough that its thread and those of birds never wait for the caller, and not
 /// more than fits into a processor's caches beside all else.
-const MOST: Load = Load { questions: 4096, bytes: 8 << 20 };
+const MOST: Load = Load { questions: 2048, bytes: 8 << 20 };
 
 /// What is handed to it in one go.
-const PIECE: Load = Load { questions: 1024, bytes: 1 << 20 };
+const PIECE: Load = Load { questions: 512, bytes: 1 << 20 };
 
 /// How a question ended.
 pub(super) enum End {

@@ -48,6 +48,13 @@ impl Ask {
 }
 
 impl Nest {
+    /// Something of the request as it was asked for, if a user here did, for the sake of looking there.
+    pub(super) fn look_at_ask(&self, (asker, number): &(NestId, u64)) -> u64 {
+        let ask = if *asker == self.id { self.asks.get(*number) } else { None };
+        // From either end.
+        ask.map_or(0, |ask| ask.deadline.as_micros() ^ u64::from(ask.pending.is_some()))
+    }
+
     pub(super) fn on_start(
         &mut self,
         req: ReqId,

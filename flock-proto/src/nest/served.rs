@@ -70,6 +70,10 @@ impl Keys {
         next.is_some()
     }
 
+    pub(super) const fn first(&self) -> &Key {
+        &self.first
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Key> + '_ {
         let more = self.more.iter().flat_map(|more| more.iter());
         std::iter::once(self.first).chain(more.copied())
@@ -118,10 +122,10 @@ impl AllServed {
         self.others.get(key).map(Box::as_ref)
     }
 
-    /// Something of the first request about a name, for the sake of looking there.
+    /// Something of a request, for the sake of looking there.
     #[inline]
-    pub(super) fn look(&self, keys: &Keys) -> u64 {
-        self.get(&keys.first).map_or(0, |served| served.hash)
+    pub(super) fn look(&self, key: &Key) -> u64 {
+        self.get(key).map_or(0, |served| served.hash)
     }
 
     #[inline]

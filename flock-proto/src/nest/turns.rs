@@ -136,7 +136,9 @@ impl Nest {
                     let hashes = names.iter().map(|(hash, _)| *hash);
                     self.birds.approach(hashes.clone(), |bird| bird.fence.0);
                     self.registry.approach(hashes.clone());
-                    self.served_names.approach(hashes, |keys| self.served.look(keys));
+                    self.served_names.approach(hashes, |keys| {
+                        self.served.look(keys.first()) ^ self.look_at_ask(keys.first())
+                    });
                 }
                 for (hash, name) in names {
                     self.take_turn(name, *hash);
