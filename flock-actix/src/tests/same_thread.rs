@@ -264,9 +264,9 @@ async fn one_that_was_begun_here_may_be_awaited_on_another_thread() {
     let made = nest.beside_birds(async move {
         let mut call = wren.send(Later("near-handed-on".into()));
         assert!(at_first_look(&mut call).await.is_pending());
-        call
+        Some(call)
     });
-    let call = made.await;
+    let call = made.await.expect("the call");
     gate("near-handed-on").notify_one();
     assert_eq!(call.await, Ok(0));
     assert_eq!(nest.shared.pending_calls(), 0);
