@@ -18,6 +18,7 @@ use crate::bird;
 use crate::bird::{Bird, Hatching};
 use crate::bird_ref::BirdRef;
 use crate::call::CallError;
+use crate::rt;
 use crate::shared::Settings;
 
 const SOON: Duration = Duration::from_millis(30);
@@ -261,7 +262,9 @@ async fn one_to_a_bird_that_was_told_to_end_while_it_worked_is_not_handled_befor
 
 #[actix::test]
 async fn after_a_crash_of_one_the_next_life_still_leaves_out_what_is_past_its_deadline() {
-    let nest = planes(1, Settings { call_deadline: SOON, ..settings() }).remove(0);
+    let backoff = Duration::from_millis(1);
+    let settings = Settings { call_deadline: SOON, backoff, ..settings() };
+    let nest = planes(1, settings).remove(0);
     gate("near-waits").notify_one();
     let runner = nest.start::<Runner>("near-waits", "near-waits".into()).await;
     let made = nest.beside_birds(async move {
@@ -270,9 +273,12 @@ async fn after_a_crash_of_one_the_next_life_still_leaves_out_what_is_past_its_de
         hook(|_| panic!("a cast past its deadline"));
         runner.do_send(Hook);
         tokio::time::sleep(2 * SOON).await;
+        while ADDRS.with_borrow(Vec::len) < 2 {
+            tokio::time::sleep(backoff).await;
+        }
         gate("near-waits").notify_one();
-        // It finds the cast alone.
-        tokio::time::sleep(SOON).await;
+        // The second life finds the cast alone.
+        one_turn().await;
         (crashed, runner.send(Peck).deadline(PATIENCE).await)
     });
     assert_eq!(made.await, (Poll::Ready(Err(CallError::Crashed)), Ok(1)));
@@ -312,15 +318,19 @@ async fn what_comes_during_a_long_job_is_left_out_past_its_deadline() {
 async fn one_to_a_bird_that_waits_unknown_to_its_pump_is_handled_later_and_once() {
     let nest = alone();
     let runner = nest.start::<Runner>("near-held", "near-held".into()).await;
+    let shared = nest.shared.clone();
     let made = nest.beside_birds(async move {
-        // From its own mailbox, after the pump has had its turn: nothing but the context knows.
+        // In a future behind the pump, which isn't polled again before the wait is over.
         hook(|ctx| {
             let opened = async { gate("near-held").notified().await };
-            ctx.wait(actix::fut::wrap_future::<_, Runner>(opened));
+            let waits = actix::fut::wrap_future::<_, Runner>(async {}).map(|(), _, ctx| {
+                ctx.wait(actix::fut::wrap_future::<_, Runner>(opened));
+            });
+            ctx.spawn(waits);
         });
-        let addr = ADDRS.with_borrow(|addrs| addrs.last().cloned()).expect("a bird");
-        addr.do_send(Hook);
-        one_turn().await;
+        runner.send(Hook).await.expect("an answer");
+        let entry = shared.entry("near-held", name("near-held").hash64()).expect("it lives");
+        assert!(entry.rests_on(rt::thread_number()).is_some(), "as it seems");
         let mut held = runner.send(Peck);
         let looked = at_first_look(&mut held).await;
         gate("near-held").notify_one();
