@@ -256,7 +256,7 @@ impl<B> BirdRef<B> {
         {
             return;
         }
-        let parcel = Parcel::typed::<B, M>(|| note, message, None);
+        let parcel = Parcel::typed::<B, M>(note, message, None);
         let entry = entry.as_ref().and_then(Found::entry);
         if let Err(refused) = to.dispatch(shared, entry, parcel) {
             shared.lose(refused.into_parcel());
@@ -324,7 +324,7 @@ impl<B> BirdRef<B> {
                 None => {}
             }
         }
-        let parcel = Parcel::typed::<B, M>(|| note, message, Some(slot.clone()));
+        let parcel = Parcel::typed::<B, M>(note, message, Some(slot.clone()));
         let room = to.deliver(shared, entry.as_ref().and_then(Found::entry), parcel, wait);
         Reply::new(self.to, slot, id, room)
     }

@@ -9,12 +9,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Context;
 use flock_proto::CallId;
 
 use crate::bird::{Hears, Wire};
 use crate::call::CallError;
-use crate::parcel::{Done, Handled, handle};
+use crate::parcel::{Done, Handled, handle, of_species};
 use crate::pulse::LazyPulse;
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -83,11 +82,12 @@ impl<B: Hears<M>, M: Wire> Job for NearCall<B, M> {
         species: &'static str,
     ) {
         let Some(message) = self.message.take() else { return };
-        let (Some(bird), Some(ctx)) = (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>())
-        else {
-            let wrong = CallError::WrongSpecies { actual: Some(species.into()) };
-            self.outcome = Some(Outcome::There(Err(wrong)));
-            return;
+        let (bird, ctx) = match of_species::<B>(bird, ctx, species) {
+            Ok(both) => both,
+            Err(wrong) => {
+                self.outcome = Some(Outcome::There(Err(wrong)));
+                return;
+            }
         };
         self.outcome = Some(match handle(bird, ctx, message) {
             Handled::Now(outcome) => Outcome::There(outcome),

@@ -57,13 +57,13 @@ impl Parcel {
     /// A message for a bird of this species, never encoded so far.
     #[inline]
     pub(crate) fn typed<B: Hears<M>, M: Wire>(
-        note: impl FnOnce() -> Note,
+        note: Note,
         message: M,
         slot: Option<Arc<Slot<M::Result>>>,
     ) -> Self {
         // The room first: then it is put together there, and not moved.
         let room = Box::<Typed<B, M>>::new_uninit();
-        let typed = Typed { note: note(), message, done: Done(slot), bird: PhantomData };
+        let typed = Typed { note, message, done: Done(slot), bird: PhantomData };
         let typed: Box<Typed<B, M>> = Box::write(room, typed);
         Self::Typed(typed)
     }
@@ -185,9 +185,9 @@ impl<B: Hears<M>, M: Wire> TypedParcel for Typed<B, M> {
             return Parcel::Typed(self).fail(CallError::TimedOut);
         }
         let Self { message, done, .. } = *self;
-        let (Some(bird), Some(ctx)) = (bird.downcast_mut::<B>(), ctx.downcast_mut::<Context<B>>())
-        else {
-            return done.finish(Err(CallError::WrongSpecies { actual: Some(species.into()) }));
+        let (bird, ctx) = match of_species::<B>(bird, ctx, species) {
+            Ok(both) => both,
+            Err(wrong) => return done.finish(Err(wrong)),
         };
         match handle(bird, ctx, message) {
             Handled::Now(outcome) => done.finish(outcome),
@@ -231,6 +231,19 @@ impl<R> Drop for Done<R> {
         if let Some(slot) = self.0.take() {
             slot.settle(Err(CallError::Crashed));
         }
+    }
+}
+
+/// A bird and its context as those of species `B`, if they are. `species` is what the bird is of.
+#[inline]
+pub(crate) fn of_species<'a, B: Bird>(
+    bird: &'a mut dyn Any,
+    ctx: &'a mut dyn Any,
+    species: &'static str,
+) -> Result<(&'a mut B, &'a mut Context<B>), CallError> {
+    match (bird.downcast_mut(), ctx.downcast_mut()) {
+        (Some(bird), Some(ctx)) => Ok((bird, ctx)),
+        _ => Err(CallError::WrongSpecies { actual: Some(species.into()) }),
     }
 }
 

@@ -310,7 +310,7 @@ async fn one_that_is_dropped_is_not_sent_on_either() {
     let link = nests[0].links.to(2);
     link.set(Mode::Held);
     let send = |slot: &Arc<Slot<u64>>| {
-        let note = || crate::parcel::Note {
+        let note = crate::parcel::Note {
             id: CallId::default(),
             deadline: Time::NEVER,
             species: SpeciesId::of("probe"),

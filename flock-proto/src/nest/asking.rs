@@ -51,7 +51,7 @@ impl Nest {
     /// Something of the request as it was asked for, if a user here did, for the sake of looking there.
     pub(super) fn look_at_ask(&self, (asker, number): &(NestId, u64)) -> u64 {
         let ask = if *asker == self.id { self.asks.get(*number) } else { None };
-        // From either end.
+        // It is larger than a line of memory: something of two places in it.
         ask.map_or(0, |ask| ask.deadline.as_micros() ^ u64::from(ask.pending.is_some()))
     }
 

@@ -91,7 +91,7 @@ impl Nest {
 
     /// The bird ended of itself on another nest, but another life of it runs here: after a
     /// partition, the idle copy must not end the busy one. Its record comes back.
-    pub(super) fn outlives(&mut self, name: &BirdName, cause: &Cause, fence: Fence) -> bool {
+    fn outlives(&mut self, name: &BirdName, cause: &Cause, fence: Fence) -> bool {
         if *cause != Cause::Ended {
             return false;
         }
