@@ -276,7 +276,7 @@ impl<B> BirdRef<B> {
         &self,
         shared: &Shared,
         is_call: bool,
-        Expected { id, alone }: Expected,
+        Expected { id, among }: Expected,
         deadline: Time,
     ) -> Note
     where
@@ -291,7 +291,7 @@ impl<B> BirdRef<B> {
             is_call,
             hop: 0,
             redirected: false,
-            alone,
+            among,
         }
     }
 

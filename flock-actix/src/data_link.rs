@@ -37,9 +37,9 @@ pub(crate) trait DataLink: Debug + Send + Sync {
     /// and runs no foreign code. A frame that is refused leaves no trace.
     fn append(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError>;
 
-    /// The same, for a frame that its sender expects to be the last for a while: nothing is gained by
-    /// waiting for others to leave with it.
-    fn append_last(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
+    /// The same, for one of so many frames that its sender has on the way: when all of them wait here, it sends
+    /// no more. With the only one nothing is gained by waiting for others to leave with it.
+    fn append_one_of(&self, _among: u32, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
         self.append(head, body)
     }
 

@@ -43,8 +43,8 @@ pub(crate) struct Note {
     pub(crate) is_call: bool,
     pub(crate) hop: u8,
     pub(crate) redirected: bool,
-    /// Its sender waits for nothing else: it goes out at once.
-    pub(crate) alone: bool,
+    /// So many calls its sender waits for, this one among them, if that is known.
+    pub(crate) among: u32,
 }
 
 impl Note {

@@ -142,8 +142,8 @@ impl Shard {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Expected {
     pub(crate) id: CallId,
-    /// No other call of this thread waits.
-    pub(crate) alone: bool,
+    /// So many calls of this thread wait, this one among them.
+    pub(crate) among: u32,
 }
 
 /// A parcel that could go nowhere, to be tried again.
@@ -365,7 +365,7 @@ impl Shared {
             return None;
         }
         let id = Shard::note(&mut table, number, deadline, slot, link);
-        Some(Expected { id, alone: table.len() == 1 })
+        Some(Expected { id, among: u32::try_from(table.len()).unwrap_or(u32::MAX) })
     }
 
     /// Notes a call that was made on this thread already, however many wait: no other is made without being noted

@@ -2,7 +2,7 @@
 //!
 //! A frame is laid down under the buffer's lock and leaves with whatever else has gathered: in one
 //! write for many frames when there is much to do, and early, from the appending thread itself,
-//! once 12 KiB wait and nobody is writing. Flushing only when the senders have run dry makes both
+//! once enough waits and nobody is writing. Flushing only when the senders have run dry makes both
 //! ends run in lockstep.
 
 use std::io;
@@ -17,7 +17,10 @@ use super::lane::Outgoing;
 use super::lock;
 
 /// From here on the appending thread writes by itself.
-const EARLY: usize = 12 * 1024;
+pub(crate) const MUCH: usize = 12 * 1024;
+
+/// With less it doesn't, unless the frame is to leave at once: a write costs as much as a dozen frames.
+const LITTLE: usize = 1400;
 
 /// Why a frame was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +36,8 @@ pub(crate) enum NotTaken {
 pub(crate) enum Write {
     /// That is left to the link's own task.
     Never,
-    /// Once enough waits for one write.
-    Early,
+    /// Once so many bytes wait, or thereabouts.
+    From(usize),
     /// At once: no frame is expected that could leave with this one. It saves waking the other thread.
     Now,
 }
@@ -125,7 +128,7 @@ impl Out {
         state.buffer.put_slice(body);
         let enough = match write {
             Write::Never => usize::MAX,
-            Write::Early => EARLY,
+            Write::From(enough) => enough.clamp(LITTLE, MUCH),
             Write::Now => 0,
         };
         if state.buffer.len() >= enough && state.writing == 0 {
@@ -315,18 +318,18 @@ mod tests {
     #[test]
     fn a_full_buffer_says_so_and_keeps_what_it_has() {
         let out = Out::new(100, Arc::default());
-        assert_eq!(out.append(b"head", &[0; 60], Write::Early), Ok(()));
-        assert_eq!(out.append(b"head", &[0; 60], Write::Early), Err(NotTaken::Full));
+        assert_eq!(out.append(b"head", &[0; 60], Write::From(MUCH)), Ok(()));
+        assert_eq!(out.append(b"head", &[0; 60], Write::From(MUCH)), Err(NotTaken::Full));
         assert!(out.is_high());
         assert_eq!(out.close().map(|b| b.len()), Some(68));
-        assert_eq!(out.append(b"", b"", Write::Early), Err(NotTaken::Closed));
+        assert_eq!(out.append(b"", b"", Write::From(MUCH)), Err(NotTaken::Closed));
         assert_eq!(out.close(), None);
     }
 
     #[test]
     fn one_frame_fits_however_large() {
         let out = Out::new(100, Arc::default());
-        assert_eq!(out.append(&[], &[0; 5000], Write::Early), Ok(()));
+        assert_eq!(out.append(&[], &[0; 5000], Write::From(MUCH)), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use flock_proto::{NestId, Peer, Time};
 use tokio::task::AbortHandle;
 
 use super::Cutter;
-use super::frame::{Cut, MAX_FRAME};
+use super::frame::{Cut, MAX_FRAME, PREFIX};
 use super::hello::LinkKind;
 use super::lane::{Incoming, Outgoing};
 use super::lock;
-use super::out::{NotTaken, Out, Write};
+use super::out::{MUCH, NotTaken, Out, Write};
 use crate::data_link::{DataLink, LinkError, LinkId};
 use crate::wall::Wall;
 
@@ -38,6 +38,8 @@ pub(crate) struct Pipe {
     heard: AtomicU64,
     /// What was read last is one frame, and no more.
     alone: AtomicBool,
+    /// Bytes that are enough for a write, for frames of which nothing else is known.
+    enough: AtomicUsize,
     wall: Wall,
     out: Out,
     cutter: Arc<Cutter>,
@@ -73,6 +75,7 @@ impl Pipe {
             opened,
             heard: AtomicU64::new(opened.as_micros()),
             alone: AtomicBool::new(false),
+            enough: AtomicUsize::new(MUCH),
             wall,
             out,
             cutter,
@@ -82,7 +85,7 @@ impl Pipe {
 
     /// Puts one frame on its way.
     pub(crate) fn put(&self, head: &[u8], body: &[u8]) -> Result<(), NotTaken> {
-        self.put_and(head, body, Write::Early)
+        self.put_and(head, body, Write::From(self.enough.load(Ordering::Relaxed)))
     }
 
     fn put_and(&self, head: &[u8], body: &[u8], write: Write) -> Result<(), NotTaken> {
@@ -91,6 +94,15 @@ impl Pipe {
         }
         let write = if self.cutter.is_cut(&self.peer.name) { Write::Never } else { write };
         self.out.append(head, body, write)
+    }
+
+    /// Answers leave in pieces about as large as those in which calls come: so the peer, which waits for some of
+    /// them to make its next calls, has something to do while the others are made.
+    fn note_read(&self, bytes: usize) {
+        if self.kind == LinkKind::Data && !self.dialled {
+            let before = self.enough.load(Ordering::Relaxed);
+            self.enough.store(before.midpoint(bytes.min(MUCH)), Ordering::Relaxed);
+        }
     }
 
     /// Whether the peer was heard within this span.
@@ -161,7 +173,8 @@ impl Pipe {
             self.cutter.passable(&self.peer.name).await;
             match incoming.try_read(cut.room()) {
                 Ok(0) => return ReadEnd::Over,
-                Ok(_) => {
+                Ok(n) => {
+                    self.note_read(n);
                     self.heard.store(self.wall.now().as_micros(), Ordering::Relaxed);
                     in_a_row += 1;
                     if in_a_row >= READS_IN_A_ROW {
@@ -197,8 +210,16 @@ impl DataLink for Pipe {
         Ok(self.put(head, body)?)
     }
 
-    fn append_last(&self, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
-        Ok(self.put_and(head, body, Write::Now)?)
+    // With two fifths of what its sender has on the way: the peer has something to do while the rest is made.
+    fn append_one_of(&self, among: u32, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
+        let write = match among {
+            0 | 1 => Write::Now,
+            _ => {
+                let all = (among as usize).saturating_mul(PREFIX + head.len() + body.len());
+                Write::From(all / 5 * 2)
+            }
+        };
+        Ok(self.put_and(head, body, write)?)
     }
 
     fn came_alone(&self) -> bool {

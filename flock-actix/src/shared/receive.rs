@@ -222,7 +222,7 @@ impl Shared {
             is_call,
             hop: head.hop,
             redirected: head.redirected,
-            alone: false,
+            among: 0,
         };
         Parcel::Encoded(Box::new(EncodedCall { note, body: body.into(), reply }))
     }

@@ -179,8 +179,9 @@ impl Shared {
         };
         let mut room = [0; HEAD];
         let bytes = written(&mut room, |out| head.write(out));
-        let sent = codec::with_encoded(message, |body| {
-            if note.alone { link.append_last(bytes, body) } else { link.append(bytes, body) }
+        let sent = codec::with_encoded(message, |body| match note.among {
+            0 => link.append(bytes, body),
+            among => link.append_one_of(among, bytes, body),
         });
         match sent {
             Ok(Ok(())) => Some(Ok(())),
@@ -256,8 +257,9 @@ impl Shared {
             // Before the frame is on its way: it may break with the link at once.
             self.sent_over(note.id, Some(link.id()));
         }
-        let sent = parcel.with_body(&mut |body| {
-            if note.alone { link.append_last(bytes, body) } else { link.append(bytes, body) }
+        let sent = parcel.with_body(&mut |body| match note.among {
+            0 => link.append(bytes, body),
+            among => link.append_one_of(among, bytes, body),
         });
         match sent {
             Ok(Ok(())) => {
@@ -360,7 +362,7 @@ impl Shared {
         let send = |bytes: &[u8], payload: &[u8]| {
             let back = to.link.as_ref().filter(|link| to.alone && link.peer() == to.origin);
             if let Some(link) = back {
-                return link.append_last(bytes, payload);
+                return link.append_one_of(1, bytes, payload);
             }
             self.append_toward(to.link.as_ref(), to.origin, 0, bytes, payload)
         };

@@ -319,7 +319,7 @@ async fn one_that_is_dropped_is_not_sent_on_either() {
             is_call: true,
             hop: 0,
             redirected: true,
-            alone: false,
+            among: 0,
         };
         let call = Parcel::typed::<Probe, Add>(note, Add(9), Some(slot.clone()));
         nests[0].shared.dispatch_or_fail(&there, call);

@@ -83,6 +83,7 @@ const SCENES: &[Scene] = &[ONE, MAIN];
 
 /// The others.
 const FULL: &[Scene] = &[
+    Scene { key: "16", in_flight: 16, ..ONE },
     Scene { key: "64", in_flight: 64, ..ONE },
     Scene { key: "1024", in_flight: 1024, ..ONE },
     Scene { key: "64 of 1 KiB", in_flight: 64, bytes: 1024, ..ONE },

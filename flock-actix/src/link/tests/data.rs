@@ -65,11 +65,54 @@ async fn the_last_frame_for_a_while_is_written_at_once_and_others_are_not() {
     until(|| lock(&b.heard.frames).len() == 1 && a.links.written.read()[0] == 1).await;
     link.append(&data("waits"), &[]).unwrap();
     assert_eq!(a.links.written.read()[0], 1);
-    link.append_last(&data("leaves, and takes along what waits"), &[]).unwrap();
+    link.append_one_of(1, &data("leaves, and takes along what waits"), &[]).unwrap();
     assert_eq!(a.links.written.read()[0], 2);
     until(|| lock(&b.heard.frames).len() == 3).await;
     assert_eq!(lock(&b.heard.frames)[2], data("leaves, and takes along what waits"));
     assert_eq!(a.links.written.read()[0], 2, "nothing was left to write");
+}
+
+/// Frames of 104 bytes with their prefixes.
+fn hundred() -> Vec<u8> {
+    data(&"x".repeat(98))
+}
+
+#[tokio::test]
+async fn two_fifths_of_the_frames_that_a_sender_has_on_the_way_leave_without_the_others() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id, None).unwrap();
+    link.append(&data("opens the link"), &[]).unwrap();
+    until(|| lock(&b.heard.frames).len() == 1 && a.links.written.read()[0] == 1).await;
+    for n in 1..=50 {
+        link.append_one_of(50, &hundred(), &[]).unwrap();
+        let writes = 1 + u64::from(n >= 20) + u64::from(n >= 40);
+        assert_eq!(a.links.written.read()[0], writes, "with {n} of 50");
+    }
+    // As many again, not known to be of so many, leave together, and with the rest.
+    (0..50).for_each(|_| link.append(&hundred(), &[]).unwrap());
+    assert_eq!(a.links.written.read()[0], 3);
+    until(|| lock(&b.heard.frames).len() == 101).await;
+    assert_eq!(a.links.written.read()[0], 4);
+}
+
+#[tokio::test]
+async fn answers_leave_in_pieces_as_large_as_those_in_which_calls_came() {
+    let (a, b) = (body("a", 1).await, body("b", 2).await);
+    a.knows(&[&a, &b]);
+    let link = a.links.data(b.id, None).unwrap();
+    // Until what was read of larger pieces, or of none, is forgotten.
+    for n in 1..=10 {
+        (0..20).for_each(|_| link.append(&hundred(), &[]).unwrap());
+        until(|| lock(&b.heard.frames).len() == n * 20).await;
+    }
+    let back: Arc<dyn DataLink> = lock(&b.heard.links)[0].clone();
+    let before = b.links.written.read()[0];
+    (0..19).for_each(|_| back.append(&hundred(), &[]).unwrap());
+    assert_eq!(b.links.written.read()[0], before);
+    (0..3).for_each(|_| back.append(&hundred(), &[]).unwrap());
+    assert_eq!(b.links.written.read()[0], before + 1);
+    until(|| lock(&a.heard.frames).len() == 22).await;
 }
 
 #[tokio::test]
