@@ -13,7 +13,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -62,6 +63,9 @@ struct Named {
     keeps: AtomicBool,
     /// It was called before: whoever does so once doesn't keep anything for the next time.
     called: AtomicBool,
+    /// Nothing stands behind the name in this process, as long as the table says the same of
+    /// [its arrivals](Shared::arrivals).
+    missed_at: AtomicU64,
 }
 
 /// What stands behind a name in this process.
@@ -167,11 +171,21 @@ impl To {
 
 impl Named {
     fn entry(&self, shared: &Shared) -> Option<Guard<Option<Arc<Entry>>>> {
-        let kept = self.entry.load();
-        if kept.is_some() {
-            return Some(kept);
+        if self.keeps.load(Ordering::Relaxed) {
+            let kept = self.entry.load();
+            if kept.is_some() {
+                return Some(kept);
+            }
         }
-        let found = shared.entry(self.name.as_str(), self.hash)?;
+        // Before the look: what arrives meanwhile is looked for the next time.
+        let arrivals = shared.arrivals(self.hash);
+        if self.missed_at.load(Ordering::Relaxed) == arrivals {
+            return None;
+        }
+        let Some(found) = shared.entry(self.name.as_str(), self.hash) else {
+            self.missed_at.store(arrivals, Ordering::Relaxed);
+            return None;
+        };
         if self.called.load(Ordering::Relaxed) {
             self.keep(Some(found.clone()));
         } else {
@@ -207,7 +221,8 @@ impl<B> BirdRef<B> {
     fn named(name: BirdName, home: Option<Arc<Shared>>) -> Self {
         let (keeps, called) = (AtomicBool::new(false), AtomicBool::new(false));
         let (entry, hash) = (ArcSwapOption::empty(), name.hash64());
-        let to = Named { name, hash, home, entry, keeps, called };
+        let missed_at = AtomicU64::new(u64::MAX);
+        let to = Named { name, hash, home, entry, keeps, called, missed_at };
         Self { to: To::Named(Arc::new(to)), bird: PhantomData }
     }
 
@@ -247,8 +262,7 @@ impl<B> BirdRef<B> {
         let to = &self.to;
         let Some(shared) = to.home() else { return };
         let within = shared.settings.call_deadline;
-        let deadline = shared.now() + within;
-        let note = self.note::<M>(shared, false, Expected::default(), deadline);
+        let mut note = self.note::<M>(shared, false, Expected::default());
         let entry = to.entry(shared);
         if entry.is_none()
             && let Some(way) = shared.way(to.hash())
@@ -256,6 +270,7 @@ impl<B> BirdRef<B> {
         {
             return;
         }
+        note.deadline = shared.now() + within;
         let parcel = Parcel::typed::<B, M>(note, message, None);
         let entry = entry.as_ref().and_then(Found::entry);
         if let Err(refused) = to.dispatch(shared, entry, parcel) {
@@ -271,20 +286,20 @@ impl<B> BirdRef<B> {
         BirdRecipient::new(self.clone())
     }
 
+    /// What is known of a call, but for its deadline: it takes a clock, and the link needs none.
     #[inline(always)]
     fn note<M: Wire>(
         &self,
         shared: &Shared,
         is_call: bool,
         Expected { id, among }: Expected,
-        deadline: Time,
     ) -> Note
     where
         B: Hears<M>,
     {
         Note {
             id,
-            deadline,
+            deadline: Time::NEVER,
             species: const { SpeciesId::of(B::SPECIES) },
             message: B::ID,
             origin: shared.me(),
@@ -297,23 +312,28 @@ impl<B> BirdRef<B> {
 
     /// Puts a call into the table of those that wait, and sends it on its way.
     #[inline(never)]
-    fn call<M: Wire>(self, message: M, within: Option<Duration>, wait: bool) -> Reply<M::Result>
+    fn call<M: Wire>(
+        self,
+        message: M,
+        within: Option<Duration>,
+        wait: bool,
+        waker: Option<&Waker>,
+    ) -> Reply<M::Result>
     where
         B: Hears<M>,
     {
         let to = &self.to;
         let Some(shared) = to.home() else { return Reply::failed(CallError::Unbound) };
         let within = within.unwrap_or(shared.settings.call_deadline);
-        let slot = Slot::new();
+        let slot = Slot::awaited_by(waker);
         let entry = to.entry(shared);
-        let deadline = shared.now() + within;
         let way = if entry.is_none() { shared.way(to.hash()) } else { None };
         let link = way.as_ref().map(Way::link);
-        let Some(call) = shared.expect(deadline, slot.clone(), link) else {
+        let Some(call) = shared.expect(within, slot.clone(), link) else {
             return Reply::failed(CallError::Overloaded);
         };
         let id = call.id;
-        let note = self.note::<M>(shared, true, call, deadline);
+        let mut note = self.note::<M>(shared, true, call);
         if let Some(way) = way {
             match shared.send_off(&way, to.name(), &note, within, &message) {
                 Some(Ok(())) => return Reply::new(self.to, slot, id, None),
@@ -324,6 +344,7 @@ impl<B> BirdRef<B> {
                 None => {}
             }
         }
+        note.deadline = shared.now() + within;
         let parcel = Parcel::typed::<B, M>(note, message, Some(slot.clone()));
         let room = to.deliver(shared, entry.as_ref().and_then(Found::entry), parcel, wait);
         Reply::new(self.to, slot, id, room)

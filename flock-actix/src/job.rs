@@ -93,7 +93,7 @@ impl<B: Hears<M>, M: Wire> Job for NearCall<B, M> {
             Handled::Now(outcome) => Outcome::There(outcome),
             Handled::Later(answer) => {
                 let slot = Slot::new();
-                let id = home.expect_late(home.now() + self.within, slot.clone());
+                let id = home.expect_late(self.within, slot.clone());
                 pulse.get().follow(answer, Done(Some(slot.clone())));
                 Outcome::Later(slot, id)
             }

@@ -129,11 +129,11 @@ impl Shard {
     fn note(
         table: &mut Pending<PendingCall>,
         number: u32,
-        deadline: Time,
+        within: Duration,
         slot: Arc<dyn Settle>,
         link: Option<LinkId>,
     ) -> CallId {
-        let id = table.insert(deadline, PendingCall { slot, link, step: 0, word_by: None });
+        let id = table.insert(within, PendingCall { slot, link, step: 0, word_by: None });
         CallId { slot: id.slot * SHARDS + number, ..id }
     }
 }
@@ -268,6 +268,13 @@ impl Shared {
         self.table.find(name, hash)
     }
 
+    /// How many names came into the part of the table where this hash belongs. As long as it stays, what isn't there
+    /// needn't be looked for again.
+    #[inline]
+    pub(crate) fn arrivals(&self, hash: u64) -> u64 {
+        self.table.arrivals(hash)
+    }
+
     /// This nest's incarnation.
     #[inline]
     pub(crate) fn me(&self) -> NestId {
@@ -351,7 +358,7 @@ impl Shared {
     /// over: it may break at once. `None`: too many wait.
     pub(crate) fn expect(
         &self,
-        deadline: Time,
+        within: Duration,
         slot: Arc<dyn Settle>,
         link: Option<LinkId>,
     ) -> Option<Expected> {
@@ -364,16 +371,16 @@ impl Shared {
         if is_full {
             return None;
         }
-        let id = Shard::note(&mut table, number, deadline, slot, link);
+        let id = Shard::note(&mut table, number, within, slot, link);
         Some(Expected { id, among: u32::try_from(table.len()).unwrap_or(u32::MAX) })
     }
 
     /// Notes a call that was made on this thread already, however many wait: no other is made without being noted
     /// then.
-    pub(crate) fn expect_late(&self, deadline: Time, slot: Arc<dyn Settle>) -> CallId {
+    pub(crate) fn expect_late(&self, within: Duration, slot: Arc<dyn Settle>) -> CallId {
         let Some((number, shard)) = self.shard() else { return CallId::default() };
         let mut table = lock(&shard.calls);
-        let id = Shard::note(&mut table, number, deadline, slot.clone(), None);
+        let id = Shard::note(&mut table, number, within, slot.clone(), None);
         if table.len() >= MAX_PENDING {
             shard.is_full.store(true, Ordering::Relaxed);
         }
@@ -415,9 +422,9 @@ impl Shared {
         drop(call);
     }
 
-    /// The deadline of a call made here that still waits.
-    fn pending_deadline(&self, id: CallId) -> Option<Time> {
-        self.in_shard(id, |pending, id| pending.deadline(id)).flatten()
+    /// Whether a call made here still waits.
+    fn is_expected(&self, id: CallId) -> bool {
+        self.in_shard(id, |pending, id| pending.holds(id)).unwrap_or(false)
     }
 
     /// Notes that a call went over a link: when that breaks, its outcome is unknown.

@@ -57,7 +57,12 @@ struct State<R> {
 
 impl<R> Slot<R> {
     pub(crate) fn new() -> Arc<Self> {
-        let state = Mutex::new(State { waker: None, outcome: None });
+        Self::awaited_by(None)
+    }
+
+    /// One whose outcome wakes this task.
+    pub(crate) fn awaited_by(waker: Option<&Waker>) -> Arc<Self> {
+        let state = Mutex::new(State { waker: waker.cloned(), outcome: None });
         Arc::new(Self { stage: AtomicU8::new(Stage::Waiting as u8), state })
     }
 

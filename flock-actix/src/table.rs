@@ -9,6 +9,7 @@ mod inbox;
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flock_proto::BirdName;
@@ -97,7 +98,13 @@ impl<'a> Borrow<dyn Sought + 'a> for Named {
     }
 }
 
-type Shard = Mutex<HashSet<Named, BuildHasherDefault<AsIs>>>;
+/// A part of the table.
+#[derive(Default)]
+struct Shard {
+    entries: Mutex<HashSet<Named, BuildHasherDefault<AsIs>>>,
+    /// How many were ever put in; written under the lock.
+    arrivals: AtomicU64,
+}
 
 const SHARDS: usize = 64;
 
@@ -114,9 +121,15 @@ impl Table {
         self.0.get((hash >> 32) as usize % SHARDS)
     }
 
+    /// How many names came into the part of the table where this hash belongs.
+    #[inline]
+    pub(crate) fn arrivals(&self, hash: u64) -> u64 {
+        self.shard(hash).map_or(0, |shard| shard.arrivals.load(Ordering::Acquire))
+    }
+
     pub(crate) fn find(&self, name: &str, hash: u64) -> Option<Arc<Entry>> {
         let key = (hash, name);
-        lock(self.shard(hash)?).get(&key as &dyn Sought).map(|found| found.0.clone())
+        lock(&self.shard(hash)?.entries).get(&key as &dyn Sought).map(|found| found.0.clone())
     }
 
     /// The entry of a name; if there is none, a new one in this phase, and `true`.
@@ -128,14 +141,16 @@ impl Table {
     ) -> (Arc<Entry>, bool) {
         let entry = Entry::new(home, name.clone(), phase);
         let Some(shard) = self.shard(entry.hash) else { return (entry, true) };
-        let mut shard = lock(shard);
+        let mut entries = lock(&shard.entries);
         // Tried without looking before: there hardly ever is one, and a look costs as much as this.
-        if shard.insert(Named(entry.clone())) {
+        if entries.insert(Named(entry.clone())) {
+            let arrivals = shard.arrivals.load(Ordering::Relaxed);
+            shard.arrivals.store(arrivals.wrapping_add(1), Ordering::Release);
             return (entry, true);
         }
         let key = (entry.hash, name.as_str());
-        let found = shard.get(&key as &dyn Sought).map(|found| found.0.clone());
-        drop(shard);
+        let found = entries.get(&key as &dyn Sought).map(|found| found.0.clone());
+        drop(entries);
         found.map_or((entry, true), |found| (found, false))
     }
 
@@ -146,7 +161,7 @@ impl Table {
         gone: impl FnOnce(&State) -> bool,
     ) -> Vec<Parcel> {
         let Some(shard) = self.shard(entry.hash) else { return Vec::new() };
-        let mut shard = lock(shard);
+        let mut entries = lock(&shard.entries);
         entry.with(|state| {
             if state.phase == Phase::Gone || !gone(state) {
                 return Vec::new();
@@ -154,7 +169,7 @@ impl Table {
             state.phase = Phase::Gone;
             state.life = None;
             let sought = (entry.hash, entry.name.as_str());
-            shard.remove(&sought as &dyn Sought);
+            entries.remove(&sought as &dyn Sought);
             state.parcels.take()
         })
     }
@@ -163,7 +178,7 @@ impl Table {
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         self.0
             .iter()
-            .flat_map(|shard| lock(shard).iter().map(|named| named.0.clone()).collect::<Vec<_>>())
+            .flat_map(|shard| lock(&shard.entries).iter().map(|named| named.0.clone()).collect::<Vec<_>>())
             .collect()
     }
 }

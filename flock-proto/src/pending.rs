@@ -1,5 +1,7 @@
 //! The table of calls that wait for their reply.
 
+use std::time::Duration;
+
 use crate::bugs::{Bug, planted};
 use crate::{CallId, Time};
 
@@ -12,35 +14,59 @@ pub struct Pending<T> {
     slots: Vec<Slot<T>>,
     /// Slots free for use, the last freed first.
     free: Vec<u32>,
+    /// Slots whose call has no moment yet by which it ends, and maybe others.
+    fresh: Vec<u32>,
     /// No deadline lies before this; so most sweeps look at nothing.
     earliest: Time,
+}
+
+/// When a call ends.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    At(Time),
+    /// So long after the next sweep: who made it didn't look at a clock.
+    After(Duration),
+}
+
+impl Due {
+    fn has_passed(self, now: Time) -> bool {
+        matches!(self, Self::At(deadline) if deadline <= now)
+    }
 }
 
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    call: Option<(Time, T)>,
+    /// It is among the fresh ones.
+    is_fresh: bool,
+    call: Option<(Due, T)>,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), earliest: Time::NEVER }
+        Self { slots: Vec::new(), free: Vec::new(), fresh: Vec::new(), earliest: Time::NEVER }
     }
 }
 
 impl<T> Pending<T> {
-    /// Adds a call.
-    pub fn insert(&mut self, deadline: Time, call: T) -> CallId {
-        self.earliest = self.earliest.min(deadline);
+    /// Adds a call that has so much time. It is counted from the next sweep on: whoever makes calls looks at
+    /// no clock for that.
+    pub fn insert(&mut self, within: Duration, call: T) -> CallId {
+        let call = Some((Due::After(within), call));
         if let Some(slot) = self.free.pop()
             && let Some(entry) = self.slots.get_mut(slot as usize)
         {
-            entry.call = Some((deadline, call));
+            entry.call = call;
+            if !entry.is_fresh {
+                entry.is_fresh = true;
+                self.fresh.push(slot);
+            }
             return CallId { slot, generation: entry.generation };
         }
         let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         // Generations begin at 1: the default id, which casts bear, names no call.
-        self.slots.push(Slot { generation: 1, call: Some((deadline, call)) });
+        self.slots.push(Slot { generation: 1, is_fresh: true, call });
+        self.fresh.push(slot);
         CallId { slot, generation: 1 }
     }
 
@@ -53,11 +79,10 @@ impl<T> Pending<T> {
         slot.call.as_mut().map(|(_, call)| call)
     }
 
-    /// The deadline of a call that still waits.
-    pub fn deadline(&self, id: CallId) -> Option<Time> {
-        let slot = self.slots.get(id.slot as usize)?;
-        let (deadline, _) = slot.call.as_ref()?;
-        (slot.generation == id.generation).then_some(*deadline)
+    /// Whether this call still waits.
+    pub fn holds(&self, id: CallId) -> bool {
+        let slot = self.slots.get(id.slot as usize);
+        slot.is_some_and(|slot| slot.generation == id.generation && slot.call.is_some())
     }
 
     /// All calls that still wait.
@@ -79,12 +104,13 @@ impl<T> Pending<T> {
         Some(call)
     }
 
-    /// Ends all calls whose deadline has passed.
+    /// Sweeps: ends all calls whose deadline has passed.
     pub fn expired(&mut self, now: Time) -> Vec<T> {
+        self.begin_fresh(now);
         if now < self.earliest {
             return Vec::new();
         }
-        let due = self.ids(|deadline, _, _| deadline <= now);
+        let due = self.ids(|due, _, _| due.has_passed(now));
         let mut gone: Vec<T> = due.into_iter().filter_map(|id| self.take(id)).collect();
         if planted(Bug::ForgottenCalls) {
             gone.clear();
@@ -92,10 +118,28 @@ impl<T> Pending<T> {
         self.earliest = self
             .slots
             .iter()
-            .filter_map(|slot| slot.call.as_ref().map(|(deadline, _)| *deadline))
+            .filter_map(|slot| match slot.call {
+                Some((Due::At(deadline), _)) => Some(deadline),
+                _ => None,
+            })
             .min()
             .unwrap_or(Time::NEVER);
         gone
+    }
+
+    /// The time of those that were added since the last sweep begins.
+    fn begin_fresh(&mut self, now: Time) {
+        for slot in self.fresh.drain(..) {
+            let Some(entry) = self.slots.get_mut(slot as usize) else { continue };
+            entry.is_fresh = false;
+            if let Some((due, _)) = &mut entry.call
+                && let Due::After(within) = *due
+            {
+                let deadline = now + within;
+                *due = Due::At(deadline);
+                self.earliest = self.earliest.min(deadline);
+            }
+        }
     }
 
     /// Ends all calls of which `which` is true.
@@ -104,11 +148,11 @@ impl<T> Pending<T> {
         gone.into_iter().filter_map(|id| Some((id, self.take(id)?))).collect()
     }
 
-    fn ids(&self, mut which: impl FnMut(Time, CallId, &T) -> bool) -> Vec<CallId> {
+    fn ids(&self, mut which: impl FnMut(Due, CallId, &T) -> bool) -> Vec<CallId> {
         let waiting = (0..).zip(&self.slots).filter_map(|(slot, entry)| {
             let id = CallId { slot, generation: entry.generation };
-            let (deadline, call) = entry.call.as_ref()?;
-            which(*deadline, id, call).then_some(id)
+            let (due, call) = entry.call.as_ref()?;
+            which(*due, id, call).then_some(id)
         });
         waiting.collect()
     }
@@ -132,53 +176,81 @@ mod tests {
         Time::from_micros(micros)
     }
 
+    const fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
     #[test]
     fn a_late_reply_never_ends_the_call_that_has_its_slot_now() {
         let mut pending = Pending::default();
-        let first = pending.insert(at(9), "first");
+        let first = pending.insert(micros(9), "first");
         assert_eq!(pending.take(first), Some("first"));
-        let second = pending.insert(at(9), "second");
+        let second = pending.insert(micros(9), "second");
         assert_eq!(second.slot, first.slot);
         assert_eq!(pending.take(first), None);
         assert_eq!(pending.call_mut(first), None);
-        assert_eq!(pending.deadline(first), None);
+        assert!(!pending.holds(first));
+        assert!(pending.holds(second));
         assert_eq!(pending.take(second), Some("second"));
+        assert!(!pending.holds(second));
         assert_eq!(pending.take(second), None);
     }
 
     #[test]
     fn a_generation_that_wraps_skips_that_of_casts() {
         let mut pending = Pending::default();
-        let id = pending.insert(at(9), ());
+        let id = pending.insert(micros(9), ());
         pending.slots[0].generation = u32::MAX;
         assert_eq!(pending.take(CallId { generation: u32::MAX, ..id }), Some(()));
-        assert_eq!(pending.insert(at(9), ()).generation, 1);
+        assert_eq!(pending.insert(micros(9), ()).generation, 1);
         assert_eq!(pending.take(CallId::default()), None);
     }
 
     #[test]
     fn a_sweep_ends_what_is_due_and_nothing_else() {
         let mut pending = Pending::default();
-        pending.insert(at(10), 'a');
-        let later = pending.insert(at(20), 'b');
-        assert!(pending.expired(at(9)).is_empty());
-        assert_eq!(pending.expired(at(10)), ['a']);
+        pending.insert(micros(10), 'a');
+        let later = pending.insert(micros(20), 'b');
+        assert!(pending.expired(at(100)).is_empty());
+        assert!(pending.expired(at(109)).is_empty());
+        assert_eq!(pending.expired(at(110)), ['a']);
         assert_eq!(pending.len(), 1);
-        assert_eq!(pending.deadline(later), Some(at(20)));
-        pending.insert(at(12), 'c');
-        assert_eq!(pending.expired(at(30)).len(), 2);
+        assert!(pending.holds(later));
+        pending.insert(micros(1), 'c');
+        assert!(pending.expired(at(111)).is_empty());
+        assert_eq!(pending.expired(at(130)).len(), 2);
         assert!(pending.is_empty());
     }
 
     #[test]
-    fn slots_are_used_again_so_the_table_stays_as_small_as_its_fullest_hour() {
+    fn time_begins_with_a_sweep_so_that_it_is_never_too_short() {
+        let mut pending = Pending::default();
+        pending.insert(micros(10), 'a');
+        assert!(pending.expired(at(100)).is_empty());
+        // The next call of a slot between the same two sweeps has its own time, and not that of the one before.
+        let gone = pending.insert(micros(1), 'b');
+        assert_eq!(pending.take(gone), Some('b'));
+        assert_eq!(pending.insert(micros(10), 'c').slot, gone.slot);
+        assert!(pending.expired(at(105)).is_empty());
+        assert!(pending.expired(at(109)).is_empty());
+        assert_eq!(pending.expired(at(110)), ['a']);
+        assert!(pending.expired(at(114)).is_empty());
+        assert_eq!(pending.expired(at(115)), ['c']);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn the_table_stays_as_small_as_its_fullest_hour() {
         let mut pending = Pending::default();
         for _ in 0..1000 {
-            let ids: Vec<_> = (0..3).map(|n| pending.insert(at(n), n)).collect();
+            let ids: Vec<_> = (0..3).map(|n| pending.insert(Duration::MAX, n)).collect();
             for id in ids {
                 pending.take(id);
             }
         }
         assert_eq!(pending.slots.len(), 3);
+        assert_eq!(pending.fresh.len(), 3);
+        assert!(pending.expired(at(9)).is_empty());
+        assert!(pending.fresh.is_empty());
     }
 }

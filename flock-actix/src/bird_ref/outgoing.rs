@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::{BirdRef, Reply};
@@ -63,7 +63,7 @@ impl<B: Hears<M>, M: Wire> Outgoing<B, M> {
     /// the order in which they were sent.
     pub fn at_once(self) -> Reply<M::Result> {
         match self.0 {
-            State::Unsent(terms) => terms.send(),
+            State::Unsent(terms) => terms.send(None),
             State::Sent(reply) => reply,
             State::Over => Reply::failed(CallError::Interrupted),
         }
@@ -89,13 +89,14 @@ impl<B: Hears<M>, M: Wire> Terms<B, M> {
         match self.handled(cx) {
             Some(Outcome::There(outcome)) => Made::Over(outcome),
             Some(Outcome::Later(slot, id)) => Made::Sent(Reply::new(self.to.to, slot, id, None)),
-            None => Made::Sent(self.send()),
+            None => Made::Sent(self.send(Some(cx.waker()))),
         }
     }
 
-    pub(super) fn send(self) -> Reply<M::Result> {
+    /// `waker`: of the task that is about to await the answer, if it is known.
+    fn send(self, waker: Option<&Waker>) -> Reply<M::Result> {
         match self.message {
-            Some(message) => self.to.call(message, self.deadline, self.wait),
+            Some(message) => self.to.call(message, self.deadline, self.wait, waker),
             // It was handled before.
             None => Reply::failed(CallError::Interrupted),
         }
@@ -139,10 +140,18 @@ impl<B: Hears<M>, M: Wire> Future for Outgoing<B, M> {
                 None => None,
             };
             if let State::Unsent(terms) = std::mem::replace(state, State::Over) {
-                *state = State::Sent(match later {
+                let reply = match later {
                     Some((slot, id)) => Reply::new(terms.to.to, slot, id, None),
-                    None => terms.send(),
-                });
+                    None => {
+                        let reply = terms.send(Some(cx.waker()));
+                        if reply.rests() {
+                            *state = State::Sent(reply);
+                            return Poll::Pending;
+                        }
+                        reply
+                    }
+                };
+                *state = State::Sent(reply);
             }
         }
         match state {

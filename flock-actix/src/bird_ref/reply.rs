@@ -36,6 +36,13 @@ impl<R> Reply<R> {
     }
 }
 
+impl<R> Reply<R> {
+    /// Nothing is to be done about it before its task, which it was made for, is woken.
+    pub(super) fn rests(&self) -> bool {
+        matches!(&self.0, State::Waiting(ticket, None) if ticket.slot.is_waiting())
+    }
+}
+
 struct Ticket<R> {
     to: To,
     slot: Arc<Slot<R>>,

@@ -131,7 +131,7 @@ impl Shared {
     fn on_retry(self: &Arc<Self>, head: &CallHead<'_>, call: bool, body: &[u8]) {
         let kind = if call { CallKind::Call } else { CallKind::Cast };
         if call {
-            if self.pending_deadline(head.id).is_none() {
+            if !self.is_expected(head.id) {
                 return;
             }
             self.sent_over(head.id, None);

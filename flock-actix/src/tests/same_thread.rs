@@ -189,7 +189,7 @@ async fn one_whose_answer_will_come_when_its_nest_is_shut_down_hears_so() {
     let nest = alone();
     nest.shared.close();
     let slot = Slot::<u64>::new();
-    nest.shared.expect_late(nest.shared.now() + PATIENCE, slot.clone());
+    nest.shared.expect_late(PATIENCE, slot.clone());
     let outcome = slot.poll(&Context::from_waker(Waker::noop()));
     assert_eq!(outcome, Poll::Ready(Err(Box::new(CallError::Leaving))));
     assert_eq!(nest.shared.pending_calls(), 0);

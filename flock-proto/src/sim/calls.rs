@@ -28,9 +28,10 @@ impl World {
         let life = self.facts.certain_life(name);
         let made = Made { host, name: name.clone(), deadline, life };
         self.checks.on_call(number, made);
-        let at = self.local(host);
         let pending = &mut self.hosts[host].body.pending;
-        let id = pending.insert(at + DEADLINE, Waiting { number, link: None });
+        let id = pending.insert(DEADLINE, Waiting { number, link: None });
+        // Its time begins now, and not with some later sweep: the checks know to the moment when it is over.
+        self.sweep(host);
         self.later(DEADLINE, host, Later::Sweep);
         self.send_out(host, number, CallKind::Call, id, name);
         number
@@ -322,7 +323,7 @@ impl World {
         if let CallKind::Retry { call } = head.kind {
             parcel.kind = if call { CallKind::Call } else { CallKind::Cast };
             parcel.back = None;
-            if call && self.hosts[host].body.pending.deadline(parcel.id).is_none() {
+            if call && !self.hosts[host].body.pending.holds(parcel.id) {
                 return;
             }
             return self.park(host, parcel);
