@@ -17,11 +17,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use actix::{Actor, Addr, Context};
+use actix::{Actor, Addr, Arbiter, Context};
 use actix_rt::ArbiterHandle;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::host::Host;
 
@@ -49,6 +49,15 @@ pub(crate) struct Lane {
     runtime: Handle,
     #[cfg(feature = "turmoil")]
     tasks: Option<turmoil::Tasks>,
+}
+
+/// In whose midst a task of a thread has its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// Of its actors: in the order in which they and the task were woken.
+    Actors,
+    /// Of what else runs there.
+    Others,
 }
 
 /// A thread for birds.
@@ -128,6 +137,26 @@ impl Lane {
             runtime,
             #[cfg(feature = "turmoil")]
             tasks: None,
+        }
+    }
+}
+
+impl Among {
+    /// Has tasks begun among the actors of the present thread, if it is one that has any: in a moment. To wake an
+    /// actor from there costs less.
+    pub(crate) fn begin(begin: impl FnOnce(Self) + Send + 'static) {
+        match Arbiter::try_current() {
+            // An arbiter that has ended begins nothing, as a runtime that has.
+            Some(arbiter) => _ = arbiter.spawn_fn(move || begin(Self::Actors)),
+            None => begin(Self::Others),
+        }
+    }
+
+    /// To be called where these are.
+    pub(crate) fn spawn(self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        match self {
+            Self::Actors => tokio::task::spawn_local(task).abort_handle(),
+            Self::Others => tokio::spawn(task).abort_handle(),
         }
     }
 }

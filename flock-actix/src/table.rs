@@ -178,7 +178,9 @@ impl Table {
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         self.0
             .iter()
-            .flat_map(|shard| lock(&shard.entries).iter().map(|named| named.0.clone()).collect::<Vec<_>>())
+            .flat_map(|shard| {
+                lock(&shard.entries).iter().map(|named| named.0.clone()).collect::<Vec<_>>()
+            })
             .collect()
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::frame::{PREFIX, boundary};
 use super::lane::Outgoing;
 use super::lock;
+use crate::rt::Among;
 
 /// From here on the appending thread writes by itself.
 pub(crate) const MUCH: usize = 12 * 1024;
@@ -222,6 +223,7 @@ impl Out {
     pub(crate) async fn write_all<F: Future<Output = ()>>(
         &self,
         stream: Arc<Outgoing>,
+        among: Among,
         pass: impl Fn() -> F,
     ) -> io::Result<()> {
         let mut batch = BytesMut::new();
@@ -229,8 +231,11 @@ impl Out {
             let Some(mut torn) = self.take(&mut batch) else { return Ok(()) };
             if batch.is_empty() {
                 self.wake.notified().await;
-                // Lets the other tasks of this thread add their frames to the same write.
-                tokio::task::yield_now().await;
+                // The other tasks of this thread shall add their frames to the same write. Among actors those that
+                // were woken together with the one whose frame woke this had their turns before.
+                if among == Among::Others {
+                    tokio::task::yield_now().await;
+                }
                 continue;
             }
             while !batch.is_empty() {

@@ -19,6 +19,7 @@ use super::lane::{Incoming, Outgoing};
 use super::lock;
 use super::out::{MUCH, NotTaken, Out, Write};
 use crate::data_link::{DataLink, LinkError, LinkId};
+use crate::rt::Among;
 use crate::wall::Wall;
 
 /// After so many reads without a pause the other tasks of the thread have their turn.
@@ -43,7 +44,8 @@ pub(crate) struct Pipe {
     wall: Wall,
     out: Out,
     cutter: Arc<Cutter>,
-    tasks: Mutex<Vec<AbortHandle>>,
+    /// `None` once it has ended.
+    tasks: Mutex<Option<Vec<AbortHandle>>>,
 }
 
 /// How reading came to its end.
@@ -79,7 +81,7 @@ impl Pipe {
             wall,
             out,
             cutter,
-            tasks: Mutex::default(),
+            tasks: Mutex::new(Some(Vec::new())),
         })
     }
 
@@ -114,6 +116,7 @@ impl Pipe {
     /// Ends this pipe together with these tasks; at once, if it has ended.
     pub(crate) fn own(&self, task: AbortHandle) {
         let mut tasks = lock(&self.tasks);
+        let Some(tasks) = &mut *tasks else { return task.abort() };
         tasks.retain(|t| !t.is_finished());
         tasks.push(task);
     }
@@ -132,19 +135,19 @@ impl Pipe {
     /// prefix; `None` if it had ended before.
     pub(crate) fn end(&self) -> Option<BytesMut> {
         let unwritten = self.out.close();
-        for task in lock(&self.tasks).drain(..) {
+        for task in lock(&self.tasks).take().into_iter().flatten() {
             task.abort();
         }
         unwritten
     }
 
     /// Writes until the pipe is finished or fails; then the peer is told that no more will come.
-    pub(crate) async fn write(self: Arc<Self>, outgoing: Outgoing) -> io::Result<()> {
+    pub(crate) async fn write(self: Arc<Self>, outgoing: Outgoing, among: Among) -> io::Result<()> {
         let outgoing = Arc::new(outgoing);
         if !self.out.open(outgoing.clone()) {
             return Ok(());
         }
-        self.out.write_all(outgoing, || self.cutter.passable(&self.peer.name)).await
+        self.out.write_all(outgoing, among, || self.cutter.passable(&self.peer.name)).await
     }
 
     /// Hands frame after frame to `on_frame` until there are no more. `on_pause` is awaited after

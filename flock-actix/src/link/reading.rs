@@ -13,23 +13,24 @@ use super::lane::{Incoming, Outgoing};
 use super::links::Links;
 use super::pipe::{Pipe, ReadEnd};
 use crate::data_link::{DataLink, DataSink};
+use crate::rt::Among;
 
 /// How long answers may still be written to a peer that has closed its own direction.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 impl Links {
-    /// Starts the reader and the writer of an open link on the runtime that calls this.
+    /// Starts the reader and the writer of an open link on the thread that calls this.
     pub(super) fn run(&self, pipe: &Arc<Pipe>, lanes: (Incoming, Outgoing), cut: Cut) {
         let Some(links) = self.this() else { return };
         let (incoming, outgoing) = lanes;
         let (link, of) = (pipe.clone(), links.clone());
-        let writer = tokio::spawn(async move {
-            if link.clone().write(outgoing).await.is_err() {
+        let writer = async move |among| {
+            if link.clone().write(outgoing, among).await.is_err() {
                 of.on_end(&link);
             }
-        });
+        };
         let link = pipe.clone();
-        let reader = tokio::spawn(async move {
+        let reader = async move {
             let end = match link.kind {
                 LinkKind::Control => links.read_control(&link, incoming, cut).await,
                 LinkKind::Data => links.read_data(&link, incoming, cut).await,
@@ -46,9 +47,12 @@ impl Links {
                 let _ = tokio::time::timeout(LAST_WORDS, written).await;
             }
             links.on_end(&link);
+        };
+        let pipe = pipe.clone();
+        Among::begin(move |among| {
+            pipe.own(among.spawn(writer(among)));
+            pipe.own(among.spawn(reader));
         });
-        pipe.own(writer.abort_handle());
-        pipe.own(reader.abort_handle());
     }
 
     async fn read_control(&self, link: &Arc<Pipe>, incoming: Incoming, cut: Cut) -> ReadEnd {
