@@ -119,11 +119,10 @@ pub(crate) fn decode_unbound<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Cal
 
 /// Reads a value that was checked.
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
-    }));
-    match read {
-        Ok(result) => result.map_err(CallError::NotDecodable),
+    // What comes out is passed on as it is: to move what was just written is felt.
+    match catch_unwind(AssertUnwindSafe(|| rmp_serde::from_slice(bytes))) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(CallError::NotDecodable(error.to_string())),
         Err(panic) => Err(CallError::NotDecodable(panic_text(&*panic))),
     }
 }

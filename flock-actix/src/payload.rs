@@ -13,15 +13,19 @@ pub(crate) enum Payload {
     Large(Box<[u8]>),
 }
 
-impl From<&[u8]> for Payload {
-    fn from(bytes: &[u8]) -> Self {
-        let mut small = [0; SMALL];
-        match (small.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
-            (Some(room), Ok(len)) => {
-                room.copy_from_slice(bytes);
-                Self::Small(len, small)
-            }
-            _ => Self::Large(bytes.into()),
+impl Payload {
+    pub(crate) const EMPTY: Self = Self::Small(0, [0; SMALL]);
+
+    /// Takes these bytes in instead of what it has, where it lies: to move what was just written is felt.
+    #[inline]
+    pub(crate) fn fill(&mut self, bytes: &[u8]) {
+        if let Self::Small(len, small) = self
+            && let Some(room) = small.get_mut(..bytes.len())
+        {
+            room.copy_from_slice(bytes);
+            *len = bytes.len() as u8;
+        } else {
+            *self = Self::Large(bytes.into());
         }
     }
 }
@@ -51,7 +55,11 @@ mod tests {
     fn bytes_come_out_as_they_went_in() {
         for len in [0, 1, SMALL - 1, SMALL, SMALL + 1, 255, 256, 70_000] {
             let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
-            assert_eq!(*Payload::from(bytes.as_slice()), *bytes);
+            let mut payload = Payload::EMPTY;
+            payload.fill(&bytes);
+            assert_eq!(*payload, *bytes);
+            payload.fill(b"others");
+            assert_eq!(*payload, *b"others");
         }
     }
 }

@@ -418,8 +418,8 @@ impl Shared {
 
     /// The caller has its outcome, or has gone.
     pub(crate) fn forget(&self, id: CallId) {
-        let call = self.in_shard(id, Pending::take);
-        drop(call);
+        let slot = self.take_call(id);
+        drop(slot);
     }
 
     /// Whether a call made here still waits.
@@ -438,15 +438,20 @@ impl Shared {
 
     /// Ends a call made here with what came back.
     fn settle(self: &Arc<Self>, id: CallId, outcome: Result<&[u8], CallError>) {
-        if let Some(call) = self.in_shard(id, Pending::take).flatten() {
+        if let Some(slot) = self.take_call(id) {
             match outcome {
                 Ok(bytes) => {
                     // A caller that has just gone leaves an answer to be dropped, by its own code.
-                    let _ = catch_unwind(AssertUnwindSafe(|| call.slot.answer(self, bytes)));
+                    let _ = catch_unwind(AssertUnwindSafe(|| slot.answer(self, bytes)));
                 }
-                Err(error) => call.slot.fail(error),
+                Err(error) => slot.fail(error),
             }
         }
+    }
+
+    /// Takes a call out of the table.
+    fn take_call(&self, id: CallId) -> Option<Arc<dyn Settle>> {
+        self.in_shard(id, |pending, id| pending.take(id).map(|call| call.slot)).flatten()
     }
 
     /// Ends calls made here, chosen by `which`, with an error.

@@ -132,6 +132,23 @@ impl Table {
         lock(&self.shard(hash)?.entries).get(&key as &dyn Sought).map(|found| found.0.clone())
     }
 
+    /// Hands this to the entry of a name, under the lock of a part of the table: `then` may take that of the entry,
+    /// and no other. `Err`: there is none.
+    pub(crate) fn find_for<T, R>(
+        &self,
+        what: T,
+        name: &str,
+        hash: u64,
+        then: impl FnOnce(&Arc<Entry>, T) -> R,
+    ) -> Result<R, T> {
+        let Some(shard) = self.shard(hash) else { return Err(what) };
+        let key = (hash, name);
+        match lock(&shard.entries).get(&key as &dyn Sought) {
+            Some(found) => Ok(then(&found.0, what)),
+            None => Err(what),
+        }
+    }
+
     /// The entry of a name; if there is none, a new one in this phase, and `true`.
     pub(crate) fn find_or_insert(
         &self,

@@ -51,6 +51,7 @@ impl<T> Default for Pending<T> {
 impl<T> Pending<T> {
     /// Adds a call that has so much time. It is counted from the next sweep on: whoever makes calls looks at
     /// no clock for that.
+    #[inline]
     pub fn insert(&mut self, within: Duration, call: T) -> CallId {
         let call = Some((Due::After(within), call));
         if let Some(slot) = self.free.pop()
@@ -91,6 +92,7 @@ impl<T> Pending<T> {
     }
 
     /// Ends a call: takes it out, if it still waits.
+    #[inline]
     pub fn take(&mut self, id: CallId) -> Option<T> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         if slot.generation != id.generation {

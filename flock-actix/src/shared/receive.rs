@@ -12,6 +12,7 @@ use super::send::{HEAD, written};
 use crate::call::CallError;
 use crate::data_link::{DataLink, DataSink, LinkId};
 use crate::parcel::{EncodedCall, Note, Parcel, ReplyTo};
+use crate::payload::Payload;
 use crate::table::{Entry, Push};
 
 impl DataSink for Arc<Shared> {
@@ -73,28 +74,23 @@ impl Shared {
             return self.on_transit(link, head, body);
         }
         let hash = hash64(head.name);
-        match self.table.find(head.name, hash) {
-            // As nearly always. There is a bird of this name, so it is a name.
-            Some(entry) if !self.closed.load(Ordering::Acquire) => {
-                self.into_inbox(&entry, self.encoded(link, head, body));
-            }
-            _ => {
-                if let Some((name, parcel)) = self.parcel(link, head, body) {
-                    self.dispatch_or_fail(&name, parcel);
+        let mut parcel = self.encoded(link, head, body);
+        if !self.closed.load(Ordering::Acquire) {
+            // As nearly always: there is a bird of this name.
+            let push = |entry: &Arc<Entry>, parcel| {
+                entry.push(parcel, self.settings.inbox, || self.now())
+            };
+            match self.table.find_for(parcel, head.name, hash, push) {
+                Ok(Push::Taken) => return,
+                Ok(Push::Full(parcel)) => return self.lose(parcel),
+                Ok(Push::Grounded(parcel, reason)) => {
+                    return parcel.fail(CallError::Grounded { reason });
                 }
+                Ok(Push::Moved(back, _) | Push::Stale(back)) | Err(back) => parcel = back,
             }
         }
-    }
-
-    /// A call that came, for a bird that lives or lived here.
-    fn into_inbox(self: &Arc<Self>, entry: &Arc<Entry>, parcel: Parcel) {
-        match entry.push(parcel, self.settings.inbox, || self.now()) {
-            Push::Taken => {}
-            Push::Full(parcel) => self.lose(parcel),
-            Push::Grounded(parcel, reason) => parcel.fail(CallError::Grounded { reason }),
-            Push::Moved(parcel, _) | Push::Stale(parcel) => {
-                self.dispatch_or_fail(&entry.name, parcel);
-            }
+        if let Some((name, parcel)) = self.named(head, parcel) {
+            self.dispatch_or_fail(&name, parcel);
         }
     }
 
@@ -187,7 +183,10 @@ impl Shared {
         head: &CallHead<'_>,
         body: &[u8],
     ) -> Option<(BirdName, Parcel)> {
-        let parcel = self.encoded(link, head, body);
+        self.named(head, self.encoded(link, head, body))
+    }
+
+    fn named(&self, head: &CallHead<'_>, parcel: Parcel) -> Option<(BirdName, Parcel)> {
         if let Ok(name) = BirdName::new(head.name) {
             return Some((name, parcel));
         }
@@ -203,28 +202,39 @@ impl Shared {
         body: &[u8],
     ) -> Parcel {
         let is_call = head.kind == CallKind::Call;
-        let reply = ReplyTo {
-            shared: self.clone(),
-            link: link.cloned(),
-            origin: head.origin,
-            id: head.id,
-            redirected: head.redirected,
-            alone: link.is_some_and(|link| link.came_alone()),
-            armed: is_call,
-        };
+        let (shared, back) = (self.clone(), link.cloned());
+        let alone = link.is_some_and(|link| link.came_alone());
         let now = link.and_then(|link| link.heard_at()).unwrap_or_else(|| self.now());
-        let note = Note {
-            id: head.id,
-            deadline: now + head.remaining,
-            species: head.species,
-            message: head.message,
-            origin: head.origin,
-            is_call,
-            hop: head.hop,
-            redirected: head.redirected,
-            among: 0,
-        };
-        Parcel::Encoded(Box::new(EncodedCall { note, body: body.into(), reply }))
+        // The room first: then it is put together there, and not moved.
+        let room = Box::<EncodedCall>::new_uninit();
+        let mut call = Box::write(
+            room,
+            EncodedCall {
+                note: Note {
+                    id: head.id,
+                    deadline: now + head.remaining,
+                    species: head.species,
+                    message: head.message,
+                    origin: head.origin,
+                    is_call,
+                    hop: head.hop,
+                    redirected: head.redirected,
+                    among: 0,
+                },
+                body: Payload::EMPTY,
+                reply: ReplyTo {
+                    shared,
+                    link: back,
+                    origin: head.origin,
+                    id: head.id,
+                    redirected: head.redirected,
+                    alone,
+                    armed: is_call,
+                },
+            },
+        );
+        call.body.fill(body);
+        Parcel::Encoded(call)
     }
 
     /// Calls that went over a link now lost end as `OutcomeUnknown`, but for these.

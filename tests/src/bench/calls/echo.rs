@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child as Process, Command, Stdio};
 
-use actix::{Actor, Context, Handler, Message, MessageResponse, MessageResult};
+use actix::{Actor, Context, Handler, Message, MessageResult};
 use anyhow::{Context as _, ensure};
 use flock_actix::{Bird, Hatching};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(crate) struct Ping {
 }
 
 /// What came.
-#[derive(Clone, Debug, MessageResponse, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pong {
     pub(crate) n: u64,
     #[serde(with = "serde_bytes")]
@@ -57,10 +57,10 @@ impl Bird for Echo {
 }
 
 impl Handler<Ping> for Echo {
-    type Result = Pong;
+    type Result = MessageResult<Ping>;
 
-    fn handle(&mut self, Ping { n, data }: Ping, _: &mut Context<Self>) -> Pong {
-        Pong { n, data }
+    fn handle(&mut self, Ping { n, data }: Ping, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(Pong { n, data })
     }
 }
 
