@@ -143,6 +143,40 @@ async fn many_callers_do_not_make_both_ends_work_in_turn() {
     }
 }
 
+/// Each write costs as much as a dozen calls: those that are made in one turn of a worker share one.
+#[tokio::test]
+async fn callers_of_one_turn_share_a_write() {
+    const CALLERS: usize = 20;
+    const CALLS: usize = 50;
+    let flock = counters(2).await;
+    let birds = names("bird", 100);
+    start_all(flock.nest(0), &birds).await;
+    let there = flock.nest(1).local_birds().await;
+    let there: Vec<_> = there.iter().map(|bird| counter(flock.nest(0), bird.as_str())).collect();
+    let (done, all_done) = tokio::sync::oneshot::channel();
+    let worker = flock.nest(0).arbiters().into_iter().next().expect("a worker");
+    let before = flock.nest(0).counters().await.call_writes;
+    worker.spawn_fn(move || {
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let bird = there[caller % there.len()].clone();
+            callers.spawn_local(async move {
+                for _ in 0..CALLS {
+                    bird.send(Add(1)).await.expect("an answer");
+                }
+            });
+        }
+        tokio::task::spawn_local(async move {
+            callers.join_all().await;
+            let _ = done.send(());
+        });
+    });
+    all_done.await.expect("no caller fails");
+    let frames = CALLERS * CALLS / (flock.nest(0).counters().await.call_writes - before) as usize;
+    println!("{frames} calls in each write");
+    assert!(frames >= CALLERS / 5, "{frames} calls in each write, of {CALLERS} under way");
+}
+
 #[tokio::test]
 async fn every_call_ends_once_and_in_time_while_nests_come_and_go() {
     let mut flock = counters(3).await;

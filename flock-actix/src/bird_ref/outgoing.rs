@@ -36,7 +36,7 @@ impl<B, M: Wire> Outgoing<B, M> {
         Self(State::Unsent(Terms::new(to, message)))
     }
 
-    /// How long to wait for the answer; by default five seconds. Then the call ends as
+    /// How long to wait for the answer; by default five seconds. Then, or up to 40 ms later, the call ends as
     /// [`CallError::TimedOut`]. Links carry at most 71 minutes of it.
     ///
     /// It is counted from when the message is sent; or, if a bird of the caller's own thread handles it within the

@@ -261,3 +261,30 @@ impl fmt::Debug for Pipe {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flock_proto::NestName;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_begun_for_a_pipe_that_has_ended_ends() {
+        let peer = Peer {
+            id: NestId(1),
+            name: NestName::new("a").unwrap(),
+            address: "127.0.0.1:1".into(),
+        };
+        let (out, wall) = (Out::new(100, Arc::default()), Wall::new());
+        let pipe = Pipe::new(LinkId(1), peer, (LinkKind::Data, 0), true, out, Arc::default(), wall);
+        let before = tokio::spawn(std::future::pending::<()>());
+        pipe.own(before.abort_handle());
+        assert!(pipe.end().is_some());
+        let after = tokio::spawn(std::future::pending::<()>());
+        pipe.own(after.abort_handle());
+        assert!(pipe.end().is_none());
+        for task in [before, after] {
+            assert!(task.await.is_err_and(|why| why.is_cancelled()));
+        }
+    }
+}

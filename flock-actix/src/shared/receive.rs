@@ -77,9 +77,8 @@ impl Shared {
         let mut parcel = self.encoded(link, head, body);
         if !self.closed.load(Ordering::Acquire) {
             // As nearly always: there is a bird of this name.
-            let push = |entry: &Arc<Entry>, parcel| {
-                entry.push(parcel, self.settings.inbox, || self.now())
-            };
+            let push =
+                |entry: &Arc<Entry>, parcel| entry.push(parcel, self.settings.inbox, || self.now());
             match self.table.find_for(parcel, head.name, hash, push) {
                 Ok(Push::Taken) => return,
                 Ok(Push::Full(parcel)) => return self.lose(parcel),

@@ -12,7 +12,7 @@ use crate::call::CallError;
 use crate::slot::lock;
 use crate::table::{Entry, Phase};
 
-/// How exactly deadlines are kept.
+/// How exactly deadlines are kept: the time of a call begins with one sweep, and is over with another.
 const EVERY: Duration = Duration::from_millis(20);
 
 /// One sweep in so many looks at the entries for which nobody waits, too.

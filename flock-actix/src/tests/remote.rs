@@ -1,5 +1,6 @@
 //! Two nests, joined by links made of buffers.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use flock_proto::{NestId, Route, Via};
@@ -46,6 +47,28 @@ async fn every_kind_of_answer_comes_back() {
     assert_eq!(later.await, Ok(0));
     assert!(act.await.is_ok());
     assert!(atomic.await.is_ok());
+}
+
+#[actix::test]
+async fn a_reference_that_looked_here_in_vain_finds_what_arrives() {
+    let (nests, far) = pair("far-home").await;
+    for total in 1..=3 {
+        assert_eq!(far.send(Add(1)).await, Ok(total));
+    }
+    nests[0].start::<Probe>(far.name().as_str(), Plan::default()).await;
+    assert_eq!(far.send(Add(1)).await, Ok(1), "the one that lives here now");
+}
+
+#[actix::test]
+async fn a_call_wakes_whoever_polled_it_last() {
+    let (_nests, far) = pair("far-handed").await;
+    let mut call = Box::pin(far.send(Later("far-handed".into())));
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let awaits = actix::spawn(call);
+    // It has its turn before the answer comes.
+    assert!(far.send(Add(1)).await.is_ok());
+    gate("far-handed").notify_one();
+    assert!(awaits.await.is_ok_and(|outcome| outcome.is_ok()));
 }
 
 #[actix::test]
