@@ -43,7 +43,7 @@ pub(crate) struct Note {
     pub(crate) is_call: bool,
     pub(crate) hop: u8,
     pub(crate) redirected: bool,
-    /// So many calls its sender waits for, this one among them, if that is known.
+    /// So many calls its sender's thread waits for, this one among them, if that is known.
     pub(crate) among: u32,
 }
 

@@ -142,11 +142,11 @@ impl Lane {
 }
 
 impl Among {
-    /// Has tasks begun among the actors of the present thread, if it is one that has any: in a moment. To wake an
-    /// actor from there costs less.
+    /// Has tasks begun among the actors of the present thread, if it is a worker that has a seat: in a moment. To
+    /// wake an actor from there costs less.
     pub(crate) fn begin(begin: impl FnOnce(Self) + Send + 'static) {
-        match Arbiter::try_current() {
-            // An arbiter that has ended begins nothing, as a runtime that has.
+        match SEAT.get().and_then(|_| Arbiter::try_current()) {
+            // A worker that has ended begins nothing, as a runtime that has.
             Some(arbiter) => _ = arbiter.spawn_fn(move || begin(Self::Actors)),
             None => begin(Self::Others),
         }

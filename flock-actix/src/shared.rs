@@ -142,7 +142,8 @@ impl Shard {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Expected {
     pub(crate) id: CallId,
-    /// So many calls of this thread wait, this one among them.
+    /// So many calls of this thread wait, this one among them, whichever nests they go to. (Threads may share a
+    /// table; then it is those of all of them.)
     pub(crate) among: u32,
 }
 

@@ -184,7 +184,9 @@ impl Out {
         if state.phase == Phase::Closed {
             return false;
         }
-        state.stream = Some(stream);
+        if state.phase == Phase::Open {
+            state.stream = Some(stream);
+        }
         true
     }
 
@@ -231,8 +233,8 @@ impl Out {
             let Some(mut torn) = self.take(&mut batch) else { return Ok(()) };
             if batch.is_empty() {
                 self.wake.notified().await;
-                // The other tasks of this thread shall add their frames to the same write. Among actors those that
-                // were woken together with the one whose frame woke this had their turns before.
+                // Others shall add their frames to the same write. Among the actors of a worker those that were
+                // woken by the same read as the one whose frame woke this have had their turns by now.
                 if among == Among::Others {
                     tokio::task::yield_now().await;
                 }
@@ -329,6 +331,18 @@ mod tests {
         assert_eq!(out.close().map(|b| b.len()), Some(68));
         assert_eq!(out.append(b"", b"", Write::From(MUCH)), Err(NotTaken::Closed));
         assert_eq!(out.close(), None);
+    }
+
+    /// Else the peer would hear that no more comes only when the link is given up.
+    #[tokio::test]
+    async fn what_is_finished_before_it_opens_keeps_no_stream() {
+        let door = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(door.local_addr().unwrap()).await.unwrap();
+        let (_, outgoing) = crate::link::lane::lanes(crate::net::Stream::Tcp(stream));
+        let (out, outgoing) = (Out::new(100, Arc::default()), Arc::new(outgoing));
+        out.finish();
+        assert!(out.open(outgoing.clone()), "what waits still leaves");
+        assert_eq!(Arc::strong_count(&outgoing), 1);
     }
 
     #[test]
