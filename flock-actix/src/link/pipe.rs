@@ -25,6 +25,9 @@ use crate::wall::Wall;
 /// After so many reads without a pause the other tasks of the thread have their turn.
 const READS_IN_A_ROW: u32 = 16;
 
+/// More frames than this with one read are as good as so many: they fill any write.
+const MANY: usize = 256;
+
 /// One connection to a nest. It takes frames before it is open, and none once it is closed.
 pub(crate) struct Pipe {
     id: LinkId,
@@ -39,8 +42,8 @@ pub(crate) struct Pipe {
     heard: AtomicU64,
     /// What was read last is one frame, and no more.
     alone: AtomicBool,
-    /// Bytes that are enough for a write, for frames of which nothing else is known.
-    enough: AtomicUsize,
+    /// Frames that came with each read, of late.
+    together: AtomicUsize,
     wall: Wall,
     out: Out,
     cutter: Arc<Cutter>,
@@ -77,7 +80,7 @@ impl Pipe {
             opened,
             heard: AtomicU64::new(opened.as_micros()),
             alone: AtomicBool::new(false),
-            enough: AtomicUsize::new(MUCH),
+            together: AtomicUsize::new(MANY),
             wall,
             out,
             cutter,
@@ -87,7 +90,7 @@ impl Pipe {
 
     /// Puts one frame on its way.
     pub(crate) fn put(&self, head: &[u8], body: &[u8]) -> Result<(), NotTaken> {
-        self.put_and(head, body, Write::From(self.enough.load(Ordering::Relaxed)))
+        self.put_and(head, body, self.once_enough(head.len() + body.len()))
     }
 
     fn put_and(&self, head: &[u8], body: &[u8], write: Write) -> Result<(), NotTaken> {
@@ -98,13 +101,22 @@ impl Pipe {
         self.out.append(head, body, write)
     }
 
-    /// Answers leave in pieces about as large as those in which calls come: so the peer, which waits for some of
-    /// them to make its next calls, has something to do while the others are made.
-    fn note_read(&self, bytes: usize) {
+    /// When a frame of this length leaves of which nothing else is known. Answers: with two thirds of as many as calls
+    /// came with each read of late. So the peer, which waits for some of them to make its next calls, has something to
+    /// do while the others are made.
+    fn once_enough(&self, len: usize) -> Write {
         if self.kind == LinkKind::Data && !self.dialled {
-            let before = self.enough.load(Ordering::Relaxed);
-            self.enough.store(before.midpoint(bytes.min(MUCH)), Ordering::Relaxed);
+            let all = self.together.load(Ordering::Relaxed);
+            Write::From(all.saturating_mul(PREFIX + len) / 3 * 2)
+        } else {
+            Write::From(MUCH)
         }
+    }
+
+    /// So many frames came with one read.
+    fn note_read(&self, frames: usize) {
+        let before = self.together.load(Ordering::Relaxed);
+        self.together.store(before.midpoint(frames.min(MANY)), Ordering::Relaxed);
     }
 
     /// Whether the peer was heard within this span.
@@ -165,19 +177,22 @@ impl Pipe {
         let mut in_a_row = 0;
         loop {
             self.alone.store(cut.holds_one(), Ordering::Relaxed);
+            let mut frames = 0;
             loop {
                 match cut.next(|frame| on_frame(common, frame)) {
-                    Ok(Some(())) => {}
+                    Ok(Some(())) => frames += 1,
                     Ok(None) => break,
                     Err(e) => return ReadEnd::Bad(e.to_string()),
                 }
+            }
+            if frames > 0 {
+                self.note_read(frames);
             }
             on_pause(common).await;
             self.cutter.passable(&self.peer.name).await;
             match incoming.try_read(cut.room()) {
                 Ok(0) => return ReadEnd::Over,
-                Ok(n) => {
-                    self.note_read(n);
+                Ok(_) => {
                     self.heard.store(self.wall.now().as_micros(), Ordering::Relaxed);
                     in_a_row += 1;
                     if in_a_row >= READS_IN_A_ROW {

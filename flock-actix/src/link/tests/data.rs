@@ -97,14 +97,14 @@ async fn two_fifths_of_the_frames_that_a_sender_has_on_the_way_leave_without_the
 }
 
 #[tokio::test]
-async fn answers_leave_in_pieces_as_large_as_those_in_which_calls_came() {
+async fn answers_leave_with_two_thirds_of_as_many_as_calls_came_together() {
     let (a, b) = (body("a", 1).await, body("b", 2).await);
     a.knows(&[&a, &b]);
     let link = a.links.data(b.id, None).unwrap();
-    // Until what was read of larger pieces, or of none, is forgotten.
-    for n in 1..=10 {
-        (0..20).for_each(|_| link.append(&hundred(), &[]).unwrap());
-        until(|| lock(&b.heard.frames).len() == n * 20).await;
+    // Until it is forgotten that more came together, or fewer.
+    for n in 1..=12 {
+        (0..30).for_each(|_| link.append(&hundred(), &[]).unwrap());
+        until(|| lock(&b.heard.frames).len() == n * 30).await;
     }
     let back: Arc<dyn DataLink> = lock(&b.heard.links)[0].clone();
     let before = b.links.written.read()[0];
@@ -113,6 +113,10 @@ async fn answers_leave_in_pieces_as_large_as_those_in_which_calls_came() {
     (0..3).for_each(|_| back.append(&hundred(), &[]).unwrap());
     assert_eq!(b.links.written.read()[0], before + 1);
     until(|| lock(&a.heard.frames).len() == 22).await;
+    // Those who call have no such habit: theirs is to say of how many each is.
+    let before = a.links.written.read()[0];
+    (0..100).for_each(|_| link.append(&hundred(), &[]).unwrap());
+    assert_eq!(a.links.written.read()[0], before);
 }
 
 #[tokio::test]
