@@ -25,7 +25,7 @@ use crate::wall::Wall;
 /// After so many reads without a pause the other tasks of the thread have their turn.
 const READS_IN_A_ROW: u32 = 16;
 
-/// More frames than this with one read are as good as so many: they fill any write.
+/// More frames than this at a time are as good as so many: they fill any write.
 const MANY: usize = 256;
 
 /// One connection to a nest. It takes frames before it is open, and none once it is closed.
@@ -42,7 +42,7 @@ pub(crate) struct Pipe {
     heard: AtomicU64,
     /// What was read last is one frame, and no more.
     alone: AtomicBool,
-    /// Frames that came with each read, of late.
+    /// Frames that came at a time, of late.
     together: AtomicUsize,
     wall: Wall,
     out: Out,
@@ -102,7 +102,7 @@ impl Pipe {
     }
 
     /// When a frame of this length leaves of which nothing else is known. Answers: with two thirds of as many as calls
-    /// came with each read of late. So the peer, which waits for some of them to make its next calls, has something to
+    /// came at a time of late. So the peer, which waits for some of them to make its next calls, has something to
     /// do while the others are made.
     fn once_enough(&self, len: usize) -> Write {
         if self.kind == LinkKind::Data && !self.dialled {
@@ -113,8 +113,11 @@ impl Pipe {
         }
     }
 
-    /// So many frames came with one read.
+    /// So many frames came until there was nothing more to read.
     fn note_read(&self, frames: usize) {
+        if frames == 0 {
+            return;
+        }
         let before = self.together.load(Ordering::Relaxed);
         self.together.store(before.midpoint(frames.min(MANY)), Ordering::Relaxed);
     }
@@ -174,19 +177,15 @@ impl Pipe {
     ) -> ReadEnd {
         incoming.trust();
         cut.allow(MAX_FRAME);
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut frames) = (0, 0);
         loop {
             self.alone.store(cut.holds_one(), Ordering::Relaxed);
-            let mut frames = 0;
             loop {
                 match cut.next(|frame| on_frame(common, frame)) {
                     Ok(Some(())) => frames += 1,
                     Ok(None) => break,
                     Err(e) => return ReadEnd::Bad(e.to_string()),
                 }
-            }
-            if frames > 0 {
-                self.note_read(frames);
             }
             on_pause(common).await;
             self.cutter.passable(&self.peer.name).await;
@@ -197,11 +196,13 @@ impl Pipe {
                     in_a_row += 1;
                     if in_a_row >= READS_IN_A_ROW {
                         in_a_row = 0;
+                        self.note_read(std::mem::take(&mut frames));
                         tokio::task::yield_now().await;
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     in_a_row = 0;
+                    self.note_read(std::mem::take(&mut frames));
                     if incoming.readable().await.is_err() {
                         return ReadEnd::Over;
                     }
