@@ -34,9 +34,7 @@ impl<R> Reply<R> {
     pub(super) const fn new(to: To, slot: Arc<Slot<R>>, id: CallId, room: Option<Room>) -> Self {
         Self(State::Waiting(Ticket { to, slot, id, over: false }, room))
     }
-}
 
-impl<R> Reply<R> {
     /// Nothing is to be done about it before its task, which it was made for, is woken.
     pub(super) fn rests(&self) -> bool {
         matches!(&self.0, State::Waiting(ticket, None) if ticket.slot.is_waiting())

@@ -36,6 +36,14 @@ pub(super) fn written(room: &mut [u8; HEAD], write: impl FnOnce(&mut &mut [u8]))
     room.get(..length).unwrap_or_default()
 }
 
+/// Puts a call or cast on a link, which leaves as its note says.
+fn put(link: &dyn DataLink, note: &Note, head: &[u8], body: &[u8]) -> Result<(), LinkError> {
+    match note.among {
+        0 => link.append(head, body),
+        among => link.append_one_of(among, head, body),
+    }
+}
+
 /// Why a parcel comes back, and what to wait for before it is tried again.
 pub(crate) enum Refused {
     /// The bird's inbox is full.
@@ -179,10 +187,7 @@ impl Shared {
         };
         let mut room = [0; HEAD];
         let bytes = written(&mut room, |out| head.write(out));
-        let sent = codec::with_encoded(message, |body| match note.among {
-            0 => link.append(bytes, body),
-            among => link.append_one_of(among, bytes, body),
-        });
+        let sent = codec::with_encoded(message, |body| put(&**link, note, bytes, body));
         match sent {
             Ok(Ok(())) => Some(Ok(())),
             Ok(Err(_)) => {
@@ -257,10 +262,7 @@ impl Shared {
             // Before the frame is on its way: it may break with the link at once.
             self.sent_over(note.id, Some(link.id()));
         }
-        let sent = parcel.with_body(&mut |body| match note.among {
-            0 => link.append(bytes, body),
-            among => link.append_one_of(among, bytes, body),
-        });
+        let sent = parcel.with_body(&mut |body| put(&*link, &note, bytes, body));
         match sent {
             Ok(Ok(())) => {
                 if !own && note.is_call {
